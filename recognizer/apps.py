@@ -1,0 +1,8 @@
+"""The online app: everything that a web process does."""
+
+from django.apps import AppConfig
+
+
+class RecognizerConfig(AppConfig):
+    name = "recognizer"
+    verbose_name = "Digits"
