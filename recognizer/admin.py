@@ -1,0 +1,216 @@
+"""Django's admin: submissions and corrections with thumbnails, decided through the same services as the API."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin import ModelAdmin, SimpleListFilter, TabularInline
+from django.db.models import F, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from recognizer import registry, submissions
+from recognizer.api.presentation import png_data_url, stored_input
+from recognizer.models import Correction, ModelVersion, Submission
+
+admin.site.site_header = admin.site.site_title = "Handwritten Digit Recognition"
+admin.site.index_title = "Drawings, corrections and models"
+
+
+class ReadOnly(ModelAdmin[Any]):
+    """Rows are history: nobody edits them, and they are made elsewhere."""
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def thumbnail(submission: Submission, side: int) -> SafeString:
+    """Show the 28×28 input."""
+    url = png_data_url(stored_input(submission))
+    return format_html('<img src="{}" width="{}" height="{}" alt="submission {}">', url, side, side, submission.pk)
+
+
+def said(digit: int | None) -> str:
+    return "not a digit" if digit is None else str(digit)
+
+
+class LabelledFilter(SimpleListFilter):
+    """Whether somebody said what it is."""
+
+    title = "label"
+    parameter_name = "label"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("none", "no label"), ("confirmed", "confirmed"), ("corrected", "corrected")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Submission]) -> QuerySet[Submission]:
+        standing = Correction.objects.standing()
+        confirming = standing.filter(digit=F("submission__digit")).values("submission")
+        match self.value():
+            case "none":
+                return queryset.exclude(pk__in=standing.values("submission"))
+            case "confirmed":
+                return queryset.filter(pk__in=confirming)
+            case "corrected":
+                return queryset.filter(pk__in=standing.values("submission")).exclude(pk__in=confirming)
+        return queryset
+
+
+class CorrectionInline(TabularInline[Correction, Submission]):
+    """All that was ever said of a submission."""
+
+    model = Correction
+    fields = readonly_fields = ("digit", "state", "account", "session", "created", "superseded", "decided", "decided_by")
+    can_delete = False
+    extra = 0
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Submission)
+class SubmissionAdmin(ReadOnly):
+    """What was drawn, and what the model said."""
+
+    list_display = ("id", "drawing", "answer", "percent", "verdict", "label", "model_version", "owner", "created")
+    list_filter = ("verdict", "digit", LabelledFilter, "model_version", "created")
+    list_per_page = 50
+    search_fields = ("=id", "account__username", "=session")
+    search_help_text = "A submission's number, an account's name or an anonymous owner's id"
+    show_full_result_count = False
+    inlines = (CorrectionInline,)
+    readonly_fields = ("large_drawing",)
+    exclude = ("input", "picture", "ink")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Submission]:
+        return Submission.objects.with_labels().select_related("account")
+
+    @admin.display(description="drawing")
+    def drawing(self, submission: Submission) -> SafeString:
+        return thumbnail(submission, 42)
+
+    @admin.display(description="what the model saw")
+    def large_drawing(self, submission: Submission) -> SafeString:
+        return thumbnail(submission, 224)
+
+    @admin.display(description="answer", ordering="digit")
+    def answer(self, submission: Submission) -> str:
+        return said(submission.digit)
+
+    @admin.display(description="confidence", ordering="confidence")
+    def percent(self, submission: Submission) -> str:
+        return f"{submission.confidence:.1%}"
+
+    @admin.display(description="label")
+    def label(self, submission: Submission) -> str:
+        correction = submission.correction
+        return f"{said(correction.digit)} ({correction.state})" if correction else "—"
+
+    @admin.display(description="owner")
+    def owner(self, submission: Submission) -> str:
+        return str(submission.account or submission.session or "—")
+
+
+@admin.register(Correction)
+class CorrectionAdmin(ReadOnly):
+    """The review: what people said, with bulk accept and reject."""
+
+    list_display = ("id", "drawing", "answer", "percent", "says", "confirms", "state", "author", "created", "decided_by")
+    list_filter = ("state", "digit", "submission__digit", "submission__verdict", "submission__model_version", "created")
+    list_per_page = 50
+    search_fields = ("=id", "=submission__id", "account__username", "=session")
+    search_help_text = "A correction's or submission's number, an account's name or an anonymous owner's id"
+    show_full_result_count = False
+    actions = ("accept", "reject")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Correction]:
+        rows = Correction.objects.standing().select_related("submission", "account", "decided_by")
+        return rows.defer("submission__picture", "submission__ink").most_doubtful_first()
+
+    @admin.display(description="drawing")
+    def drawing(self, correction: Correction) -> SafeString:
+        return thumbnail(correction.submission, 42)
+
+    @admin.display(description="answer", ordering="submission__digit")
+    def answer(self, correction: Correction) -> str:
+        return said(correction.submission.digit)
+
+    @admin.display(description="confidence", ordering="submission__confidence")
+    def percent(self, correction: Correction) -> str:
+        return f"{correction.submission.confidence:.1%}"
+
+    @admin.display(description="person says", ordering="digit")
+    def says(self, correction: Correction) -> str:
+        return said(correction.digit)
+
+    @admin.display(description="confirms", boolean=True)
+    def confirms(self, correction: Correction) -> bool:
+        return correction.confirms
+
+    @admin.display(description="author")
+    def author(self, correction: Correction) -> str:
+        return str(correction.account or correction.session or "—")
+
+    @admin.action(description="Accept the selected corrections", permissions=["review"])
+    def accept(self, request: HttpRequest, rows: QuerySet[Correction]) -> None:
+        self._decide(request, rows, Correction.State.ACCEPTED)
+
+    @admin.action(description="Reject the selected corrections", permissions=["review"])
+    def reject(self, request: HttpRequest, rows: QuerySet[Correction]) -> None:
+        self._decide(request, rows, Correction.State.REJECTED)
+
+    def has_review_permission(self, request: HttpRequest) -> bool:
+        """Staff review, as in the API."""
+        return bool(request.user.is_staff)
+
+    def _decide(self, request: HttpRequest, rows: QuerySet[Correction], state: Correction.State) -> None:
+        decided = late = 0
+        for correction in rows:
+            try:
+                submissions.decide(correction, state, request.user.pk)
+                decided += 1
+            except submissions.AlreadyDecided:
+                late += 1
+        if decided:
+            self.message_user(request, f"{decided} {state}.", messages.SUCCESS)
+        if late:
+            self.message_user(request, f"{late} had been decided already and stay as they are.", messages.WARNING)
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnly):
+    """The registry, with promotion and rollback by hand."""
+
+    list_display = ("version", "state", "mnist", "writers", "parent", "preprocessing_version", "created", "activated")
+    list_filter = ("state",)
+    actions = ("activate",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="MNIST test set")
+    def mnist(self, version: ModelVersion) -> str:
+        return _percent(version, "mnist_test")
+
+    @admin.display(description="held-out writers")
+    def writers(self, version: ModelVersion) -> str:
+        return _percent(version, "held_out_writers")
+
+    @admin.action(description="Activate the selected version", permissions=["activate"])
+    def activate(self, request: HttpRequest, rows: QuerySet[ModelVersion]) -> None:
+        if len(rows) != 1:
+            self.message_user(request, "Select one version.", messages.ERROR)
+            return
+        registry.promote(rows[0])
+        self.message_user(request, f"Version {rows[0].version} is active.", messages.SUCCESS)
+
+    def has_activate_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_staff)
+
+
+def _percent(version: ModelVersion, metric: str) -> str:
+    accuracy = version.metrics.get(metric, {}).get("accuracy")
+    return "—" if accuracy is None else f"{accuracy:.2%}"

@@ -1,0 +1,28 @@
+"""Who asks: a token, a logged-in session, or the anonymous owner's cookie; the last two need the CSRF token to write."""
+
+from typing import cast
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.request import Request
+
+from recognizer.owners import Owner, session_of
+
+
+class OwnerCookieAuthentication(SessionAuthentication):
+    """Recognises an anonymous owner. The user stays anonymous; the owner's id is `request.auth`."""
+
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, UUID] | None:  # type: ignore[override]
+        session = session_of(request._request)
+        if session is None:
+            return None
+        self.enforce_csrf(request)
+        return AnonymousUser(), session
+
+
+def owner_of(request: Request) -> Owner:
+    """Say on whose behalf a request acts."""
+    if request.user.is_authenticated:
+        return Owner(account=request.user.pk, is_staff=request.user.is_staff)
+    return Owner(session=cast(UUID | None, request.auth))

@@ -1,0 +1,55 @@
+"""One shape for every error: `{"detail": …}`, or `{field: [messages]}`."""
+
+import logging
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent, TooManyFilesSent
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from recognizer.api.formats import PayloadTooLarge
+from recognizer.engine import ModelRefused
+from recognizer.preprocessing import PreprocessingError
+from recognizer.submissions import AlreadyDecided
+
+logger = logging.getLogger(__name__)
+
+
+class Conflict(APIException):
+    """409: it was decided already."""
+
+    status_code = 409
+    default_detail = "It has been decided already."
+    default_code = "conflict"
+
+
+class NotReady(APIException):
+    """503: no model serves."""
+
+    status_code = 503
+    default_detail = "No model is loaded; try again soon."
+    default_code = "not_ready"
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Turn what the services raise into the answer that the contract names."""
+    match error:
+        case PreprocessingError():
+            error = ParseError(str(error))
+        case RequestDataTooBig():
+            error = PayloadTooLarge()
+        case TooManyFieldsSent() | TooManyFilesSent() | SuspiciousOperation() | UnreadablePostError():
+            error = ParseError(str(error))
+        case AlreadyDecided():
+            error = Conflict()
+        case ModelRefused():
+            logger.error("No model serves: %s", error)
+            error = NotReady()
+    return exception_handler(error, context)
+
+
+def not_found(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+    """Answer unknown addresses under `/api/` in JSON."""
+    return JsonResponse({"detail": "Not found."}, status=404)

@@ -1,0 +1,131 @@
+"""What a client sent → a `Drawing`, checked. Checking ink costs less than reading the digit, however long it is."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from rest_framework.exceptions import ValidationError
+
+from recognizer.preprocessing import Stroke, ink_to_input
+from recognizer.preprocessing.picture import decode_picture, picture_to_input, storable_picture
+from recognizer.submissions import Drawing
+
+
+@dataclass(frozen=True, slots=True)
+class InkLimits:
+    """What counts as a drawing."""
+
+    points: int = 10_000
+    strokes: int = 500
+    surface: tuple[float, float] = (1.0, 20_000.0)  # width and height, pixels
+    overshoot: float = 1.0  # of the surface: how far a pen that is held down may leave it
+    decimals: int = 2  # of a pixel, in what is kept
+
+
+LIMITS = InkLimits()
+DATA_URL = "data:image/"
+
+
+def parse_drawing(body: Any) -> Drawing:
+    """Check a submission's body, of any of the three forms, and bring it to the model's input.
+
+    Raises:
+        ValidationError: a field is missing, malformed or out of its range.
+        PreprocessingError: there is no ink in it, or the picture cannot be read.
+    """
+    if not isinstance(body, Mapping):
+        raise ValidationError({"detail": "Send an object with `strokes`, `width` and `height`, or with `image`."})
+    if "image" in body:
+        return _picture(body["image"])
+    if "strokes" in body:
+        return _ink(body)
+    raise ValidationError({"detail": "Send `strokes` with `width` and `height`, or `image`."})
+
+
+def parse_label(body: Any) -> int | None:
+    """Check a correction's body: `{"digit": 0…9}`, or `{"digit": null}` for not a digit.
+
+    Raises:
+        ValidationError: it is neither.
+    """
+    if not isinstance(body, Mapping) or "digit" not in body:
+        raise ValidationError({"digit": ["This field is required."]})
+    digit = body["digit"]
+    if digit is not None and (type(digit) is not int or not 0 <= digit <= 9):
+        raise ValidationError({"digit": ["A whole number from 0 to 9, or null for not a digit."]})
+    return digit
+
+
+def _picture(image: Any) -> Drawing:
+    if isinstance(image, str):
+        content = _from_data_url(image)
+    elif hasattr(image, "read"):
+        content = image.read()
+    else:
+        raise ValidationError({"image": ["A file, or a data URL of a picture."]})
+    picture = decode_picture(content)
+    return Drawing(picture_to_input(picture), picture=storable_picture(picture))
+
+
+def _from_data_url(text: str) -> bytes:
+    head, comma, payload = text.partition(",")
+    if not (head.startswith(DATA_URL) and head.endswith(";base64") and comma):
+        raise ValidationError({"image": ["A data URL: data:image/png;base64,…"]})
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValidationError({"image": ["The data URL is not valid base64."]}) from error
+
+
+def _ink(body: Mapping[str, Any]) -> Drawing:
+    width, height = (_side(body, name) for name in ("width", "height"))
+    points = _points(body["strokes"])
+    strokes = [stroke[:, :2] for stroke in points]
+    _check_places(strokes, width, height)
+    kept = [np.round(stroke, LIMITS.decimals).tolist() for stroke in points]
+    ink = {"strokes": kept, "width": width, "height": height}
+    return Drawing(ink_to_input(strokes, max(width, height)), ink=ink)
+
+
+def _side(body: Mapping[str, Any], name: str) -> float:
+    if name not in body:
+        raise ValidationError({name: ["This field is required."]})
+    value, (low, high) = body[name], LIMITS.surface
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise ValidationError({name: [f"A number of pixels from {low:g} to {high:g}."]})
+    return float(value)
+
+
+def _points(strokes: Any) -> list[Stroke]:
+    """Turn nested lists into one `(n, 2…4)` array per stroke: x, y, perhaps time and pressure."""
+    if type(strokes) is not list or not all(type(stroke) is list for stroke in strokes):
+        raise ValidationError({"strokes": ["A list of strokes, each a list of [x, y] points."]})
+    if len(strokes) > LIMITS.strokes or sum(map(len, strokes)) > LIMITS.points:
+        raise ValidationError({"strokes": [f"At most {LIMITS.points} points in {LIMITS.strokes} strokes."]})
+    return [_stroke(stroke) for stroke in strokes if stroke]
+
+
+def _stroke(points: list[Any]) -> Stroke:
+    # Sets of types and lengths are made in C: exact (a bool is not a number), and cheap for thousands of points.
+    if set(map(type, points)) != {list} or not set(map(type, chain.from_iterable(points))) <= {int, float}:
+        raise ValidationError({"strokes": ["Each point is a list of numbers: [x, y], then perhaps time and pressure."]})
+    lengths = set(map(len, points))
+    if not lengths <= {2, 3, 4}:
+        raise ValidationError({"strokes": ["Each point has two to four numbers: x, y, time in ms, pressure 0 to 1."]})
+    shortest = min(lengths)
+    stroke = np.array(points if len(lengths) == 1 else [point[:shortest] for point in points], np.float64)
+    if not np.isfinite(stroke).all():
+        raise ValidationError({"strokes": ["A number is too large."]})
+    return stroke
+
+
+def _check_places(strokes: list[Stroke], width: float, height: float) -> None:
+    if not strokes:
+        return
+    every, size = np.concatenate(strokes), np.array([width, height])
+    if (every.min(axis=0) < -LIMITS.overshoot * size).any() or (every.max(axis=0) > (1 + LIMITS.overshoot) * size).any():
+        raise ValidationError({"strokes": ["Points lie far outside the drawing surface."]})

@@ -1,0 +1,134 @@
+"""The shapes of the API, for its OpenAPI description; a test holds them against real answers."""
+
+from typing import Any
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
+from rest_framework import serializers
+
+from recognizer.models import Correction, ModelVersion, Verdict
+
+
+class Read(serializers.Serializer[Any]):
+    """What the model says of a drawing."""
+
+    digit = serializers.IntegerField(min_value=0, max_value=9, allow_null=True, help_text="null when the verdict is not_a_digit")
+    confidence = serializers.FloatField(min_value=0, max_value=1, help_text="calibrated probability of the answer")
+    probabilities = serializers.ListField(child=serializers.FloatField(), min_length=10, max_length=10)
+    verdict = serializers.ChoiceField(Verdict.choices)
+    model_version = serializers.IntegerField()
+    input = serializers.CharField(help_text="data URL of the 28×28 PNG that the model saw")
+
+
+class Stored(Read):
+    """A stored submission."""
+
+    id = serializers.IntegerField()
+    created = serializers.DateTimeField()
+
+
+class Said(serializers.Serializer[Any]):
+    """What a person said a submission is."""
+
+    id = serializers.IntegerField()
+    submission = serializers.IntegerField()
+    digit = serializers.IntegerField(min_value=0, max_value=9, allow_null=True, help_text="null: not a digit")
+    status = serializers.ChoiceField(Correction.State.choices)
+    created = serializers.DateTimeField()
+    decided = serializers.DateTimeField(allow_null=True)
+
+
+class Labelled(Stored):
+    """A stored submission with its ink and its label."""
+
+    ink = serializers.JSONField(allow_null=True)
+    correction = Said(allow_null=True)
+
+
+class Queued(Said):
+    """A correction in the review queue."""
+
+    submission = Stored()  # type: ignore[assignment]
+
+
+class ArtifactOf(serializers.Serializer[Any]):
+    sha256 = serializers.CharField()
+    size = serializers.IntegerField(help_text="bytes")
+
+
+class Version(serializers.Serializer[Any]):
+    """A version of the model."""
+
+    version = serializers.IntegerField()
+    state = serializers.ChoiceField(ModelVersion.State.choices)
+    parent = serializers.IntegerField(allow_null=True)
+    preprocessing_version = serializers.IntegerField()
+    thresholds = serializers.DictField(child=serializers.FloatField())
+    metrics = serializers.JSONField()
+    gate_report = serializers.JSONField(allow_null=True)
+    artifact = ArtifactOf(allow_null=True)
+    notes = serializers.CharField()
+    created = serializers.DateTimeField()
+    activated = serializers.DateTimeField(allow_null=True)
+
+
+class Problem(serializers.Serializer[Any]):
+    """An error."""
+
+    detail = serializers.CharField()
+
+
+class Label(serializers.Serializer[Any]):
+    """A correction's body."""
+
+    digit = serializers.IntegerField(min_value=0, max_value=9, allow_null=True, help_text="null: not a digit")
+
+
+_POINT = {
+    "type": "array",
+    "items": {"type": "number"},
+    "minItems": 2,
+    "maxItems": 4,
+    "description": "x, y in pixels of the surface with y down; perhaps time in ms; perhaps pressure 0 to 1",
+}
+_INK = {
+    "type": "object",
+    "required": ["strokes", "width", "height"],
+    "properties": {
+        "strokes": {"type": "array", "items": {"type": "array", "items": _POINT}},
+        "width": {"type": "number"},
+        "height": {"type": "number"},
+    },
+    "example": {"strokes": [[[140, 40], [138, 240]]], "width": 280, "height": 280},
+}
+_DATA_URL = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {"image": {"type": "string", "description": "data:image/png;base64,…"}},
+}
+_UPLOAD = {"type": "object", "required": ["image"], "properties": {"image": {"type": "string", "format": "binary"}}}
+
+DRAWING: dict[str, Any] = {
+    "application/json": {"oneOf": [_INK, _DATA_URL]},
+    "multipart/form-data": _UPLOAD,
+}
+
+
+def problems(*statuses: int) -> dict[int, Any]:
+    """Describe the error answers of a call."""
+    return {status: OpenApiResponse(Problem) for status in statuses}
+
+
+def page_of(name: str, serializer: type[serializers.Serializer[Any]]) -> Any:
+    """Describe a cursor-paginated list."""
+    link = serializers.URLField(allow_null=True)
+    return inline_serializer(f"{name}Page", {"next": link, "previous": link, "results": serializer(many=True)})
+
+
+CURSOR = [
+    OpenApiParameter("cursor", OpenApiTypes.STR, description="from `next` or `previous`"),
+    OpenApiParameter("page_size", OpenApiTypes.INT, description="1 to 200, 50 unless told"),
+]
+
+__all__ = ["CURSOR", "DRAWING", "AutoSchema", "Label", "Labelled", "Queued", "Read", "Said", "Stored", "Version"]

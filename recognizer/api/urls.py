@@ -1,0 +1,25 @@
+"""The API's addresses, under `/api/v1/`."""
+
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from recognizer.api import errors, views
+
+urlpatterns = [
+    path("submissions", views.SubmissionsView.as_view(), name="submissions"),
+    path("submissions/<int:pk>", views.SubmissionView.as_view(), name="submission"),
+    path("submissions/<int:pk>/correction", views.CorrectionView.as_view(), name="correction"),
+    path("previews", views.PreviewsView.as_view(), name="previews"),
+    path("corrections", views.CorrectionsView.as_view(), name="corrections"),
+    path("corrections/<int:pk>/accept", views.AcceptView.as_view(), name="accept"),
+    path("corrections/<int:pk>/reject", views.RejectView.as_view(), name="reject"),
+    path("models", views.ModelsView.as_view(), name="models"),
+    path("models/active", views.ModelView.as_view(), name="active-model"),
+    path("models/active/artifact", views.ArtifactView.as_view(), name="active-artifact"),
+    path("models/<int:version>", views.ModelView.as_view(), name="model"),
+    path("models/<int:version>/artifact", views.ArtifactView.as_view(), name="artifact"),
+    path("models/<int:version>/activate", views.ActivateView.as_view(), name="activate"),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    re_path("", errors.not_found),
+]

@@ -1,0 +1,250 @@
+"""The API's views: parse, call one function, present."""
+
+from typing import Any, NoReturn
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_response_headers
+from django.views.decorators.http import condition
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import CursorPagination
+from rest_framework.permissions import IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from recognizer import registry, submissions
+from recognizer.api import schema
+from recognizer.api.authentication import owner_of
+from recognizer.api.formats import JsonParser, UploadParser
+from recognizer.api.parsing import parse_drawing, parse_label
+from recognizer.api.presentation import (
+    correction_json,
+    labelled_submission_json,
+    preview_json,
+    queued_correction_json,
+    submission_json,
+    version_json,
+)
+from recognizer.models import Correction, ModelFile, ModelVersion, Submission
+from recognizer.throttles import throttled
+
+
+class Pages(CursorPagination):
+    """Lists are `{"next", "previous", "results"}`."""
+
+    page_size = 50
+    max_page_size = 200
+    page_size_query_param = "page_size"
+
+
+class NewestFirst(Pages):
+    ordering = "-id"
+
+
+class MostDoubtfulFirst(Pages):
+    ordering = ("doubt", "id")  # type: ignore[assignment]
+
+
+def find_submission(request: Request, pk: int) -> Submission:
+    """Fetch one; somebody else's does not exist."""
+    found = Submission.objects.visible_to(owner_of(request)).with_labels().filter(pk=pk).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+class PreviewsView(APIView):
+    """Reading without storing, for live answers while somebody draws."""
+
+    parser_classes = [JsonParser, UploadParser]
+    throttle_classes = throttled("previews")
+
+    @extend_schema(request=schema.DRAWING, responses={200: schema.Read, **schema.problems(400, 403, 413, 415, 429)})
+    def post(self, request: Request) -> Response:
+        """Read a drawing; store nothing."""
+        drawing = parse_drawing(request.data)
+        return Response(preview_json(submissions.read(drawing), drawing.input))
+
+
+class SubmissionsView(APIView):
+    """Reading and storing; one's own history."""
+
+    parser_classes = [JsonParser, UploadParser]
+    throttle_classes = throttled("submissions")
+
+    @extend_schema(request=schema.DRAWING, responses={201: schema.Stored, **schema.problems(400, 403, 413, 415, 429)})
+    def post(self, request: Request) -> Response:
+        """Read a drawing and store it."""
+        drawing = parse_drawing(request.data)
+        answer = submissions.read(drawing)
+        submission = submissions.store(drawing, answer, owner_of(request))
+        return Response(submission_json(submission, answer.model.version), status=201)
+
+    @extend_schema(parameters=schema.CURSOR, responses={200: schema.page_of("Submissions", schema.Labelled)})
+    def get(self, request: Request) -> Response:
+        """List one's own submissions, newest first; staff see everybody's."""
+        pages = NewestFirst()
+        rows = pages.paginate_queryset(Submission.objects.visible_to(owner_of(request)).with_labels(), request, self)
+        return pages.get_paginated_response([labelled_submission_json(row) for row in rows or []])
+
+
+class SubmissionView(APIView):
+    """One submission."""
+
+    throttle_classes = throttled("writes")
+
+    @extend_schema(responses={200: schema.Labelled, **schema.problems(404)})
+    def get(self, request: Request, pk: int) -> Response:
+        """Show one of one's own submissions."""
+        return Response(labelled_submission_json(find_submission(request, pk)))
+
+    @extend_schema(responses={204: None, **schema.problems(403, 404)})
+    def delete(self, request: Request, pk: int) -> Response:
+        """Delete one for good, with what was said of it; it is in no later training set."""
+        find_submission(request, pk).delete()
+        return Response(status=204)
+
+
+class CorrectionView(APIView):
+    """What a submission is, by its owner's word."""
+
+    throttle_classes = throttled("corrections")
+
+    @extend_schema(request=schema.Label, responses={200: schema.Said, 201: schema.Said, **schema.problems(400, 403, 404, 409)})
+    def post(self, request: Request, pk: int) -> Response:
+        """Say what it is; saying it again while it is pending replaces what was said (200)."""
+        submission = find_submission(request, pk)
+        correction, first = submissions.correct(submission, parse_label(request.data), owner_of(request))
+        return Response(correction_json(correction), status=201 if first else 200)
+
+    @extend_schema(responses={204: None, **schema.problems(403, 404, 409)})
+    def delete(self, request: Request, pk: int) -> Response:
+        """Take a pending correction back."""
+        if not submissions.withdraw(find_submission(request, pk)):
+            raise Http404
+        return Response(status=204)
+
+
+class CorrectionsView(APIView):
+    """The review queue."""
+
+    permission_classes = [IsAdminUser]
+
+    @extend_schema(
+        parameters=[OpenApiParameter("status", str, enum=Correction.State.values), *schema.CURSOR],
+        responses={200: schema.page_of("Corrections", schema.Queued), **schema.problems(400, 401, 403)},
+    )
+    def get(self, request: Request) -> Response:
+        """List what people said, the model's most doubtful answers first."""
+        rows = Correction.objects.standing().select_related("submission__model_version").most_doubtful_first()
+        if status := request.query_params.get("status"):
+            if status not in Correction.State.values:
+                raise ValidationError({"status": [f"One of {', '.join(Correction.State.values)}."]})
+            rows = rows.filter(state=status)
+        pages = MostDoubtfulFirst()
+        page = pages.paginate_queryset(rows, request, self)
+        return pages.get_paginated_response([queued_correction_json(row) for row in page or []])
+
+
+class DecisionView(APIView):
+    """An admin's decision."""
+
+    permission_classes = [IsAdminUser]
+    throttle_classes = throttled("writes")
+    state: Correction.State
+
+    @extend_schema(request=None, responses={200: schema.Said, **schema.problems(401, 403, 404, 409)})
+    def post(self, request: Request, pk: int) -> Response:
+        """Decide a pending correction, once."""
+        correction = Correction.objects.filter(pk=pk).first()
+        if correction is None:
+            raise Http404
+        submissions.decide(correction, self.state, request.user.pk)
+        return Response(correction_json(correction))
+
+
+class AcceptView(DecisionView):
+    state = Correction.State.ACCEPTED
+
+
+class RejectView(DecisionView):
+    state = Correction.State.REJECTED
+
+
+def find_version(version: int | None) -> ModelVersion:
+    """Fetch a version by its number, the active one for None."""
+    found = registry.active_version() if version is None else ModelVersion.objects.filter(version=version).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+class ModelsView(APIView):
+    """All versions."""
+
+    @extend_schema(parameters=schema.CURSOR, responses={200: schema.page_of("Models", schema.Version)})
+    def get(self, request: Request) -> Response:
+        """List the versions of the model, newest first."""
+        pages = Pages()
+        pages.ordering = "-version"
+        files = ModelVersion.objects.select_related("parent").prefetch_related(without_content())
+        rows = pages.paginate_queryset(files, request, self)
+        return pages.get_paginated_response([version_json(row) for row in rows or []])
+
+
+class ModelView(APIView):
+    """One version."""
+
+    @extend_schema(responses={200: schema.Version, **schema.problems(404)})
+    def get(self, request: Request, version: int | None = None) -> Response:
+        """Show a version: its metrics, gate report and lineage."""
+        return Response(version_json(find_version(version)))
+
+
+class ArtifactView(APIView):
+    """A version's bytes."""
+
+    @extend_schema(responses={(200, "application/octet-stream"): bytes, 304: None, **schema.problems(404)})
+    def get(self, request: Request, version: int | None = None) -> HttpResponseBase:
+        """Download the `.tflite`; its ETag is its sha256."""
+        found = find_version(version)
+        file = ModelFile.objects.filter(version=found, kind=ModelFile.Kind.ARTIFACT)
+        digest = file.values_list("sha256", flat=True).first()
+        if digest is None:
+            raise Http404
+
+        @condition(etag_func=lambda _: f'"{digest}"')
+        def send(_: HttpRequest) -> HttpResponse:
+            response = HttpResponse(bytes(file.get().content), content_type="application/octet-stream")
+            response["Content-Disposition"] = f'attachment; filename="digits-v{found.version}.tflite"'
+            patch_response_headers(response, 60)
+            return response
+
+        return send(request._request)
+
+
+class ActivateView(APIView):
+    """Promote by hand, or roll back."""
+
+    permission_classes = [IsAdminUser]
+    throttle_classes = throttled("writes")
+
+    @extend_schema(request=None, responses={200: schema.Version, **schema.problems(401, 403, 404)})
+    def post(self, request: Request, version: int) -> Response:
+        """Make a version the active one; every web process serves it within two seconds."""
+        found = find_version(version)
+        registry.promote(found)
+        return Response(version_json(found))
+
+
+def without_content() -> Any:
+    """Prefetch the files' digests and sizes, not their bytes."""
+    from django.db.models import Prefetch
+
+    return Prefetch("files", ModelFile.objects.defer("content"))
+
+
+def unknown(*_: object) -> NoReturn:
+    raise Http404

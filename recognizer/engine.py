@@ -1,0 +1,196 @@
+"""The engine: reads digits with LiteRT, and follows the registry's active version without a restart.
+
+A loaded artifact is a `DigitModel`; the `Engine` holds one and swaps it. No TensorFlow here.
+"""
+
+import hashlib
+import json
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
+from django.db import DatabaseError, close_old_connections, connection
+
+from recognizer.models import ModelFile, ModelVersion, Verdict
+from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, ink_to_input
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0  # how often a process looks at the active row
+CANARY_FILE = Path(__file__).parent / "bundled" / "canaries.json"  # drawn for this, two of each digit
+
+
+class ModelRefused(RuntimeError):
+    """An artifact must not serve: damaged, of another preprocessing, or wrong on the canary digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Where the verdicts part, as probabilities 0…1; stored with each version."""
+
+    digit: float  # of being a digit, below it: not_a_digit
+    sure_digit: float  # of being a digit, at least this to be sure
+    sure_confidence: float  # of the digit named, at least this to be sure
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a model says of one input."""
+
+    digit: int | None  # None: not a digit
+    confidence: float  # calibrated probability of the digit named, or of there being none
+    probabilities: list[float]  # of the digits 0 to 9, adding up to 1
+    verdict: Verdict
+
+
+class DigitModel:
+    """A loaded artifact. Threads share it; each has an interpreter of its own.
+
+    Args:
+        artifact: `.tflite` bytes: `(1, 28, 28, 1)` float32 in 0…1 → `(1, 11)` float32, ten digit probabilities and
+            the probability of being a digit.
+        thresholds: of the verdicts.
+        version: the registry's number.
+    """
+
+    def __init__(self, artifact: bytes, thresholds: Thresholds, version: int = 0, pk: int = 0) -> None:
+        self.version, self.pk, self.thresholds = version, pk, thresholds
+        self._artifact = artifact
+        self._local = threading.local()
+
+    def probabilities(self, image: ModelInput) -> npt.NDArray[np.float32]:
+        """Run the network on `(28, 28)` uint8 and return its `(11,)` float32 answer."""
+        interpreter, source, answer = self._interpreter()
+        interpreter.set_tensor(source, (image.astype(np.float32) * np.float32(1 / 255)).reshape(1, 28, 28, 1))
+        interpreter.invoke()
+        result: npt.NDArray[np.float32] = interpreter.get_tensor(answer)[0]
+        return result
+
+    def read(self, image: ModelInput) -> Reading:
+        """Read one input and say how sure the answer is."""
+        answer = self.probabilities(image).tolist()
+        probabilities, is_digit = answer[:10], answer[10]
+        digit = max(range(10), key=probabilities.__getitem__)
+        if is_digit < self.thresholds.digit:
+            return Reading(None, 1 - is_digit, probabilities, Verdict.NOT_A_DIGIT)
+        confidence = probabilities[digit]
+        sure = is_digit >= self.thresholds.sure_digit and confidence >= self.thresholds.sure_confidence
+        return Reading(digit, confidence, probabilities, Verdict.SURE if sure else Verdict.UNSURE)
+
+    def _interpreter(self) -> tuple[Interpreter, int, int]:
+        try:
+            loaded: tuple[Interpreter, int, int] = self._local.interpreter
+        except AttributeError:
+            interpreter = Interpreter(model_content=self._artifact, num_threads=1)
+            interpreter.allocate_tensors()
+            (source,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
+            loaded = self._local.interpreter = interpreter, source["index"], answer["index"]
+        return loaded
+
+
+def load_model(version: ModelVersion) -> DigitModel:
+    """Load a version's artifact and prove that it may serve.
+
+    Raises:
+        ModelRefused: with the reason.
+    """
+    file = ModelFile.objects.filter(version=version, kind=ModelFile.Kind.ARTIFACT).first()
+    if file is None:
+        raise ModelRefused(f"{version} has no artifact")
+    content = bytes(file.content)
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise ModelRefused(f"the artifact of {version} is damaged: its sha256 is not the one recorded")
+    if version.preprocessing_version != PREPROCESSING_VERSION:
+        raise ModelRefused(
+            f"{version} was trained on preprocessing {version.preprocessing_version}, this code has {PREPROCESSING_VERSION}"
+        )
+    try:
+        model = DigitModel(content, Thresholds(**version.thresholds), version.version, version.pk)
+        wrong = misread_canaries(model)
+    except (ValueError, RuntimeError, TypeError) as error:  # what LiteRT raises for bytes that are no model of ours
+        raise ModelRefused(f"the artifact of {version} does not run: {error}") from error
+    if wrong:
+        raise ModelRefused(f"{version} misreads the canary digits {wrong}")
+    return model
+
+
+def misread_canaries(model: DigitModel) -> list[int]:
+    """Run the frozen canary drawings and return the digits that are misread."""
+    canaries = json.loads(CANARY_FILE.read_text())
+    drawn = [(c["digit"], ink_to_input([np.array(stroke, np.float64) for stroke in c["strokes"]], 100)) for c in canaries]
+    return [digit for digit, image in drawn if model.read(image).digit != digit]
+
+
+class Engine:
+    """Serves the active version in one process, and swaps when the registry's active row changes."""
+
+    def __init__(self) -> None:
+        self._model: DigitModel | None = None
+        self._lock = threading.Lock()
+        self._refused: int | None = None
+        self.problem: str | None = None
+
+    @property
+    def model(self) -> DigitModel:
+        """The model to read with; loads it if this process has none yet.
+
+        Raises:
+            ModelRefused: there is none to serve.
+        """
+        if self._model is None:
+            self.refresh()
+        if self._model is None:
+            raise ModelRefused(self.problem or "there is no active model")
+        return self._model
+
+    @property
+    def version(self) -> int | None:
+        """The number of the version that serves, or None."""
+        return self._model.version if self._model else None
+
+    def refresh(self) -> None:
+        """Look at the active row; load, check and swap if it names another version. Never raises: the old one serves on."""
+        with self._lock:
+            try:
+                active = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).first()
+                if active is None:
+                    self.problem = "there is no active model"
+                elif self._model is None or active.pk != self._model.pk:
+                    self._swap(active)
+                else:
+                    self.problem = self._refused = None
+            except DatabaseError as error:
+                self.problem = f"the database does not answer: {error}"
+
+    def _swap(self, active: ModelVersion) -> None:
+        if active.pk == self._refused:
+            return  # said once already; a repaired file comes as a new version
+        try:
+            self._model = load_model(active)
+        except ModelRefused as refusal:
+            self._refused, self.problem = active.pk, str(refusal)
+            logger.error("Not swapping: %s; version %s serves on.", refusal, self.version)
+        else:
+            self._refused = self.problem = None
+            logger.info("Serving version %s.", active.version)
+
+    def follow(self) -> None:
+        """Load the active version now and follow the registry on a daemon thread. Called once, by the web process."""
+        self.refresh()
+        close_old_connections()
+        connection.close()
+        threading.Thread(target=self._follow, name="engine", daemon=True).start()
+
+    def _follow(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(POLL_SECONDS):
+            self.refresh()
+            close_old_connections()
+
+
+engine = Engine()
+"""This process's engine."""

@@ -1,0 +1,28 @@
+"""What operators and their probes ask: alive, ready, how much."""
+
+import os
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from recognizer.engine import engine
+
+
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process answers."""
+    return JsonResponse({"status": "ok"})
+
+
+def readyz(request: HttpRequest) -> HttpResponse:
+    """The process can read digits and reach its database; else 503. `problem` says why a swap was refused."""
+    problem = engine.problem
+    try:
+        connection.ensure_connection()
+        reachable = connection.is_usable()
+    except DatabaseError:
+        reachable = False
+    if not reachable:
+        problem = "the database does not answer"
+    ready = engine.version is not None and reachable
+    state = {"model_version": engine.version, "process": os.getpid(), "problem": problem}
+    return JsonResponse(state, status=200 if ready else 503)

@@ -1,0 +1,60 @@
+"""`prepare`: bring the data directory and the database to where the site can start. Safe to repeat, and quick when nothing is to do."""
+
+import hashlib
+import os
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+from hdr_site import environment
+from recognizer import registry
+
+
+UNSERVED = ["redoc", "rest_framework"]  # shipped by packages, linked by no page of ours
+
+
+class Command(BaseCommand):
+    help = "Migrate, collect static files, register the bundled model as version 1 and make the admin."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        call_command("migrate", verbosity=0, interactive=False)
+        self._collect_static()
+        if version := registry.ensure_bundled():
+            self.stdout.write(f"Registered the bundled model as version {version.version}.")
+        self._ensure_admin()
+
+    def _collect_static(self) -> None:
+        """Hash and compress the static files, if any of them changed since they were."""
+        stamp = settings.STATIC_ROOT / "sources.sha256"
+        digest = _static_sources_digest()
+        if stamp.is_file() and stamp.read_text() == digest:
+            return
+        call_command("collectstatic", verbosity=0, interactive=False, clear=True, ignore_patterns=UNSERVED)
+        stamp.write_text(digest)
+
+    def _ensure_admin(self) -> None:
+        users = get_user_model()._default_manager
+        if users.filter(is_superuser=True).exists():
+            return
+        name = environment.text("DJANGO_SUPERUSER_USERNAME", "admin")
+        password = environment.text("DJANGO_SUPERUSER_PASSWORD")
+        users.create_superuser(username=name, password=password or (generated := secrets.token_urlsafe(12)))  # type: ignore[attr-defined]
+        if password:
+            self.stdout.write(f"Made the admin {name!r}.")
+        else:
+            self.stdout.write(f"Made the admin {name!r} with the password {generated} (shown only now).")
+
+
+def _static_sources_digest() -> str:
+    """Fingerprint every source file by name, size and time, without reading it."""
+    digest = hashlib.sha256()
+    for finder in get_finders():
+        for path, storage in finder.list(UNSERVED):
+            status = os.stat(storage.path(path))
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

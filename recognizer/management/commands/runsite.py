@@ -1,0 +1,58 @@
+"""`runsite`: the whole site as one command, web server, worker and scheduler together."""
+
+import shlex
+import signal
+import sys
+import threading
+import time
+import urllib.request
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from honcho.manager import Manager
+
+from hdr_site import environment
+
+CELERY = ["celery", "--app", "hdr_site"]
+READY_SECONDS = 60  # after which the readiness watch gives up; the site may still come
+
+STOPPED_BY_US = {128 + signal.SIGINT, 128 + signal.SIGTERM}  # what honcho returns after Ctrl-C or SIGTERM
+PARTS = {
+    "web": ["gunicorn", "--config", "python:hdr_site.gunicorn"],
+    "worker": [*CELERY, "worker", "--queues", "site", "--pool", "threads", "--concurrency", "2", "--loglevel", "info"],
+    "beat": [*CELERY, "beat", "--pidfile", "", "--loglevel", "info"],
+}
+
+
+class Command(BaseCommand):
+    help = "Prepare, then run web server, Celery worker and beat until Ctrl-C or SIGTERM."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self._started = time.monotonic()
+        call_command("prepare", stdout=self.stdout)
+        self.stdout.flush()
+        manager = Manager()
+        for name, arguments in PARTS.items():
+            # `exec`, so that the signal reaches the part itself and not a shell around it.
+            manager.add_process(name, shlex.join(["exec", sys.executable, "-m", *arguments]), cwd=str(settings.BASE_DIR))
+        threading.Thread(target=self._announce, daemon=True).start()
+        manager.loop()
+        if manager.returncode not in STOPPED_BY_US:
+            raise CommandError("A part of the site stopped by itself; its last lines above say why.")
+
+    def _announce(self) -> None:
+        """Say so once the site can read digits."""
+        address = f"http://{environment.text('HOST', '127.0.0.1')}:{settings.PORT}"
+        local = f"http://127.0.0.1:{settings.PORT}/readyz" if settings.HOST == "0.0.0.0" else f"{address}/readyz"
+        while time.monotonic() - self._started < READY_SECONDS:
+            try:
+                urllib.request.urlopen(local, timeout=2)
+            except OSError:
+                time.sleep(0.05)
+            else:
+                seconds = time.monotonic() - self._started
+                self.stdout.write(f"\nReady in {seconds:.1f} s: {address}/ (Ctrl-C stops it)\n")
+                self.stdout.flush()
+                return

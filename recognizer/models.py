@@ -1,0 +1,187 @@
+"""What the site remembers: submissions, what people said of them, and the versions of the model.
+
+A submission never changes. A correction is never overwritten: saying something else supersedes the earlier row, which stays.
+"""
+
+import uuid
+from typing import Any, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils.timezone import now
+
+from recognizer.owners import Owner
+
+
+class ModelVersion(models.Model):
+    """An entry of the model registry.
+
+    candidate ─► active ─► retired ─► active (rollback) …
+        └─► rejected (failed its gates) ─► active (by hand)
+    """
+
+    class State(models.TextChoices):
+        CANDIDATE = "candidate"
+        ACTIVE = "active"
+        RETIRED = "retired"
+        REJECTED = "rejected"
+
+    version = models.PositiveIntegerField(unique=True)
+    state = models.CharField(max_length=10, choices=State, default=State.CANDIDATE)
+    parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
+    preprocessing_version = models.PositiveSmallIntegerField()
+    thresholds = models.JSONField(help_text="Which answers are called sure, unsure and not a digit.")
+    metrics = models.JSONField(default=dict)
+    gate_report = models.JSONField(null=True, blank=True)
+    notes = models.CharField(max_length=200, blank=True)
+    created = models.DateTimeField(default=now)
+    activated = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [
+            models.UniqueConstraint(fields=["state"], condition=Q(state="active"), name="one_active_version"),
+        ]
+
+    def __str__(self) -> str:
+        return f"version {self.version}"
+
+
+class ModelFile(models.Model):
+    """The bytes of a version, apart from its row so that nobody loads them by accident."""
+
+    class Kind(models.TextChoices):
+        ARTIFACT = "tflite"
+        CHECKPOINT = "keras"
+
+    version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="files")
+    kind = models.CharField(max_length=10, choices=Kind)
+    sha256 = models.CharField(max_length=64)
+    size = models.PositiveIntegerField()  # bytes
+    content = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["version", "kind"], name="one_file_of_a_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.version} ({self.kind})"
+
+
+class Verdict(models.TextChoices):
+    """How the model stands by its answer."""
+
+    SURE = "sure"
+    UNSURE = "unsure"
+    NOT_A_DIGIT = "not_a_digit"
+
+
+class OwnedQuerySet(models.QuerySet["Submission"]):
+    """Reads of submissions."""
+
+    def visible_to(self, owner: Owner) -> Self:
+        """Limit to what an owner may see: staff all, others what they drew themselves."""
+        if owner.is_staff:
+            return self
+        if owner.account is not None:
+            return self.filter(account_id=owner.account)
+        if owner.session is not None:
+            return self.filter(session=owner.session)
+        return self.none()
+
+    def with_labels(self) -> Self:
+        """Fetch the version's number and the corrections along, without the pictures."""
+        return self.select_related("model_version").defer("picture", "model_version__metrics").prefetch_related("corrections")
+
+
+class Submission(models.Model):
+    """One drawn or uploaded digit and what the model said of it."""
+
+    created = models.DateTimeField(default=now, db_index=True)
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="submissions")
+    session = models.UUIDField(null=True, blank=True, db_index=True, help_text="The anonymous owner's random id.")
+    ink = models.JSONField(null=True, blank=True, help_text="Strokes as points, with the surface's width and height.")
+    picture = models.BinaryField(null=True, blank=True, help_text="The upload, re-encoded, bounded and without metadata.")
+    input = models.BinaryField(help_text="The 28×28 grey pixels that the model saw, row by row.")
+    digit = models.PositiveSmallIntegerField(null=True, blank=True)
+    confidence = models.FloatField()
+    probabilities = models.JSONField()
+    verdict = models.CharField(max_length=12, choices=Verdict)
+    model_version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="submissions")
+    preprocessing_version = models.PositiveSmallIntegerField()
+
+    objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(digit__isnull=True) | Q(digit__lte=9), name="submission_digit_0_to_9"),
+            models.CheckConstraint(condition=Q(account__isnull=True) | Q(session__isnull=True), name="submission_one_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return f"submission {self.pk}"
+
+    @property
+    def correction(self) -> "Correction | None":
+        """The correction that stands, if anybody said anything."""
+        return next((correction for correction in self.corrections.all() if correction.superseded is None), None)
+
+
+class CorrectionQuerySet(models.QuerySet["Correction"]):
+    """Reads of corrections."""
+
+    def standing(self) -> Self:
+        """Leave out what was said and then unsaid."""
+        return self.filter(superseded__isnull=True)
+
+    def most_doubtful_first(self) -> Self:
+        """Order a review queue by how sure the model was; `doubt` is its confidence."""
+        return self.annotate(doubt=F("submission__confidence")).order_by("doubt", "id")
+
+
+class Correction(models.Model):
+    """What a person says a submission is: a digit, or None for not a digit. The predicted digit again is a confirmation.
+
+    pending ─► accepted
+        └────► rejected
+    A pending one is superseded when its author says something else or takes it back; a decided one stands for ever.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        ACCEPTED = "accepted"
+        REJECTED = "rejected"
+
+    submission = models.ForeignKey(Submission, models.CASCADE, related_name="corrections")
+    digit = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Empty: not a digit.")
+    state = models.CharField(max_length=10, choices=State, default=State.PENDING, db_index=True)
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="corrections")
+    session = models.UUIDField(null=True, blank=True)
+    created = models.DateTimeField(default=now)
+    superseded = models.DateTimeField(null=True, blank=True)
+    decided = models.DateTimeField(null=True, blank=True)
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="decisions")
+
+    objects = CorrectionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["submission"], condition=Q(superseded__isnull=True), name="one_standing_correction"
+            ),
+            models.CheckConstraint(condition=Q(digit__isnull=True) | Q(digit__lte=9), name="correction_digit_0_to_9"),
+            models.CheckConstraint(
+                condition=Q(state="pending") | Q(superseded__isnull=True), name="decided_correction_stands"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        said = "not a digit" if self.digit is None else str(self.digit)
+        return f"{self.submission}: {said}"
+
+    @property
+    def confirms(self) -> bool:
+        """Whether it says the same as the model."""
+        return self.digit == self.submission.digit

@@ -1,0 +1,119 @@
+"""The online job: read a drawing, keep it, and keep what people say of it. Views, admin and commands all come through here."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils.timezone import now
+
+from recognizer.engine import DigitModel, Reading, engine
+from recognizer.models import Correction, Submission
+from recognizer.owners import Owner
+from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput
+
+
+class AlreadyDecided(Exception):
+    """A correction was accepted or rejected already, so nobody can change or decide it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A drawing brought to the model's input, with the form of it that is kept: ink or a picture."""
+
+    input: ModelInput
+    ink: dict[str, Any] | None = None
+    picture: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reading together with the model that gave it."""
+
+    reading: Reading
+    model: DigitModel
+
+
+def read(drawing: Drawing) -> Answer:
+    """Read a drawing with the active model; stores nothing.
+
+    Raises:
+        ModelRefused: no model serves.
+    """
+    model = engine.model
+    return Answer(model.read(drawing.input), model)
+
+
+def store(drawing: Drawing, answer: Answer, owner: Owner) -> Submission:
+    """Keep a drawing with what the model said of it."""
+    reading = answer.reading
+    return Submission.objects.create(
+        account_id=owner.account,
+        session=None if owner.account else owner.session,
+        ink=drawing.ink,
+        picture=drawing.picture,
+        input=drawing.input.tobytes(),
+        digit=reading.digit,
+        confidence=reading.confidence,
+        probabilities=[round(probability, 6) for probability in reading.probabilities],
+        verdict=reading.verdict,
+        model_version_id=answer.model.pk,
+        preprocessing_version=PREPROCESSING_VERSION,
+    )
+
+
+def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[Correction, bool]:
+    """Keep what a person says a submission is; a pending earlier word is superseded, not overwritten.
+
+    Returns:
+        The correction that stands now, and whether it is the first one standing.
+
+    Raises:
+        AlreadyDecided: the earlier word has been accepted or rejected.
+    """
+    try:
+        with transaction.atomic():
+            replaced = _supersede(submission)
+            said = Correction.objects.create(
+                submission=submission,
+                digit=digit,
+                account_id=author.account,
+                session=None if author.account else author.session,
+            )
+    except IntegrityError as error:  # a decided one still stands: the database allows one
+        raise AlreadyDecided from error
+    return said, not replaced
+
+
+def withdraw(submission: Submission) -> bool:
+    """Take back what was said of a submission; return whether there was anything.
+
+    Raises:
+        AlreadyDecided: it has been accepted or rejected.
+    """
+    if _supersede(submission):
+        return True
+    if submission.corrections.standing().exists():
+        raise AlreadyDecided
+    return False
+
+
+def decide(correction: Correction, state: Correction.State, reviewer: int) -> None:
+    """Accept or reject a pending correction; two reviewers at once cannot both.
+
+    Args:
+        reviewer: the deciding account's id.
+
+    Raises:
+        AlreadyDecided: somebody was first, or its author took it back.
+    """
+    changed = Correction.objects.filter(pk=correction.pk, state=Correction.State.PENDING, superseded__isnull=True).update(
+        state=state, decided=now(), decided_by_id=reviewer
+    )
+    if not changed:
+        raise AlreadyDecided
+    correction.refresh_from_db(fields=["state", "decided", "decided_by"])
+
+
+def _supersede(submission: Submission) -> int:
+    pending = submission.corrections.standing().filter(state=Correction.State.PENDING)
+    return pending.update(superseded=now())

@@ -1,0 +1,129 @@
+"""How often one client may write: counted in Redis, or without Redis in one small file shared by a host's processes."""
+
+import fcntl
+import hashlib
+import ipaddress
+import mmap
+import struct
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.core.cache import caches
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+
+from recognizer.rates import Rate
+
+
+class Counter(Protocol):
+    """Counts calls in windows."""
+
+    def count(self, key: str, period: int) -> tuple[int, float]:
+        """Count one call; return the calls in the current window, this one too, and the seconds until it ends."""
+
+
+class RedisCounter:
+    """Counts for all hosts together."""
+
+    def __init__(self) -> None:
+        self._redis = caches["default"]._cache.get_client(write=True)  # type: ignore[attr-defined]
+
+    def count(self, key: str, period: int) -> tuple[int, float]:
+        pipeline = self._redis.pipeline()
+        pipeline.set(f"throttle:{key}", 0, ex=period, nx=True)
+        pipeline.incr(f"throttle:{key}")
+        pipeline.pttl(f"throttle:{key}")
+        _, calls, left = pipeline.execute()
+        return int(calls), max(left, 0) / 1000
+
+
+class FileCounter:
+    """Counts for all processes of one host, in a memory-mapped table of fixed size.
+
+    A key's slot is found by its digest; of the few slots where it may stand, the one whose window ended first is reused.
+    Under a flood of more clients than slots the oldest windows are forgotten early: it errs towards letting in.
+    """
+
+    SLOTS = 1 << 15
+    PROBES = 8
+    _SLOT = struct.Struct("<8sdQ")  # digest, end of the window (Unix time), calls
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a+b")
+        self._file.truncate(self.SLOTS * self._SLOT.size)
+        self._table = mmap.mmap(self._file.fileno(), self.SLOTS * self._SLOT.size)
+        self._lock = threading.Lock()
+
+    def count(self, key: str, period: int) -> tuple[int, float]:
+        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+        first = int.from_bytes(digest, "little")
+        places = [(first + step) % self.SLOTS * self._SLOT.size for step in range(self.PROBES)]
+        with self._lock:
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            try:
+                return self._count(digest, places, period, time.time())
+            finally:
+                fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def _count(self, digest: bytes, places: list[int], period: int, now: float) -> tuple[int, float]:
+        oldest, oldest_end = places[0], float("inf")
+        for place in places:
+            owner, end, calls = self._SLOT.unpack_from(self._table, place)
+            if owner == digest and now < end <= now + period:
+                self._SLOT.pack_into(self._table, place, digest, end, calls + 1)
+                return calls + 1, end - now
+            if end < oldest_end:
+                oldest, oldest_end = place, end
+        self._SLOT.pack_into(self._table, oldest, digest, now + period, 1)
+        return 1, float(period)
+
+
+@cache
+def counter() -> Counter:
+    """Return this process's counter."""
+    return RedisCounter() if settings.REDIS_URL else FileCounter(settings.DATA_DIR / "throttles")
+
+
+def client_of(request: Request) -> str:
+    """Name the client: an account, else its address; an IPv6 client is its /64 network, which is one household."""
+    if request.user.is_authenticated:
+        return f"account {request.user.pk}"
+    address = request.META.get("REMOTE_ADDR", "")
+    if settings.PROXIES:
+        forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        address = forwarded[-min(settings.PROXIES, len(forwarded))].strip() or address
+    if ":" in address:
+        try:
+            return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
+        except ValueError:
+            return address[:64]
+    return address[:64]
+
+
+class WriteThrottle(BaseThrottle):
+    """Limits calls of one scope; views name theirs with `throttled("previews")`."""
+
+    scope: str
+    _wait: float | None = None
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        rate: Rate | None = settings.THROTTLES.get(self.scope)
+        if rate is None or request.method in ("GET", "HEAD", "OPTIONS"):
+            return True
+        calls, left = counter().count(f"{self.scope} {client_of(request)}", rate.period)
+        self._wait = left
+        return calls <= rate.calls
+
+    def wait(self) -> float | None:
+        return self._wait
+
+
+def throttled(scope: str) -> list[Callable[..., Any]]:
+    """Return the throttle classes of a view whose writes count in a scope."""
+    return [type(f"{scope.title()}Throttle", (WriteThrottle,), {"scope": scope})]
