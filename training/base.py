@@ -1,0 +1,134 @@
+"""How the bundled model is made: data → fit → calibration → export → evaluation, in one function.
+
+Everything that shapes it is in `Recipe`; the same recipe, seed and files give the same training.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recognizer.engine import DigitModel, Thresholds, misread_canaries
+from recognizer.preprocessing import PREPROCESSING_VERSION
+from training import calibration, evaluation, network
+from training.base_data import BaseData, EpochMaker, Mixture
+from training.strokes import Drawing, to_inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What makes the bundled model what it is."""
+
+    seed: int = 1
+    architecture: network.Architecture = field(default_factory=network.Architecture)
+    fit: network.Fit = field(default_factory=network.Fit)
+    mixture: Mixture = field(default_factory=Mixture)
+    goals: calibration.VerdictGoals = field(default_factory=calibration.VerdictGoals)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A finished base model, as it is bundled."""
+
+    artifact: bytes
+    checkpoint: bytes
+    card: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write `digits.tflite`, `digits.keras` and `model.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "digits.tflite").write_bytes(self.artifact)
+        (folder / "digits.keras").write_bytes(self.checkpoint)
+        (folder / "model.json").write_text(json.dumps(self.card, indent=2) + "\n")
+
+
+def train_base(recipe: Recipe, data: BaseData, work_folder: Path, progress: network.Report) -> BaseModel:
+    """Train the bundled model; interrupted, it resumes after the last finished epoch.
+
+    Args:
+        work_folder: holds the resumable state.
+        progress: told of every batch, and of the network after each epoch.
+    """
+    make = EpochMaker(data, recipe.mixture, recipe.fit.batch_size, recipe.seed)
+
+    def batch(epoch: int, index: int) -> network.Batch:
+        images, labels = make(epoch, index)
+        return images[..., None].astype(np.float32) / 255, network.pack_targets(labels)
+
+    model = network.new_network(recipe.architecture, recipe.fit, recipe.seed)
+    batches = network.EpochBatches(make.batches_per_epoch, batch)
+    network.fit_network(model, batches, recipe.fit, recipe.seed, work_folder, progress)
+    return finish(model, recipe, data)
+
+
+def batches_per_epoch(recipe: Recipe, data: BaseData) -> int:
+    """Say how many batches an epoch has."""
+    return EpochMaker(data, recipe.mixture, recipe.fit.batch_size, recipe.seed).batches_per_epoch
+
+
+def validate(model: Any, data: BaseData) -> dict[str, float]:
+    """Measure a network in training on validation data: the share of digits that the ten logits name right."""
+    sources = {
+        "mnist": (data.mnist_validation.images, data.mnist_validation.labels),
+        "pens": (to_inputs(data.digits["validation"]), _labels(data.digits["validation"])),
+    }
+    return {
+        name: round(float((network.logits_of(model, images)[:, :10].argmax(axis=1) == labels).mean()), 4)
+        for name, (images, labels) in sources.items()
+    }
+
+
+def finish(model: Any, recipe: Recipe, data: BaseData) -> BaseModel:
+    """Calibrate a trained network on validation data, export it, and measure what was exported."""
+    images, labels = _validation_digits(data)
+    temperature = calibration.fit_temperature(network.logits_of(model, images)[:, :10], labels)
+    artifact = network.export_artifact(model, temperature)
+    unjudged = DigitModel(artifact, Thresholds(0, 0, 0))
+    answers = evaluation.read_all(unjudged, images).probabilities
+    thresholds = calibration.choose_thresholds(answers, labels, recipe.goals)
+    exported = DigitModel(artifact, thresholds)
+    if wrong := misread_canaries(exported):
+        raise RuntimeError(f"The trained model misreads the canary digits {wrong}; it cannot serve.")
+    checkpoint = network.save_checkpoint(model)
+    card = {
+        "preprocessing_version": PREPROCESSING_VERSION,
+        "temperature": round(temperature, 4),
+        "thresholds": asdict(thresholds),
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in (("tflite", artifact), ("keras", checkpoint))},
+        "parameters": model.count_params(),
+        "metrics": measure(exported, data),
+        "recipe": asdict(recipe),
+    }
+    return BaseModel(artifact, checkpoint, card)
+
+
+def measure(model: DigitModel, data: BaseData) -> dict[str, Any]:
+    """Measure on what was never trained or tuned on: MNIST's test set and the held-out writers."""
+    mnist = evaluation.read_all(model, data.mnist_test.images)
+    drawings = data.digits["test"]
+    pen = evaluation.read_all(model, to_inputs(drawings))
+    letters = evaluation.read_all(model, to_inputs(data.letters["test"]))
+    return {
+        "mnist_test": evaluation.digit_metrics(mnist, data.mnist_test.labels),
+        "held_out_writers": evaluation.digit_metrics(pen, _labels(drawings))
+        | {"writers": len({drawing.writer for drawing in drawings}), "mean_over_writers": evaluation.mean_over_writers(drawings, pen)},
+        "letters_of_held_out_writers": evaluation.not_digit_metrics(letters),
+    }
+
+
+def _validation_digits(data: BaseData) -> tuple[Any, Any]:
+    """MNIST's and the pens' validation digits, the pens' repeated so that both weigh about the same."""
+    drawings = data.digits["validation"]
+    pens, labels = to_inputs(drawings), _labels(drawings)
+    repeats = max(1, len(data.mnist_validation.labels) // (2 * len(labels)))
+    return (
+        np.concatenate([data.mnist_validation.images, *[pens] * repeats]),
+        np.concatenate([data.mnist_validation.labels, *[labels] * repeats]),
+    )
+
+
+def _labels(drawings: list[Drawing]) -> np.ndarray:
+    return np.array([drawing.digit for drawing in drawings])

@@ -1,0 +1,57 @@
+"""Confidence that means what it says: the temperature and the verdicts' thresholds, fitted on validation data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recognizer.engine import Thresholds
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictGoals:
+    """What the thresholds are chosen for, as shares of real digits in the validation data."""
+
+    rejected: float = 0.0005  # at most, called not a digit
+    doubted_as_digit: float = 0.01  # at most, unsure because they may not be digits
+    sure_right: float = 0.999  # at least, of the sure answers
+    sure: float = 0.975  # at least, sure: comes before `sure_right`
+
+
+def fit_temperature(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> float:
+    """Find the temperature with the least cross-entropy (Guo et al. 2017).
+
+    Args:
+        logits: `(n, 10)` of the digits.
+        labels: `(n,)` 0–9.
+    """
+    candidates = np.exp(np.linspace(np.log(0.3), np.log(3), 181))
+    losses = [_cross_entropy(logits / temperature, labels) for temperature in candidates]
+    return float(candidates[int(np.argmin(losses))])
+
+
+def choose_thresholds(answers: Floats, labels: npt.NDArray[np.integer[Any]], goals: VerdictGoals) -> Thresholds:
+    """Choose the verdicts' thresholds on real digits.
+
+    Args:
+        answers: `(n, 11)` of the exported artifact.
+        labels: `(n,)` 0–9.
+    """
+    is_digit, confidence = answers[:, 10], answers[:, :10].max(axis=1)
+    right = answers[:, :10].argmax(axis=1) == labels
+    digit = min(0.5, float(np.quantile(is_digit, goals.rejected)))
+    sure_digit = max(digit, min(0.95, float(np.quantile(is_digit, goals.doubted_as_digit))))
+    believed = is_digit >= sure_digit
+    steps = np.concatenate([np.linspace(0.5, 0.95, 46), np.linspace(0.951, 0.999, 49)])
+    enough = [step for step in steps if (believed & (confidence >= step)).mean() >= goals.sure] or [0.5]
+    good = [step for step in enough if right[believed & (confidence >= step)].mean() >= goals.sure_right]
+    return Thresholds(digit=round(digit, 4), sure_digit=round(sure_digit, 4), sure_confidence=round(float(min(good, default=enough[-1])), 4))
+
+
+def _cross_entropy(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> float:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_total = np.log(np.exp(shifted).sum(axis=1))
+    return float((log_total - shifted[np.arange(len(labels)), labels]).mean())

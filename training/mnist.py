@@ -1,0 +1,109 @@
+"""The MNIST database: found, downloaded if need be, checked against its published digests, and read."""
+
+import gzip
+import hashlib
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from django.conf import settings
+
+
+class MnistError(RuntimeError):
+    """MNIST is missing or not what was published; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """Labelled images: `images` is `(n, 28, 28)` uint8 light on dark, `labels` is `(n,)` uint8 0–9."""
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+
+
+def load_mnist(folder: Path) -> tuple[Digits, Digits]:
+    """Read the 60,000 training and the 10,000 test digits from a folder with the four official files.
+
+    Raises:
+        MnistError: a file is missing or its digest is not the published one.
+    """
+    images = {name: _read_checked(folder / name) for name in settings.MNIST_FILES}
+    train, test = (
+        Digits(_idx(images[f"{part}-images-idx3-ubyte.gz"]), _idx(images[f"{part}-labels-idx1-ubyte.gz"]))
+        for part in ("train", "t10k")
+    )
+    return train, test
+
+
+def find_mnist() -> Path | None:
+    """Return the folder that has all four files, HDR_MNIST_DIR before the data directory, or None."""
+    folders = [Path(settings.MNIST_DIR)] if settings.MNIST_DIR else []
+    return next((folder for folder in [*folders, download_folder()] if _is_complete(folder)), None)
+
+
+def download_folder() -> Path:
+    """Return the data directory's own folder for MNIST."""
+    folder: Path = settings.DATA_DIR / "mnist"
+    return folder
+
+
+def ensure_mnist() -> Path:
+    """Return a folder with MNIST, downloading it if none has it.
+
+    Raises:
+        MnistError: it could not be had; the message says what to do.
+    """
+    found = find_mnist()
+    if found is None:
+        fetch_mnist(found := download_folder())
+    return found
+
+
+def _is_complete(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in settings.MNIST_FILES)
+
+
+def fetch_mnist(folder: Path) -> list[str]:
+    """Download the files that the folder lacks, each checked before it is kept, and return their names.
+
+    Raises:
+        MnistError: a download failed or has another digest than the published one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [name for name in settings.MNIST_FILES if not (folder / name).is_file()]
+    for name in missing:
+        partial = folder / f"{name}.partial"
+        try:
+            with urllib.request.urlopen(settings.MNIST_URL + name, timeout=60) as response:
+                partial.write_bytes(response.read(64 * 1024 * 1024))
+        except OSError as error:
+            raise MnistError(
+                f"{settings.MNIST_URL + name} could not be downloaded ({error}). "
+                f"Put the four files into a folder by hand and name it in HDR_MNIST_DIR."
+            ) from error
+        _check(partial, name)
+        partial.rename(folder / name)
+    return missing
+
+
+def _check(path: Path, name: str) -> bytes:
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != settings.MNIST_FILES[name]:
+        raise MnistError(f"{path} is not the published {name}: expected sha256 {settings.MNIST_FILES[name]}, got {digest}. Delete it.")
+    return content
+
+
+def _read_checked(path: Path) -> bytes:
+    if not path.is_file():
+        raise MnistError(f"{path} is missing. Run `manage.py fetch_mnist` or name a folder in HDR_MNIST_DIR.")
+    return gzip.decompress(_check(path, path.name))
+
+
+def _idx(content: bytes) -> npt.NDArray[np.uint8]:
+    """Parse the IDX format: two zero bytes, 0x08 for uint8, the number of axes, big-endian sizes, data."""
+    axes = content[3]
+    shape = np.frombuffer(content, ">u4", axes, 4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)

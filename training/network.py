@@ -1,0 +1,211 @@
+"""The network: its layers, its loss, its fit and its export. The only module that imports TensorFlow.
+
+One network answers two questions of a 28×28 input: which digit it is (ten logits), and whether it is one at all
+(an eleventh logit). Targets are packed alike, `(n, 11)`: a one-hot digit, or ten zeros for what is not a digit, then 1 or 0.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from keras import layers
+
+DIGITS = 10
+
+Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""Inputs `(n, 28, 28, 1)` in 0…1 and packed targets `(n, 11)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Convolutions in order, each `(filters, kernel side, stride)` with batch normalisation and ReLU."""
+
+    convolutions: tuple[tuple[int, int, int], ...] = (
+        (32, 3, 1),  # 28×28
+        (48, 5, 2),  # 14×14
+        (64, 3, 1),
+        (64, 3, 1),
+        (96, 3, 2),  # 7×7
+        (96, 3, 1),
+        (96, 3, 1),
+    )
+    dropout: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How weights are found."""
+
+    epochs: int = 32
+    batch_size: int = 128
+    learning_rate: float = 2e-3  # at its peak; linear warm-up, then half a cosine down to zero
+    warmup_share: float = 0.04  # of all steps
+    weight_decay: float = 2e-2
+    label_smoothing: float = 0.05
+    not_a_digit_weight: float = 0.3  # of the eleventh logit's loss
+    mixed_precision: bool = True  # bfloat16 arithmetic, float32 weights
+
+
+def build_network(architecture: Architecture) -> keras.Model:
+    """Build the untrained network: `(n, 28, 28, 1)` float32 in 0…1 → `(n, 11)` logits."""
+    inputs = keras.Input((28, 28, 1), name="drawing")
+    x = inputs
+    for filters, side, stride in architecture.convolutions:
+        x = layers.Conv2D(filters, side, strides=stride, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization(momentum=0.95)(x)
+        x = layers.ReLU()(x)
+    x = layers.GlobalAveragePooling2D()(x)  # (n, filters)
+    x = layers.Dropout(architecture.dropout)(x)
+    logits = layers.Dense(DIGITS + 1, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, logits, name="digits")
+
+
+def packed_loss(fit: Fit) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Cross-entropy over the digits, silent for what is not one, plus the weighted one of the eleventh logit."""
+
+    def loss(target: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        one_hot, is_digit = target[:, :DIGITS], target[:, DIGITS]
+        smooth = one_hot * (1 - fit.label_smoothing) + is_digit[:, None] * fit.label_smoothing / DIGITS
+        digit = -tf.reduce_sum(smooth * tf.nn.log_softmax(logits[:, :DIGITS]), axis=1)
+        digitness = tf.nn.sigmoid_cross_entropy_with_logits(is_digit, logits[:, DIGITS])
+        return digit + fit.not_a_digit_weight * digitness
+
+    return loss
+
+
+class EpochBatches(keras.utils.PyDataset):
+    """Batches made afresh for every epoch by a function of (epoch, batch), so that a resumed fit sees what it would have."""
+
+    def __init__(self, batches_per_epoch: int, make: Callable[[int, int], Batch]) -> None:
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=16)
+        self.epoch = 0
+        self._length = batches_per_epoch
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Batch:
+        return self._make(self.epoch, index)
+
+
+class _Follow(keras.callbacks.Callback):
+    """Tells the batches which epoch it is, and the caller how far the fit is."""
+
+    def __init__(self, batches: EpochBatches, report: "Report") -> None:
+        super().__init__()
+        self._batches, self._report, self._epoch = batches, report, 0
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        self._epoch = self._batches.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._report(self._epoch, batch + 1, (logs or {}).get("loss", float("nan")), None)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._report(epoch, len(self._batches), (logs or {}).get("loss", float("nan")), self.model)
+
+
+Report = Callable[[int, int, float, keras.Model | None], None]
+"""Called with (epoch, batches done in it, mean loss, the model at an epoch's end)."""
+
+
+def fit_network(
+    network: keras.Model, batches: EpochBatches, fit: Fit, seed: int, checkpoint_folder: Path, report: Report
+) -> None:
+    """Train in place; interrupted, it goes on after the last finished epoch found in the checkpoint folder."""
+    keras.utils.set_random_seed(seed)
+    steps = fit.epochs * len(batches)
+    warmup = max(1, round(steps * fit.warmup_share))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=fit.learning_rate / 25,
+        decay_steps=steps - warmup,
+        warmup_target=fit.learning_rate,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=fit.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    network.compile(optimizer, packed_loss(fit))
+    resume = keras.callbacks.BackupAndRestore(str(checkpoint_folder), delete_checkpoint=False)
+    network.fit(batches, epochs=fit.epochs, verbose=0, callbacks=[resume, _Follow(batches, report)], shuffle=False)
+
+
+def new_network(architecture: Architecture, fit: Fit, seed: int) -> keras.Model:
+    """Build a network with seeded weights in the precision that the fit asks for."""
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy("mixed_bfloat16" if fit.mixed_precision else "float32")
+    return build_network(architecture)
+
+
+def logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Run the network as it will be exported, in float32: `(n, 28, 28)` uint8 → `(n, 11)`."""
+    exact = in_float32(network)
+    inputs = images[..., None].astype(np.float32) / 255
+    return np.concatenate([np.asarray(exact(inputs[i : i + 500], training=False)) for i in range(0, len(inputs), 500)])
+
+
+def in_float32(network: keras.Model) -> keras.Model:
+    """Copy a network out of mixed precision."""
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_global_policy("float32")
+    try:
+        config = network.get_config()
+        for layer in config["layers"]:
+            layer["config"]["dtype"] = "float32"
+        exact = keras.Model.from_config(config)
+        exact.set_weights(network.get_weights())
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
+    return exact
+
+
+def export_artifact(network: keras.Model, temperature: float) -> bytes:
+    """Export for serving: calibrated probabilities, weights in 8 bits, activations in float.
+
+    Returns:
+        A `.tflite` whose input is `(1, 28, 28, 1)` float32 in 0…1 and whose output is `(1, 11)` float32: ten
+        probabilities that add up to 1 (softmax of the logits over the temperature), then the probability of being a digit.
+    """
+    inputs = keras.Input(batch_shape=(1, 28, 28, 1), name="drawing")
+    logits = in_float32(network)(inputs)
+    digits = layers.Softmax()(logits[:, :DIGITS] / temperature)
+    is_digit = layers.Activation("sigmoid")(logits[:, DIGITS:])
+    serving = keras.Model(inputs, layers.Concatenate(name="answer")([digits, is_digit]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "digits.tflite"
+        serving.export(str(path), format="litert", verbose=False, optimizations=[tf.lite.Optimize.DEFAULT])
+        return path.read_bytes()
+
+
+def save_checkpoint(network: keras.Model) -> bytes:
+    """Return the network as `.keras` bytes in float32, without the optimiser's state."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "digits.keras"
+        in_float32(network).save(path)
+        return path.read_bytes()
+
+
+def load_checkpoint(content: bytes) -> keras.Model:
+    """Load `.keras` bytes; nothing in them is executed (`safe_mode`)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "digits.keras"
+        path.write_bytes(content)
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def pack_targets(digits: Sequence[int | None]) -> npt.NDArray[np.float32]:
+    """Pack labels, None for what is not a digit, into `(n, 11)` targets."""
+    targets = np.zeros((len(digits), DIGITS + 1), np.float32)
+    for row, digit in enumerate(digits):
+        if digit is not None:
+            targets[row, [digit, DIGITS]] = 1
+    return targets

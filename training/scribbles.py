@@ -1,0 +1,109 @@
+"""Drawings that are not digits, made by code: what idle hands, stray pens and whole numbers leave on a canvas."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recognizer.preprocessing.ink import Stroke
+
+Strokes = list[Stroke]
+
+
+def scribble(rng: np.random.Generator, digits: Sequence[Strokes]) -> Strokes:
+    """Draw something that is not a digit.
+
+    Args:
+        digits: ink of single digits, of which two or three are put side by side into a number.
+    """
+    kinds = (_knot, _zigzag, _hatching, _polygon, _dots, _spiral, _parallels)
+    if rng.random() < 0.3:
+        return _number(rng, digits)
+    return kinds[rng.integers(len(kinds))](rng)
+
+
+def _number(rng: np.random.Generator, digits: Sequence[Strokes]) -> Strokes:
+    """Two or three digits in a row, not touching."""
+    number: Strokes = []
+    left = 0.0
+    for _ in range(rng.integers(2, 4)):
+        ink = digits[rng.integers(len(digits))]
+        points = np.concatenate(ink)
+        low = points.min(axis=0)
+        height = max(float(np.ptp(points[:, 1])), float(np.ptp(points[:, 0])) / 1.5, 1e-6)
+        number += [(stroke - low) / height + (left, rng.normal(0, 0.05)) for stroke in ink]
+        left += float(np.ptp(points[:, 0])) / height + rng.uniform(0.12, 0.5)
+    return number
+
+
+def _knot(rng: np.random.Generator) -> Strokes:
+    """A pen that goes round and round without a plan."""
+    steps = int(rng.integers(40, 160))
+    heading = np.cumsum(rng.normal(rng.normal(0, 0.25), 0.45, steps))
+    path = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
+    pull = rng.uniform(0.9, 1.0)
+    for index in range(1, steps):  # keeps it in one place
+        path[index:] -= (1 - pull) * (path[index] - path[0])
+    return [path]
+
+
+def _zigzag(rng: np.random.Generator) -> Strokes:
+    turns = int(rng.integers(5, 14))
+    along = np.linspace(0, rng.uniform(0.6, 1.6), turns) + rng.normal(0, 0.03, turns)
+    across = np.where(np.arange(turns) % 2, 1.0, 0.0) * rng.uniform(0.3, 1) + rng.normal(0, 0.08, turns)
+    return [_turned(np.stack([along, across], axis=1), rng)]
+
+
+def _hatching(rng: np.random.Generator) -> Strokes:
+    """Crossing lines, at least two each way, as a grid or a fence."""
+    lines: Strokes = []
+    for way in (0, 1):
+        for place in np.linspace(0, 1, int(rng.integers(2, 5))):
+            line = np.array([[place, -0.1], [place, 1.1]]) + rng.normal(0, 0.04, (2, 2))
+            lines.append(line[:, ::-1] if way else line)
+    angle = rng.uniform(0, np.pi)
+    return [line @ _rotation(angle) for line in lines]
+
+
+def _polygon(rng: np.random.Generator) -> Strokes:
+    """A closed outline with corners: a triangle, a box, a kite."""
+    corners = int(rng.integers(3, 5))  # more would pass for a zero
+    angles = np.sort(rng.uniform(0, 2 * np.pi) + np.arange(corners) * 2 * np.pi / corners + rng.normal(0, 0.15, corners))
+    outline = np.stack([np.cos(angles), np.sin(angles)], axis=1) * rng.uniform(0.7, 1.2, (corners, 1))
+    strokes = [np.vstack([outline, outline[:1]])]
+    if rng.random() < 0.6:  # a diagonal
+        strokes.append(outline[[0, corners // 2]])
+    return strokes
+
+
+def _dots(rng: np.random.Generator) -> Strokes:
+    count = int(rng.choice([1, 1, 2, 3, 5]))
+    if count == 1:
+        return [rng.uniform(0, 0.02, (1, 2))]
+    return [place + rng.normal(0, 0.01, (2, 2)) for place in rng.uniform(0, 1, (count, 2))]
+
+
+def _spiral(rng: np.random.Generator) -> Strokes:
+    turns = rng.uniform(2.2, 5)
+    angle = np.linspace(0, 2 * np.pi * turns, int(20 * turns))
+    radius = np.linspace(rng.uniform(0, 0.2), 1, len(angle)) + rng.normal(0, 0.02, len(angle))
+    spin = rng.choice([-1.0, 1.0])
+    return [np.stack([radius * np.cos(spin * angle), radius * np.sin(spin * angle)], axis=1)]
+
+
+def _parallels(rng: np.random.Generator) -> Strokes:
+    """Two to five strokes that do not meet: equals signs, tallies, rain."""
+    count = int(rng.integers(2, 6))
+    angle = rng.uniform(0, np.pi)
+    return [
+        (np.array([[place, 0.0], [place, 1.0]]) * (1, rng.uniform(0.5, 1.2)) + rng.normal(0, 0.05, (2, 2))) @ _rotation(angle)
+        for place in np.linspace(0, rng.uniform(0.4, 1.2), count)
+    ]
+
+
+def _turned(path: Stroke, rng: np.random.Generator) -> Stroke:
+    turned: Stroke = path @ _rotation(rng.uniform(0, 2 * np.pi))
+    return turned
+
+
+def _rotation(angle: float) -> np.ndarray:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -1,0 +1,73 @@
+"""Pen strokes of known writers: the file format, and the split that keeps a writer on one side of it.
+
+The file is gzipped JSON, `[{"label", "strokes": [[[x, y], …], …], "writer", "res", …}]`: `label` a digit or another
+character, `strokes` in tablet units with y down, `res` the longer side of the drawing in them.
+"""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recognizer.preprocessing.geometry import ModelInput
+from recognizer.preprocessing.ink import Stroke, ink_to_input
+
+SPLIT_BUCKETS = 10
+TEST_BUCKETS = {3, 8}  # a fifth of the writers: never trained on, never tuned on
+VALIDATION_BUCKETS = {1}  # a tenth: calibration, thresholds and the choice between recipes
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One character that one person drew: `digit` is 0–9, or None for what is not a digit."""
+
+    digit: int | None
+    strokes: list[Stroke]
+    writer: str
+    size: float  # the longer side, tablet units
+
+    def to_input(self) -> ModelInput:
+        """Draw it as production does: `(28, 28)` uint8."""
+        return ink_to_input(self.strokes, self.size)
+
+
+def writer_split(writer: str) -> str:
+    """Say which of `train`, `validation` and `test` a writer belongs to: a stable hash, equal on every machine."""
+    bucket = int.from_bytes(hashlib.sha256(writer.encode()).digest()[:4], "big") % SPLIT_BUCKETS
+    if bucket in TEST_BUCKETS:
+        return "test"
+    return "validation" if bucket in VALIDATION_BUCKETS else "train"
+
+
+def load_drawings(path: Path, split: str | None = None) -> list[Drawing]:
+    """Read a strokes file, all of it or one split.
+
+    Characters flagged as `lookalike` (an O, an l) are left out: alone they can be read as a digit.
+
+    Raises:
+        ValueError: the file is not in the format of this module's docstring.
+    """
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        rows = json.load(file)
+    try:
+        return [
+            Drawing(
+                digit=row["label"] if isinstance(row["label"], int) else None,
+                strokes=[np.asarray(stroke, np.float64)[:, :2] for stroke in row["strokes"]],
+                writer=row["writer"],
+                size=float(row["res"]),
+            )
+            for row in rows
+            if not row.get("lookalike") and (split is None or writer_split(row["writer"]) == split)
+        ]
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path} is not a strokes file: {error!r}") from error
+
+
+def to_inputs(drawings: Iterable[Drawing]) -> np.ndarray:
+    """Draw them all: `(n, 28, 28)` uint8."""
+    return np.stack([drawing.to_input() for drawing in drawings])
