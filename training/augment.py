@@ -3,6 +3,7 @@
 Strokes are distorted as strokes and drawn anew; only pixels that have no strokes (MNIST) are distorted as pixels.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,7 +24,7 @@ class Distortion:
     shift: float = 1.6  # pixels of the model input, half-range
     elastic: float = 6.0  # strength of the displacement field (Simard et al. 2003), scaled as there
     elastic_sigma: float = 4.5  # smoothness of the field, pixels
-    pen_widths: tuple[float, float] = (1.6, 3.6)  # pixels of the model input
+    pen_widths: tuple[float, float] = (1.5, 3.9)  # pixels of the model input
     point_noise: float = 0.012  # of the drawing's size
     stroke_shift: float = 0.03  # of the drawing's size
     cut_ends: float = 0.05  # share of a stroke that may be missing at an end
@@ -51,7 +52,7 @@ def distort_image(image: ModelInput, distortion: Distortion, rng: np.random.Gene
     return _reink(bent, rng)
 
 
-def distort_strokes(strokes: list[Stroke], distortion: Distortion, rng: np.random.Generator) -> ModelInput:
+def distort_strokes(strokes: Sequence[Stroke], distortion: Distortion, rng: np.random.Generator) -> ModelInput:
     """Bend ink as ink and draw it: affine, a wavering hand, strokes out of place, short ends, another pen.
 
     Returns:
@@ -116,15 +117,16 @@ def _nudge(image: ModelInput, distortion: Distortion, rng: np.random.Generator) 
     return _reink(cv2.warpAffine(image, matrix, (INPUT_SIDE, INPUT_SIDE)), rng)
 
 
-def _waves(rng: np.random.Generator, strength: float):  # type: ignore[no-untyped-def]
+def _waves(rng: np.random.Generator, strength: float) -> Callable[[Stroke], Stroke]:
     """A smooth bending of the plane: two sine waves of about the drawing's size in each direction."""
     frequency = rng.normal(0, 4.0, (2, 2, 2))  # radians per drawing size
     phase = rng.uniform(0, 2 * np.pi, (2, 2))
     amplitude = rng.normal(0, strength, (2, 2))
 
-    def bend(path: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def bend(path: Stroke) -> Stroke:
         return np.stack(
-            [sum(amplitude[a, k] * np.sin(path @ frequency[a, k] + phase[a, k]) for k in (0, 1)) for a in (0, 1)], axis=1
+            [sum(amplitude[a, k] * np.sin(path @ frequency[a, k] + phase[a, k]) for k in (0, 1)) for a in (0, 1)],
+            axis=1,
         )
 
     return bend

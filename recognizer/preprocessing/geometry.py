@@ -4,8 +4,6 @@ The source is LeCun's description of the set: the digit is scaled to fit a 20×2
 aspect ratio, and is placed in a 28×28 field so that its centre of mass is in the middle.
 """
 
-from typing import Any
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +13,9 @@ PREPROCESSING_VERSION = 1
 
 INPUT_SIDE = 28  # pixels of the model input
 BOX_SIDE = 20  # the digit's longer side within it, pixels
-PEN_WIDTH = 2.25  # ink is drawn this wide, pixels of the model input
+PEN_WIDTH = 2.35  # ink is drawn this wide, pixels of the model input
 OVERSAMPLING = 4  # ink is drawn, and pictures are centred, this much finer than the model input
-FIELD_SIDE = 56  # pixels of the model input: room to slide the 28×28 window to any centre of mass
+FIELD_SIDE = 56  # pixels of the model input: room for a picture's 28×28 window to slide to any centre of mass
 
 ModelInput = npt.NDArray[np.uint8]
 """What the model sees: `(28, 28)` uint8, light ink (255) on dark ground (0)."""
@@ -54,6 +52,10 @@ def centre_window(field: GreyImage) -> ModelInput:
     top = round(moments["m01"] / moments["m00"] + 0.5) - side // 2
     limit = field.shape[0] - side
     left, top = min(max(left, 0), limit), min(max(top, 0), limit)
-    window = field[top : top + side, left : left + side]
-    reduced: Any = cv2.resize(window, (INPUT_SIDE, INPUT_SIDE), interpolation=cv2.INTER_AREA)
-    return reduced  # type: ignore[no-any-return]  # (28, 28)
+    return reduce_field(field[top : top + side, left : left + side])
+
+
+def reduce_field(field: GreyImage) -> ModelInput:
+    """Reduce an oversampled `(112, 112)` uint8 window to the `(28, 28)` input, each pixel the mean of its area."""
+    reduced: ModelInput = cv2.resize(field, (INPUT_SIDE, INPUT_SIDE), interpolation=cv2.INTER_AREA)
+    return reduced

@@ -12,18 +12,18 @@ import numpy.typing as npt
 
 from recognizer.preprocessing.geometry import (
     BOX_SIDE,
-    FIELD_SIDE,
+    INPUT_SIDE,
     OVERSAMPLING,
     PEN_WIDTH,
     ModelInput,
     NoInkError,
-    centre_window,
+    reduce_field,
 )
 
 SMALLEST_DRAWING = 0.03
 """A drawing below this share of the surface's longer side is a dot: it is not blown up to a digit's size."""
 
-Stroke = npt.NDArray[np.floating]
+Stroke = npt.NDArray[np.float64]
 """`(n, 2)` pen positions in pixels of the drawing surface, y down."""
 
 _SHIFT_BITS = 4  # OpenCV draws at 1/16 of a pixel
@@ -44,19 +44,49 @@ def ink_to_input(strokes: Sequence[Stroke], surface: float, pen_width: float = P
     Raises:
         NoInkError: there is no point at all.
     """
-    if not any(len(stroke) for stroke in strokes):
+    strokes = [stroke for stroke in strokes if len(stroke)]
+    if not strokes:
         raise NoInkError("There is no ink in it.")
-    points = np.concatenate(strokes) if len(strokes) > 1 else strokes[0]
+    points = np.concatenate(strokes)
+    ends = np.cumsum([len(stroke) for stroke in strokes])
     low, high = points.min(axis=0), points.max(axis=0)
     longest = max(float((high - low).max()), SMALLEST_DRAWING * surface)
-    scale = (BOX_SIDE - pen_width) * OVERSAMPLING / longest
+    scale = (BOX_SIDE - pen_width) / longest  # pixels of the model input per pixel of the surface
+    centre = _centre_of_mass(points, ends, pen_width / scale)
     # OpenCV's integer coordinates name pixel centres, so the field's middle is at (side - 1) / 2.
-    middle = (FIELD_SIDE * OVERSAMPLING - 1) / 2
-    placed = np.rint(((points - (low + high) / 2) * scale + middle) * _SUBPIXEL).astype(np.int32)
-    ends = np.cumsum([len(stroke) for stroke in strokes])[:-1]
+    placed = (points - centre) * (scale * OVERSAMPLING) + (INPUT_SIDE * OVERSAMPLING - 1) / 2
+    paths = np.split(np.rint(placed * _SUBPIXEL).astype(np.int32), ends[:-1])
     # A stroke of one point is a dot; OpenCV draws a path only between two points.
-    paths = [path if len(path) > 1 else np.repeat(path, 2, axis=0) for path in np.split(placed, ends) if len(path)]
-    field = np.zeros((FIELD_SIDE * OVERSAMPLING,) * 2, np.uint8)
-    thickness = max(1, round(pen_width * OVERSAMPLING))
-    cv2.polylines(field, paths, False, 255, thickness, cv2.LINE_AA, _SHIFT_BITS)
-    return centre_window(field)
+    paths = [path if len(path) > 1 else np.repeat(path, 2, axis=0) for path in paths]
+    field = np.zeros((INPUT_SIDE * OVERSAMPLING,) * 2, np.uint8)
+    cv2.polylines(field, paths, False, 255, _thickness(pen_width * OVERSAMPLING), cv2.LINE_AA, _SHIFT_BITS)
+    return reduce_field(field)
+
+
+def _centre_of_mass(
+    points: npt.NDArray[np.float64], ends: npt.NDArray[np.int64], pen_width: float
+) -> npt.NDArray[np.float64]:
+    """Return the centre of mass of the ink as it will be drawn, from the path: segments by their length, round ends.
+
+    A round end is half a disc, as much ink as a line of length π/8 × width; so a dot, all ends, has its weight too.
+
+    Args:
+        points: `(n, 2)`, all strokes one after the other.
+        ends: where in `points` each stroke ends.
+        pen_width: in the points' units.
+    """
+    lengths = np.hypot(*np.diff(points, axis=0).T)  # (n - 1,)
+    lengths[ends[:-1] - 1] = 0  # the pen was up between two strokes
+    weights = np.zeros(len(points))
+    weights[:-1] += lengths / 2
+    weights[1:] += lengths / 2
+    cap = np.pi / 8 * pen_width
+    weights[ends - 1] += cap
+    weights[np.concatenate(([0], ends[:-1]))] += cap
+    centre: npt.NDArray[np.float64] = weights @ points / weights.sum()
+    return centre
+
+
+def _thickness(width: float) -> int:
+    """Return OpenCV's thickness for a width in pixels: as measured, an odd one t draws a line of t + 2.35."""
+    return max(1, 2 * round((width - 3.35) / 2) + 1)
