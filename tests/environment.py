@@ -1,0 +1,14 @@
+"""The tests' environment, set before Django reads its settings: pytest loads this first (`-p`, see pyproject.toml).
+
+Tests never touch the developer's data, and nobody is throttled unless a test asks for it.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["HDR_DATA_DIR"] = tempfile.mkdtemp(prefix="digits-tests-")
+(Path(os.environ["HDR_DATA_DIR"]) / "static").mkdir()  # nothing is collected, and WhiteNoise warns if it is missing
+os.environ["HDR_THROTTLES"] = "off"
+os.environ.setdefault("SECRET_KEY", "tests")
+os.environ.pop("DEBUG", None)

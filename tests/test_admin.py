@@ -1,0 +1,79 @@
+"""Admins look at drawings and decide on corrections, one by one or many at once."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from recognizer.models import Correction, ModelVersion, Submission
+from tests.conftest import Visitor
+from tests.drawings import SEVEN, THREE
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def office(admin_user: User, visitor: Visitor) -> Client:
+    """An admin at the desk, with two corrections waiting."""
+    visitor.say(visitor.draw(THREE)["id"], 8)
+    visitor.say(visitor.draw(SEVEN)["id"], 7)
+    client = Client()
+    client.force_login(admin_user)
+    return client
+
+
+def act(client: Client, action: str, *rows: Correction) -> str:
+    body = {"action": action, "_selected_action": [row.pk for row in rows]}
+    return client.post("/admin/recognizer/correction/", body, follow=True).content.decode()
+
+
+def test_lists_show_thumbnails(office: Client) -> None:
+    for name in ("submission", "correction"):
+        page = office.get(f"/admin/recognizer/{name}/").content.decode()
+        assert page.count('<img src="data:image/png;base64,') == 2
+
+
+def test_many_are_accepted_at_once_and_say_by_whom(office: Client, admin_user: User) -> None:
+    page = act(office, "accept", *Correction.objects.all())
+
+    assert "2 accepted" in page
+    assert set(Correction.objects.values_list("state", "decided_by")) == {("accepted", admin_user.pk)}
+
+
+def test_what_was_decided_stays_when_it_is_selected_again(office: Client) -> None:
+    first = Correction.objects.order_by("id")[0]
+    act(office, "reject", first)
+    page = act(office, "accept", *Correction.objects.all())
+
+    first.refresh_from_db()
+    assert first.state == "rejected"
+    assert "1 accepted" in page and "1 had been decided already" in page
+
+
+@pytest.mark.parametrize("query", ["label=corrected", "label=confirmed", "verdict=sure&digit=3", "q=1"])
+def test_filters_and_search_answer(office: Client, query: str) -> None:
+    assert office.get(f"/admin/recognizer/submission/?{query}").status_code == 200
+
+
+def test_the_label_filter_tells_confirmed_from_corrected(office: Client) -> None:
+    corrected = office.get("/admin/recognizer/submission/?label=corrected").context["cl"].result_list
+
+    assert [row.digit for row in corrected] == [3]
+
+
+def test_a_submission_shows_all_that_was_said_and_cannot_be_edited(office: Client) -> None:
+    page = office.get(f"/admin/recognizer/submission/{Submission.objects.all()[0].pk}/change/")
+
+    assert page.status_code == 200
+    assert b'name="_save"' not in page.content
+    assert office.get("/admin/recognizer/submission/add/").status_code == 403
+
+
+def test_a_version_is_activated_from_the_list(office: Client, active_model: ModelVersion) -> None:
+    body = {"action": "activate", "_selected_action": [active_model.pk]}
+    page = office.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
+
+    assert "Version 1 is active" in page
+
+
+def test_a_visitor_does_not_get_in(visitor: Visitor) -> None:
+    assert visitor.get("/admin/recognizer/submission/").status_code == 302

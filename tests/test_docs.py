@@ -1,0 +1,49 @@
+"""README and docs name every setting, call and command that there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands
+from django.test import Client
+from django.urls import URLResolver, get_resolver
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+API = (ROOT / "docs" / "api.md").read_text()
+
+
+def test_readmes_table_names_every_environment_variable() -> None:
+    sources = [
+        *(ROOT / "hdr_site").glob("*.py"),
+        *(ROOT / "recognizer").rglob("*.py"),
+        *(ROOT / "training").rglob("*.py"),
+    ]
+    read = re.compile(r'environment\.(?:text|flag|number|words|secret)\(\s*"([A-Z_]+)"')
+    names = {name for source in sources for name in read.findall(source.read_text())}
+
+    assert len(names) > 10
+    assert {name for name in names if f"`{name}`" not in README} == set()
+
+
+def test_readme_names_every_command() -> None:
+    ours = {name for name, app in get_commands().items() if app in ("recognizer", "training")}
+
+    assert {name for name in ours if f"`{name}`" not in README} == set()
+
+
+def test_the_api_page_names_every_call() -> None:
+    (resolver,) = (p for p in get_resolver().url_patterns if str(p.pattern) == "api/v1/")
+    assert isinstance(resolver, URLResolver)
+    named = [re.sub(r"<int:(\w+)>", r"{\1}", str(p.pattern)).replace("{pk}", "{id}") for p in resolver.url_patterns]
+
+    assert {call for call in named if call and f"/{call}`" not in API} == set()
+
+
+@pytest.mark.django_db
+def test_the_schema_describes_every_call(client: Client) -> None:
+    paths = client.get("/api/v1/schema", headers={"Accept": "application/vnd.oai.openapi+json"}).json()["paths"]
+
+    assert "/api/v1/submissions/{id}/correction" in paths
+    assert set(paths["/api/v1/submissions"]) == {"get", "post"}
+    assert {"/api/v1/previews", "/api/v1/corrections", "/api/v1/models/active"} <= set(paths)

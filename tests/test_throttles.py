@@ -1,0 +1,112 @@
+"""One client cannot write without end, and is told how long to wait."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+from django.test import Client
+
+from recognizer.models import ModelVersion, Submission
+from recognizer.rates import Rate, parse_rates
+from recognizer.throttles import FileCounter, counter
+from tests.conftest import Visitor
+from tests.drawings import THREE
+
+DEFAULTS = {"previews": "600/min", "submissions": "120/min"}
+
+
+@pytest.fixture(autouse=True)
+def _new_counter(settings: LazySettings, tmp_path: Path) -> Iterator[None]:
+    settings.DATA_DIR = tmp_path
+    counter.cache_clear()
+    yield
+    counter.cache_clear()
+
+
+def submit(client: Client, **options: str) -> int:
+    return client.post("/api/v1/submissions", THREE, content_type="application/json", **options).status_code  # type: ignore[arg-type]
+
+
+@pytest.mark.django_db
+def test_the_call_after_the_last_allowed_one_is_429_with_retry_after(visitor: Visitor, settings: LazySettings) -> None:
+    settings.THROTTLES = {"submissions": Rate(3, 60)}
+
+    assert [submit(visitor) for _ in range(4)] == [201, 201, 201, 429]
+    response = visitor.post("/api/v1/submissions", THREE, content_type="application/json")
+    assert 0 < int(response["Retry-After"]) <= 60
+    assert "throttled" in response.json()["detail"]
+    assert Submission.objects.count() == 3
+    assert visitor.get("/api/v1/submissions").status_code == 200
+    assert visitor.post("/api/v1/previews", THREE, content_type="application/json").status_code == 200
+
+
+@pytest.mark.django_db
+def test_clients_are_told_apart_by_address(active_model: ModelVersion, settings: LazySettings) -> None:
+    settings.THROTTLES = {"submissions": Rate(1, 60)}
+
+    assert submit(Client(), REMOTE_ADDR="192.0.2.1") == 201
+    assert submit(Client(), REMOTE_ADDR="192.0.2.2") == 201
+    assert submit(Client(), REMOTE_ADDR="192.0.2.1") == 429
+    assert submit(Client(), REMOTE_ADDR="192.0.2.1", HTTP_X_FORWARDED_FOR="203.0.113.9") == 429
+    assert submit(Client(), REMOTE_ADDR="2001:db8::1") == 201
+    assert submit(Client(), REMOTE_ADDR="2001:db8::2") == 429
+
+
+@pytest.mark.django_db
+def test_behind_a_proxy_the_address_that_it_saw_counts(active_model: ModelVersion, settings: LazySettings) -> None:
+    settings.THROTTLES = {"submissions": Rate(1, 60)}
+    settings.PROXIES = 1
+
+    assert submit(Client(), HTTP_X_FORWARDED_FOR="1.1.1.1, 203.0.113.1") == 201
+    assert submit(Client(), HTTP_X_FORWARDED_FOR="203.0.113.2") == 201
+    assert submit(Client(), HTTP_X_FORWARDED_FOR="9.9.9.9, 203.0.113.1") == 429
+
+
+def test_processes_of_a_host_count_together(tmp_path: Path) -> None:
+    here, there = FileCounter(tmp_path / "t"), FileCounter(tmp_path / "t")
+
+    assert [c.count("x", 60)[0] for c in (here, there, here, there)] == [1, 2, 3, 4]
+    assert here.count("y", 60)[0] == 1
+
+
+def test_a_window_ends(tmp_path: Path) -> None:
+    counts = FileCounter(tmp_path / "t")
+    counts.count("x", 1)
+    time.sleep(1.05)
+
+    assert counts.count("x", 1)[0] == 1
+
+
+def test_more_clients_than_slots_only_forget_the_oldest(tmp_path: Path) -> None:
+    counts = FileCounter(tmp_path / "t")
+    for client in range(3000):
+        counts.count(f"client {client}", 60)
+
+    assert counts.count("client 2999", 60)[0] == 2
+
+
+@pytest.mark.services
+def test_redis_counts_for_all_hosts(settings: LazySettings) -> None:
+    assert settings.REDIS_URL, "REDIS_URL names the Redis to test with"
+    key = f"test {time.time()}"
+
+    assert [counter().count(key, 1)[0] for _ in range(3)] == [1, 2, 3]
+    assert 0 < counter().count(key, 1)[1] <= 1
+    time.sleep(1.1)
+    assert counter().count(key, 1)[0] == 1
+
+
+def test_rates_are_read_from_the_environment() -> None:
+    assert parse_rates("", DEFAULTS) == {"previews": Rate(600, 60), "submissions": Rate(120, 60)}
+    assert parse_rates("previews=5/s", DEFAULTS)["previews"] == Rate(5, 1)
+    assert parse_rates("off", DEFAULTS) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["previews", "previews=5", "previews=x/min", "previews=5/year", "nothing=5/min", "previews=0/s"]
+)
+def test_a_rate_that_is_none_stops_the_start_with_a_clear_line(text: str) -> None:
+    with pytest.raises(SystemExit, match="HDR_THROTTLES"):
+        parse_rates(text, DEFAULTS)

@@ -1,0 +1,190 @@
+"""What the model learns from: read strictly, split by writer, distorted within bounds."""
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.conf import LazySettings
+from django.core.management import CommandError, call_command
+
+from recognizer.engine import Thresholds
+from tests.drawings import CANARIES
+from training import calibration, evaluation
+from training.augment import Distortion, distort_image, distort_strokes
+from training.mnist import MnistError, find_mnist, load_mnist
+from training.scribbles import scribble
+from training.strokes import load_drawings, writer_split
+
+
+def idx(array: np.ndarray) -> bytes:
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return gzip.compress(header + array.tobytes())
+
+
+@pytest.fixture
+def small_mnist(tmp_path: Path, settings: LazySettings) -> Path:
+    """Four files in MNIST's format, with their own digests."""
+    rng = np.random.default_rng(0)
+    digests = {}
+    for part, count in (("train", 30), ("t10k", 10)):
+        files = {
+            "images-idx3": rng.integers(0, 256, (count, 28, 28), np.uint8),
+            "labels-idx1": rng.integers(0, 10, count, np.uint8),
+        }
+        for kind, array in files.items():
+            name = f"{part}-{kind}-ubyte.gz"
+            (tmp_path / name).write_bytes(idx(array))
+            digests[name] = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    settings.MNIST_FILES = digests
+    settings.MNIST_DIR = str(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def strokes_file(tmp_path: Path) -> Path:
+    rows = [
+        {"label": canary["digit"], "strokes": canary["strokes"], "writer": f"w{i}", "res": 100}
+        for i, canary in enumerate(CANARIES)
+    ]
+    rows += [{"label": "M", "strokes": [[[0, 0], [9, 9]]], "writer": "w1", "res": 9}]
+    rows += [{"label": "O", "strokes": [[[0, 0], [9, 9]]], "writer": "w1", "res": 9, "lookalike": True}]
+    path = tmp_path / "strokes.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(rows).encode()))
+    return path
+
+
+def test_mnist_is_found_checked_and_read(small_mnist: Path) -> None:
+    assert find_mnist() == small_mnist
+    train, test = load_mnist(small_mnist)
+
+    assert train.images.shape == (30, 28, 28) and test.labels.shape == (10,)
+
+
+def test_an_altered_file_is_refused_with_what_to_do(small_mnist: Path) -> None:
+    path = small_mnist / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    with pytest.raises(MnistError, match="expected sha256"):
+        load_mnist(small_mnist)
+
+
+def test_a_download_that_fails_is_one_clear_line(settings: LazySettings, tmp_path: Path) -> None:
+    settings.MNIST_DIR, settings.DATA_DIR = "", tmp_path
+    settings.MNIST_URL = "http://127.0.0.1:9/"
+
+    with pytest.raises(CommandError, match="HDR_MNIST_DIR"):
+        call_command("fetch_mnist")
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_writer_is_in_one_split_on_every_machine() -> None:
+    splits = [writer_split(f"writer {i}") for i in range(2000)]
+
+    assert writer_split("aga:amywldrp") == writer_split("aga:amywldrp")
+    assert {"train", "validation", "test"} == set(splits)
+    assert 0.15 < splits.count("test") / len(splits) < 0.25
+
+
+def test_strokes_are_read_without_look_alikes(strokes_file: Path) -> None:
+    drawings = load_drawings(strokes_file)
+
+    assert [drawing.digit for drawing in drawings] == [canary["digit"] for canary in CANARIES] + [None]
+    assert sum(len(load_drawings(strokes_file, split)) for split in ("train", "validation", "test")) == len(drawings)
+
+
+def test_a_file_of_another_form_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.json.gz"
+    path.write_bytes(gzip.compress(b'[{"label": 3}]'))
+
+    with pytest.raises(ValueError, match="not a strokes file"):
+        load_drawings(path)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_distorted_digits_stay_inputs_with_ink_and_are_reproducible(seed: int, strokes_file: Path) -> None:
+    drawing = load_drawings(strokes_file)[seed]
+    made = [
+        [
+            distort_strokes(drawing.strokes, Distortion(), rng),
+            distort_image(drawing.to_input(), Distortion(), rng),
+            distort_strokes(scribble(rng, [drawing.strokes]), Distortion(), rng),
+        ]
+        for rng in (np.random.default_rng(seed), np.random.default_rng(seed))
+    ]
+
+    for image, again in zip(*made, strict=True):
+        assert image.shape == (28, 28) and image.dtype == np.uint8
+        assert image.max() > 60
+        assert (image == again).all()
+
+
+def test_the_temperature_of_overconfident_logits_is_found() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (20_000, 10))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.array([rng.choice(10, p=row) for row in probabilities])
+
+    assert calibration.fit_temperature(logits * 2, labels) == pytest.approx(2, rel=0.05)
+    assert evaluation.expected_calibration_error(probabilities, labels) < 0.02
+
+
+def test_thresholds_keep_real_digits_and_their_sure_answers_right() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 10_000)
+    right = rng.random(10_000) < confidence**0.05
+    answers = np.zeros((10_000, 11))
+    answers[:, 0], answers[:, 1], answers[:, 10] = confidence, 1 - confidence, rng.uniform(0.9, 1, 10_000)
+    thresholds = calibration.choose_thresholds(answers, np.where(right, 0, 1), calibration.VerdictGoals(sure=0.5))
+
+    assert isinstance(thresholds, Thresholds)
+    assert (answers[:, 10] < thresholds.digit).mean() <= 0.001
+    assert 0.5 < thresholds.sure_confidence < 1
+
+
+@pytest.mark.tensorflow
+def test_a_real_network_is_trained_resumed_exported_and_agrees_with_its_artifact(tmp_path: Path) -> None:
+    from training import network
+
+    architecture = network.Architecture(convolutions=((8, 3, 2), (16, 3, 2)))
+    fit = network.Fit(epochs=2, batch_size=20, mixed_precision=False)
+    strokes = [[np.array(stroke, np.float64) for stroke in canary["strokes"]] for canary in CANARIES]
+    labels = [canary["digit"] for canary in CANARIES]
+    seen: list[int] = []
+
+    def batch(epoch: int, index: int) -> network.Batch:
+        rng = np.random.default_rng((epoch, index))
+        images = np.stack([distort_strokes(ink, Distortion(), rng) for ink in strokes])
+        return network.pack_inputs(images), network.pack_targets(labels)
+
+    def train(epochs: int) -> Any:
+        model = network.new_network(architecture, fit, seed=1)
+        batches = network.EpochBatches(5, batch)
+        longer = network.Fit(epochs=epochs, batch_size=20, mixed_precision=False)
+        network.fit_network(
+            model,
+            batches,
+            longer,
+            1,
+            tmp_path,
+            lambda epoch, *rest: seen.append(epoch) if rest[-1] is not None else None,
+        )
+        return model
+
+    train(2)
+    model = train(4)
+    images = np.stack([distort_strokes(ink, Distortion(), np.random.default_rng(5)) for ink in strokes])
+    logits = network.logits_of(model, images)
+    from recognizer.engine import DigitModel
+
+    artifact = DigitModel(network.export_artifact(model, temperature=1.5), Thresholds(0, 0, 0))
+    served = np.stack([artifact.probabilities(image) for image in images])
+    softmax = np.exp(logits[:, :10] / 1.5) / np.exp(logits[:, :10] / 1.5).sum(axis=1, keepdims=True)
+    again = network.load_checkpoint(network.save_checkpoint(model))
+
+    assert seen == [0, 1, 2, 3]
+    assert np.abs(served[:, :10] - softmax).max() < 0.05
+    assert np.allclose(network.logits_of(again, images), logits, atol=1e-4)
