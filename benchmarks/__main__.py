@@ -1,0 +1,185 @@
+"""Measures reading, drawing and serving on this machine, in one run, and prints ratios.
+
+python -m benchmarks [--seconds 5] [--connections 16] [--server gunicorn|granian]
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.load import Load, load, request_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
+PORT = 8765
+WORKERS = 2
+ROUNDS = 3  # the addresses are loaded in turn, so that a noisy moment hits all of them
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    with tempfile.TemporaryDirectory(prefix="digits-bench-") as folder:
+        os.environ |= {"HDR_DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "benchmarks.settings", "PORT": str(PORT)}
+        os.environ |= {"WEB_CONCURRENCY": str(WORKERS), "SECRET_KEY": "bench"}
+        measure_functions()
+        subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        with server(arguments.server) as (pid, seconds):
+            print(f"\n{arguments.server}, {WORKERS} processes: ready {seconds:.2f} s after start")
+            measure_http(arguments.connections, arguments.seconds)
+            for child, megabytes in memory_of(pid):
+                print(
+                    f"web process {child}: {megabytes:.0f} MB resident, {private_memory_of(child):.0f} MB of it its own"
+                )
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of load per address and round")
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--server", choices=COMMANDS, default="gunicorn")
+    return parser.parse_args()
+
+
+# --- One function at a time -------------------------------------------------------------------------------------------
+
+
+def measure_functions() -> None:
+    import django
+
+    django.setup()
+    from recognizer.api.parsing import parse_drawing
+    from recognizer.engine import DigitModel, Thresholds
+    from recognizer.preprocessing import ink_to_input
+    from recognizer.preprocessing.picture import decode_picture, picture_to_input
+    from recognizer.registry import BUNDLED
+    from tests.drawings import canary, encoded, picture_of
+
+    strokes = wavy(45)
+    body = {"strokes": [stroke.tolist() for stroke in strokes], "width": 280, "height": 280}
+    model = DigitModel((BUNDLED / "digits.tflite").read_bytes(), Thresholds(0, 0, 0))
+    image = ink_to_input(strokes, 280)
+    small = encoded(picture_of(canary(3)))
+    large = encoded(np.repeat(np.repeat(picture_of(canary(3)), 12, 0), 12, 1), "JPEG")
+    inference = timed(lambda: model.probabilities(image))
+    print(f"{'one call':44} {'p50 ms':>8} {'of inference':>13}")
+    for name, function in {
+        "inference": lambda: model.probabilities(image),
+        "ink of 45 points to input": lambda: ink_to_input(strokes, 280),
+        "ink of 45 points checked and to input": lambda: parse_drawing(body),
+        "picture, 280×280 PNG, decoded and to input": lambda: picture_to_input(decode_picture(small)),
+        "picture, 11 MP JPEG, decoded and to input": lambda: picture_to_input(decode_picture(large)),
+    }.items():
+        milliseconds = timed(function)
+        print(f"{name:44} {milliseconds:8.3f} {milliseconds / inference:12.1f}×")
+
+
+def wavy(points: int) -> list[np.ndarray]:
+    """A drawn line of so many points."""
+    along = np.linspace(0, 2 * np.pi, points)
+    return [np.stack([140 + 60 * np.sin(2 * along), 40 + 200 * along / (2 * np.pi)], axis=1)]
+
+
+def timed(function: Callable[[], object], seconds: float = 1.0) -> float:
+    """Return the median time of a call in milliseconds."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 20:
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times[len(times) // 10 :])
+
+
+# --- Over HTTP --------------------------------------------------------------------------------------------------------
+
+COMMANDS = {
+    "gunicorn": ["gunicorn", "--config", "python:hdr_site.gunicorn"],
+    "granian": [
+        "granian",
+        "--interface",
+        "wsgi",
+        "--port",
+        str(PORT),
+        "--workers",
+        str(WORKERS),
+        "--blocking-threads",
+        "4",
+        "hdr_site.wsgi:application",
+    ],
+}
+
+
+@contextmanager
+def server(name: str) -> Iterator[tuple[int, float]]:
+    """Run a web server; yield its process id and how long it took to be ready."""
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", *COMMANDS[name]], cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/readyz", timeout=5)
+                break
+            except OSError:
+                if process.poll() is not None:
+                    raise SystemExit(f"{name} did not start.") from None
+                time.sleep(0.01)
+        yield process.pid, time.perf_counter() - started
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def measure_http(connections: int, seconds: float) -> None:
+    strokes = [stroke.tolist() for stroke in wavy(45)]
+    body = json.dumps({"strokes": strokes, "width": 280, "height": 280}).encode()
+    targets = {
+        "bare view": [request_bytes("POST", "/bare", body, PORT)],
+        "previews": [request_bytes("POST", "/api/v1/previews", body, PORT)],
+        "stored submissions": [request_bytes("POST", "/api/v1/submissions", body, PORT)],
+        "healthz": [request_bytes("GET", "/healthz", b"", PORT)],
+    }
+    runs: dict[str, list[Load]] = {name: [] for name in targets}
+    for _ in range(ROUNDS):
+        for name, requests in targets.items():
+            runs[name].append(load(PORT, requests, connections, seconds))
+    bare = statistics.median(run.per_second for run in runs["bare view"])
+    title = f"{connections} connections, {ROUNDS} rounds of {seconds:g} s"
+    print(f"{title:44} {'per s':>7} {'of bare':>8} {'p50 ms':>8} {'p95':>7} {'p99':>7}  statuses")
+    for name, loads in runs.items():
+        rate = statistics.median(run.per_second for run in loads)
+        together = Load(latencies=[latency for run in loads for latency in run.latencies])
+        p50, p95, p99 = (together.percentile(share) for share in (0.5, 0.95, 0.99))
+        statuses = dict(sum((run.statuses for run in loads), loads[0].statuses.__class__()))
+        print(f"{name:44} {rate:7.0f} {rate / bare:8.2f} {p50:8.2f} {p95:7.2f} {p99:7.2f}  {statuses}")
+
+
+def memory_of(pid: int) -> list[tuple[int, float]]:
+    """Return the resident memory of a server's children in megabytes (Linux only)."""
+    if not shutil.which("ps"):
+        return []
+    listing = subprocess.run(["ps", "-o", "pid=,rss=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [
+        (int(child), int(kilobytes) / 1024)
+        for child, kilobytes in (line.split() for line in listing.stdout.splitlines())
+    ]
+
+
+def private_memory_of(pid: int) -> float:
+    """Return what a process shares with no other, in megabytes."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+
+
+if __name__ == "__main__":
+    main()
