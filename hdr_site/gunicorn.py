@@ -10,6 +10,5 @@ worker_class = "gthread"
 threads = 4
 keepalive = 15  # seconds
 graceful_timeout = 10
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # a heartbeat on a slow disk would look like a hang
 loglevel = "warning"
 wsgi_app = "hdr_site.wsgi"

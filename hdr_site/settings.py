@@ -155,7 +155,7 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Handwritten Digit Recognition",
-    "DESCRIPTION": "Draw or upload a digit, have it read, say what it is. Errors are `{\"detail\": …}` or `{field: [messages]}`.",
+    "DESCRIPTION": "Draw or upload a digit, have it read, say what it is.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -17,7 +17,7 @@ admin.site.site_header = admin.site.site_title = "Handwritten Digit Recognition"
 admin.site.index_title = "Drawings, corrections and models"
 
 
-class ReadOnly(ModelAdmin[Any]):
+class ReadOnly(ModelAdmin):
     """Rows are history: nobody edits them, and they are made elsewhere."""
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
@@ -59,11 +59,20 @@ class LabelledFilter(SimpleListFilter):
         return queryset
 
 
-class CorrectionInline(TabularInline[Correction, Submission]):
+class CorrectionInline(TabularInline):
     """All that was ever said of a submission."""
 
     model = Correction
-    fields = readonly_fields = ("digit", "state", "account", "session", "created", "superseded", "decided", "decided_by")
+    fields = readonly_fields = (
+        "digit",
+        "state",
+        "account",
+        "session",
+        "created",
+        "superseded",
+        "decided",
+        "decided_by",
+    )
     can_delete = False
     extra = 0
 
@@ -118,7 +127,18 @@ class SubmissionAdmin(ReadOnly):
 class CorrectionAdmin(ReadOnly):
     """The review: what people said, with bulk accept and reject."""
 
-    list_display = ("id", "drawing", "answer", "percent", "says", "confirms", "state", "author", "created", "decided_by")
+    list_display = (
+        "id",
+        "drawing",
+        "answer",
+        "percent",
+        "says",
+        "confirms",
+        "state",
+        "author",
+        "created",
+        "decided_by",
+    )
     list_filter = ("state", "digit", "submission__digit", "submission__verdict", "submission__model_version", "created")
     list_per_page = 50
     search_fields = ("=id", "=submission__id", "account__username", "=session")
@@ -170,9 +190,9 @@ class CorrectionAdmin(ReadOnly):
         decided = late = 0
         for correction in rows:
             try:
-                submissions.decide(correction, state, request.user.pk)
+                submissions.decide(correction, state, request.user)
                 decided += 1
-            except submissions.AlreadyDecided:
+            except submissions.AlreadyDecidedError:
                 late += 1
         if decided:
             self.message_user(request, f"{decided} {state}.", messages.SUCCESS)

@@ -24,7 +24,7 @@ POLL_SECONDS = 1.0  # how often a process looks at the active row
 CANARY_FILE = Path(__file__).parent / "bundled" / "canaries.json"  # drawn for this, two of each digit
 
 
-class ModelRefused(RuntimeError):
+class ModelRefusedError(RuntimeError):
     """An artifact must not serve: damaged, of another preprocessing, or wrong on the canary digits."""
 
 
@@ -96,32 +96,34 @@ def load_model(version: ModelVersion) -> DigitModel:
     """Load a version's artifact and prove that it may serve.
 
     Raises:
-        ModelRefused: with the reason.
+        ModelRefusedError: with the reason.
     """
     file = ModelFile.objects.filter(version=version, kind=ModelFile.Kind.ARTIFACT).first()
     if file is None:
-        raise ModelRefused(f"{version} has no artifact")
+        raise ModelRefusedError(f"{version} has no artifact")
     content = bytes(file.content)
     if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise ModelRefused(f"the artifact of {version} is damaged: its sha256 is not the one recorded")
+        raise ModelRefusedError(f"the artifact of {version} is damaged: its sha256 is not the one recorded")
     if version.preprocessing_version != PREPROCESSING_VERSION:
-        raise ModelRefused(
-            f"{version} was trained on preprocessing {version.preprocessing_version}, this code has {PREPROCESSING_VERSION}"
+        raise ModelRefusedError(
+            f"{version} was trained on preprocessing {version.preprocessing_version}, not on {PREPROCESSING_VERSION}"
         )
     try:
         model = DigitModel(content, Thresholds(**version.thresholds), version.version, version.pk)
         wrong = misread_canaries(model)
     except (ValueError, RuntimeError, TypeError) as error:  # what LiteRT raises for bytes that are no model of ours
-        raise ModelRefused(f"the artifact of {version} does not run: {error}") from error
+        raise ModelRefusedError(f"the artifact of {version} does not run: {error}") from error
     if wrong:
-        raise ModelRefused(f"{version} misreads the canary digits {wrong}")
+        raise ModelRefusedError(f"{version} misreads the canary digits {wrong}")
     return model
 
 
 def misread_canaries(model: DigitModel) -> list[int]:
     """Run the frozen canary drawings and return the digits that are misread."""
     canaries = json.loads(CANARY_FILE.read_text())
-    drawn = [(c["digit"], ink_to_input([np.array(stroke, np.float64) for stroke in c["strokes"]], 100)) for c in canaries]
+    drawn = [
+        (c["digit"], ink_to_input([np.array(stroke, np.float64) for stroke in c["strokes"]], 100)) for c in canaries
+    ]
     return [digit for digit, image in drawn if model.read(image).digit != digit]
 
 
@@ -139,12 +141,12 @@ class Engine:
         """The model to read with; loads it if this process has none yet.
 
         Raises:
-            ModelRefused: there is none to serve.
+            ModelRefusedError: there is none to serve.
         """
         if self._model is None:
             self.refresh()
         if self._model is None:
-            raise ModelRefused(self.problem or "there is no active model")
+            raise ModelRefusedError(self.problem or "there is no active model")
         return self._model
 
     @property
@@ -153,7 +155,7 @@ class Engine:
         return self._model.version if self._model else None
 
     def refresh(self) -> None:
-        """Look at the active row; load, check and swap if it names another version. Never raises: the old one serves on."""
+        """Look at the active row; load, check and swap if it names another. Never raises: the old one serves on."""
         with self._lock:
             try:
                 active = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).first()
@@ -171,7 +173,7 @@ class Engine:
             return  # said once already; a repaired file comes as a new version
         try:
             self._model = load_model(active)
-        except ModelRefused as refusal:
+        except ModelRefusedError as refusal:
             self._refused, self.problem = active.pk, str(refusal)
             logger.error("Not swapping: %s; version %s serves on.", refusal, self.version)
         else:

@@ -1,10 +1,9 @@
 """What the site remembers: submissions, what people said of them, and the versions of the model.
 
-A submission never changes. A correction is never overwritten: saying something else supersedes the earlier row, which stays.
+A submission never changes. A correction is never overwritten: saying something else supersedes the earlier row.
 """
 
-import uuid
-from typing import Any, Self
+from typing import Self
 
 from django.conf import settings
 from django.db import models
@@ -91,17 +90,25 @@ class OwnedQuerySet(models.QuerySet["Submission"]):
 
     def with_labels(self) -> Self:
         """Fetch the version's number and the corrections along, without the pictures."""
-        return self.select_related("model_version").defer("picture", "model_version__metrics").prefetch_related("corrections")
+        return (
+            self.select_related("model_version")
+            .defer("picture", "model_version__metrics")
+            .prefetch_related("corrections")
+        )
 
 
 class Submission(models.Model):
     """One drawn or uploaded digit and what the model said of it."""
 
     created = models.DateTimeField(default=now, db_index=True)
-    account = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="submissions")
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="submissions"
+    )
     session = models.UUIDField(null=True, blank=True, db_index=True, help_text="The anonymous owner's random id.")
     ink = models.JSONField(null=True, blank=True, help_text="Strokes as points, with the surface's width and height.")
-    picture = models.BinaryField(null=True, blank=True, help_text="The upload, re-encoded, bounded and without metadata.")
+    picture = models.BinaryField(
+        null=True, blank=True, help_text="The upload, re-encoded, bounded and without metadata."
+    )
     input = models.BinaryField(help_text="The 28×28 grey pixels that the model saw, row by row.")
     digit = models.PositiveSmallIntegerField(null=True, blank=True)
     confidence = models.FloatField()
@@ -116,7 +123,9 @@ class Submission(models.Model):
         ordering = ["-id"]
         constraints = [
             models.CheckConstraint(condition=Q(digit__isnull=True) | Q(digit__lte=9), name="submission_digit_0_to_9"),
-            models.CheckConstraint(condition=Q(account__isnull=True) | Q(session__isnull=True), name="submission_one_owner"),
+            models.CheckConstraint(
+                condition=Q(account__isnull=True) | Q(session__isnull=True), name="submission_one_owner"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -141,11 +150,11 @@ class CorrectionQuerySet(models.QuerySet["Correction"]):
 
 
 class Correction(models.Model):
-    """What a person says a submission is: a digit, or None for not a digit. The predicted digit again is a confirmation.
+    """What a person says a submission is: a digit, or None for not a digit. The predicted one is a confirmation.
 
     pending ─► accepted
         └────► rejected
-    A pending one is superseded when its author says something else or takes it back; a decided one stands for ever.
+    A pending one is superseded when its author says something else or takes it back; a decided one stands.
     """
 
     class State(models.TextChoices):
@@ -156,12 +165,16 @@ class Correction(models.Model):
     submission = models.ForeignKey(Submission, models.CASCADE, related_name="corrections")
     digit = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Empty: not a digit.")
     state = models.CharField(max_length=10, choices=State, default=State.PENDING, db_index=True)
-    account = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="corrections")
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="corrections"
+    )
     session = models.UUIDField(null=True, blank=True)
     created = models.DateTimeField(default=now)
     superseded = models.DateTimeField(null=True, blank=True)
     decided = models.DateTimeField(null=True, blank=True)
-    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="decisions")
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="decisions"
+    )
 
     objects = CorrectionQuerySet.as_manager()
 

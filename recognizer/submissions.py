@@ -1,8 +1,9 @@
-"""The online job: read a drawing, keep it, and keep what people say of it. Views, admin and commands all come through here."""
+"""The online job: read a drawing, keep it, and keep what people say of it. Views and admin both come through here."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 
@@ -12,7 +13,7 @@ from recognizer.owners import Owner
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput
 
 
-class AlreadyDecided(Exception):
+class AlreadyDecidedError(Exception):
     """A correction was accepted or rejected already, so nobody can change or decide it again."""
 
 
@@ -37,7 +38,7 @@ def read(drawing: Drawing) -> Answer:
     """Read a drawing with the active model; stores nothing.
 
     Raises:
-        ModelRefused: no model serves.
+        ModelRefusedError: no model serves.
     """
     model = engine.model
     return Answer(model.read(drawing.input), model)
@@ -68,7 +69,7 @@ def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[C
         The correction that stands now, and whether it is the first one standing.
 
     Raises:
-        AlreadyDecided: the earlier word has been accepted or rejected.
+        AlreadyDecidedError: the earlier word has been accepted or rejected.
     """
     try:
         with transaction.atomic():
@@ -80,7 +81,7 @@ def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[C
                 session=None if author.account else author.session,
             )
     except IntegrityError as error:  # a decided one still stands: the database allows one
-        raise AlreadyDecided from error
+        raise AlreadyDecidedError from error
     return said, not replaced
 
 
@@ -88,29 +89,26 @@ def withdraw(submission: Submission) -> bool:
     """Take back what was said of a submission; return whether there was anything.
 
     Raises:
-        AlreadyDecided: it has been accepted or rejected.
+        AlreadyDecidedError: it has been accepted or rejected.
     """
     if _supersede(submission):
         return True
     if submission.corrections.standing().exists():
-        raise AlreadyDecided
+        raise AlreadyDecidedError
     return False
 
 
-def decide(correction: Correction, state: Correction.State, reviewer: int) -> None:
+def decide(correction: Correction, state: Correction.State, reviewer: AbstractBaseUser | AnonymousUser) -> None:
     """Accept or reject a pending correction; two reviewers at once cannot both.
 
-    Args:
-        reviewer: the deciding account's id.
-
     Raises:
-        AlreadyDecided: somebody was first, or its author took it back.
+        AlreadyDecidedError: somebody was first, or its author took it back.
     """
-    changed = Correction.objects.filter(pk=correction.pk, state=Correction.State.PENDING, superseded__isnull=True).update(
-        state=state, decided=now(), decided_by_id=reviewer
-    )
+    changed = Correction.objects.filter(
+        pk=correction.pk, state=Correction.State.PENDING, superseded__isnull=True
+    ).update(state=state, decided=now(), decided_by_id=reviewer.pk)
     if not changed:
-        raise AlreadyDecided
+        raise AlreadyDecidedError
     correction.refresh_from_db(fields=["state", "decided", "decided_by"])
 
 

@@ -7,10 +7,9 @@ import mmap
 import struct
 import threading
 import time
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from django.conf import settings
 from django.core.cache import caches
@@ -25,7 +24,7 @@ class Counter(Protocol):
     """Counts calls in windows."""
 
     def count(self, key: str, period: int) -> tuple[int, float]:
-        """Count one call; return the calls in the current window, this one too, and the seconds until it ends."""
+        """Count one call; return how many there are in its window, this one too, and the seconds until it ends."""
 
 
 class RedisCounter:
@@ -46,7 +45,7 @@ class RedisCounter:
 class FileCounter:
     """Counts for all processes of one host, in a memory-mapped table of fixed size.
 
-    A key's slot is found by its digest; of the few slots where it may stand, the one whose window ended first is reused.
+    A key's slot is found by its digest; of the few where it may stand, the one whose window ended first is reused.
     Under a flood of more clients than slots the oldest windows are forgotten early: it errs towards letting in.
     """
 
@@ -94,7 +93,7 @@ def client_of(request: Request) -> str:
     """Name the client: an account, else its address; an IPv6 client is its /64 network, which is one household."""
     if request.user.is_authenticated:
         return f"account {request.user.pk}"
-    address = request.META.get("REMOTE_ADDR", "")
+    address: str = request.META.get("REMOTE_ADDR", "")
     if settings.PROXIES:
         forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
         address = forwarded[-min(settings.PROXIES, len(forwarded))].strip() or address
@@ -124,6 +123,6 @@ class WriteThrottle(BaseThrottle):
         return self._wait
 
 
-def throttled(scope: str) -> list[Callable[..., Any]]:
+def throttled(scope: str) -> list[type[BaseThrottle]]:
     """Return the throttle classes of a view whose writes count in a scope."""
     return [type(f"{scope.title()}Throttle", (WriteThrottle,), {"scope": scope})]

@@ -56,7 +56,7 @@ def train_base(recipe: Recipe, data: BaseData, work_folder: Path, progress: netw
 
     def batch(epoch: int, index: int) -> network.Batch:
         images, labels = make(epoch, index)
-        return images[..., None].astype(np.float32) / 255, network.pack_targets(labels)
+        return network.pack_inputs(images), network.pack_targets(labels)
 
     model = network.new_network(recipe.architecture, recipe.fit, recipe.seed)
     batches = network.EpochBatches(make.batches_per_epoch, batch)
@@ -97,7 +97,9 @@ def finish(model: Any, recipe: Recipe, data: BaseData) -> BaseModel:
         "preprocessing_version": PREPROCESSING_VERSION,
         "temperature": round(temperature, 4),
         "thresholds": asdict(thresholds),
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in (("tflite", artifact), ("keras", checkpoint))},
+        "sha256": {
+            name: hashlib.sha256(content).hexdigest() for name, content in (("tflite", artifact), ("keras", checkpoint))
+        },
         "parameters": model.count_params(),
         "metrics": measure(exported, data),
         "recipe": asdict(recipe),
@@ -114,7 +116,10 @@ def measure(model: DigitModel, data: BaseData) -> dict[str, Any]:
     return {
         "mnist_test": evaluation.digit_metrics(mnist, data.mnist_test.labels),
         "held_out_writers": evaluation.digit_metrics(pen, _labels(drawings))
-        | {"writers": len({drawing.writer for drawing in drawings}), "mean_over_writers": evaluation.mean_over_writers(drawings, pen)},
+        | {
+            "writers": len({drawing.writer for drawing in drawings}),
+            "mean_over_writers": evaluation.mean_over_writers(drawings, pen),
+        },
         "letters_of_held_out_writers": evaluation.not_digit_metrics(letters),
     }
 

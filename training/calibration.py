@@ -48,7 +48,11 @@ def choose_thresholds(answers: Floats, labels: npt.NDArray[np.integer[Any]], goa
     steps = np.concatenate([np.linspace(0.5, 0.95, 46), np.linspace(0.951, 0.999, 49)])
     enough = [step for step in steps if (believed & (confidence >= step)).mean() >= goals.sure] or [0.5]
     good = [step for step in enough if right[believed & (confidence >= step)].mean() >= goals.sure_right]
-    return Thresholds(digit=round(digit, 4), sure_digit=round(sure_digit, 4), sure_confidence=round(float(min(good, default=enough[-1])), 4))
+    return Thresholds(
+        digit=round(digit, 4),
+        sure_digit=round(sure_digit, 4),
+        sure_confidence=round(float(min(good, default=enough[-1])), 4),
+    )
 
 
 def _cross_entropy(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> float:

@@ -1,4 +1,4 @@
-"""How well a model reads: measured on the exported artifact through the production engine, never on the network itself."""
+"""How well a model reads: measured on the exported artifact, through the production engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,11 @@ def digit_metrics(readings: Readings, labels: npt.NDArray[np.integer[Any]]) -> d
 
 def not_digit_metrics(readings: Readings) -> dict[str, Any]:
     """Summarise readings of what is not a digit."""
-    return {"n": len(readings.digits), "rejected": _share(readings.digits == -1), "rejected_or_unsure": _share(~readings.sure)}
+    return {
+        "n": len(readings.digits),
+        "rejected": _share(readings.digits == -1),
+        "rejected_or_unsure": _share(~readings.sure),
+    }
 
 
 def mean_over_writers(drawings: Sequence[Drawing], readings: Readings) -> float:

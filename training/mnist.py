@@ -92,7 +92,9 @@ def _check(path: Path, name: str) -> bytes:
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if digest != settings.MNIST_FILES[name]:
-        raise MnistError(f"{path} is not the published {name}: expected sha256 {settings.MNIST_FILES[name]}, got {digest}. Delete it.")
+        raise MnistError(
+            f"{path} is not the published file: expected sha256 {settings.MNIST_FILES[name]}, got {digest}. Delete it."
+        )
     return content
 
 

@@ -1,7 +1,7 @@
 """The network: its layers, its loss, its fit and its export. The only module that imports TensorFlow.
 
 One network answers two questions of a 28×28 input: which digit it is (ten logits), and whether it is one at all
-(an eleventh logit). Targets are packed alike, `(n, 11)`: a one-hot digit, or ten zeros for what is not a digit, then 1 or 0.
+(an eleventh logit). Targets are packed alike, `(n, 11)`: a one-hot digit, or ten zeros for none, then 1 or 0.
 """
 
 import os
@@ -45,7 +45,7 @@ class Architecture:
 class Fit:
     """How weights are found."""
 
-    epochs: int = 32
+    epochs: int = 24
     batch_size: int = 128
     learning_rate: float = 2e-3  # at its peak; linear warm-up, then half a cosine down to zero
     warmup_share: float = 0.04  # of all steps
@@ -83,7 +83,7 @@ def packed_loss(fit: Fit) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 
 
 class EpochBatches(keras.utils.PyDataset):
-    """Batches made afresh for every epoch by a function of (epoch, batch), so that a resumed fit sees what it would have."""
+    """Batches made by a function of (epoch, batch) alone, so that a resumed fit sees what it would have."""
 
     def __init__(self, batches_per_epoch: int, make: Callable[[int, int], Batch]) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=16)
@@ -149,7 +149,7 @@ def new_network(architecture: Architecture, fit: Fit, seed: int) -> keras.Model:
 def logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Run the network as it will be exported, in float32: `(n, 28, 28)` uint8 → `(n, 11)`."""
     exact = in_float32(network)
-    inputs = images[..., None].astype(np.float32) / 255
+    inputs = pack_inputs(images)
     return np.concatenate([np.asarray(exact(inputs[i : i + 500], training=False)) for i in range(0, len(inputs), 500)])
 
 
@@ -173,7 +173,7 @@ def export_artifact(network: keras.Model, temperature: float) -> bytes:
 
     Returns:
         A `.tflite` whose input is `(1, 28, 28, 1)` float32 in 0…1 and whose output is `(1, 11)` float32: ten
-        probabilities that add up to 1 (softmax of the logits over the temperature), then the probability of being a digit.
+        probabilities that add up to 1 (softmax of the logits over the temperature), then that of being a digit.
     """
     inputs = keras.Input(batch_shape=(1, 28, 28, 1), name="drawing")
     logits = in_float32(network)(inputs)
@@ -200,6 +200,11 @@ def load_checkpoint(content: bytes) -> keras.Model:
         path = Path(folder) / "digits.keras"
         path.write_bytes(content)
         return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def pack_inputs(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Turn `(n, 28, 28)` uint8 into the network's `(n, 28, 28, 1)` float32 in 0…1."""
+    return images[..., None].astype(np.float32) / np.float32(255)
 
 
 def pack_targets(digits: Sequence[int | None]) -> npt.NDArray[np.float32]:

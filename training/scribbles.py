@@ -18,7 +18,7 @@ def scribble(rng: np.random.Generator, digits: Sequence[Strokes]) -> Strokes:
     kinds = (_knot, _zigzag, _hatching, _polygon, _dots, _spiral, _parallels)
     if rng.random() < 0.3:
         return _number(rng, digits)
-    return kinds[rng.integers(len(kinds))](rng)
+    return kinds[int(rng.integers(len(kinds)))](rng)
 
 
 def _number(rng: np.random.Generator, digits: Sequence[Strokes]) -> Strokes:
@@ -26,7 +26,7 @@ def _number(rng: np.random.Generator, digits: Sequence[Strokes]) -> Strokes:
     number: Strokes = []
     left = 0.0
     for _ in range(rng.integers(2, 4)):
-        ink = digits[rng.integers(len(digits))]
+        ink = digits[int(rng.integers(len(digits)))]
         points = np.concatenate(ink)
         low = points.min(axis=0)
         height = max(float(np.ptp(points[:, 1])), float(np.ptp(points[:, 0])) / 1.5, 1e-6)
@@ -67,7 +67,9 @@ def _hatching(rng: np.random.Generator) -> Strokes:
 def _polygon(rng: np.random.Generator) -> Strokes:
     """A closed outline with corners: a triangle, a box, a kite."""
     corners = int(rng.integers(3, 5))  # more would pass for a zero
-    angles = np.sort(rng.uniform(0, 2 * np.pi) + np.arange(corners) * 2 * np.pi / corners + rng.normal(0, 0.15, corners))
+    angles = np.sort(
+        rng.uniform(0, 2 * np.pi) + np.arange(corners) * 2 * np.pi / corners + rng.normal(0, 0.15, corners)
+    )
     outline = np.stack([np.cos(angles), np.sin(angles)], axis=1) * rng.uniform(0.7, 1.2, (corners, 1))
     strokes = [np.vstack([outline, outline[:1]])]
     if rng.random() < 0.6:  # a diagonal
@@ -95,7 +97,8 @@ def _parallels(rng: np.random.Generator) -> Strokes:
     count = int(rng.integers(2, 6))
     angle = rng.uniform(0, np.pi)
     return [
-        (np.array([[place, 0.0], [place, 1.0]]) * (1, rng.uniform(0.5, 1.2)) + rng.normal(0, 0.05, (2, 2))) @ _rotation(angle)
+        (np.array([[place, 0.0], [place, 1.0]]) * (1, rng.uniform(0.5, 1.2)) + rng.normal(0, 0.05, (2, 2)))
+        @ _rotation(angle)
         for place in np.linspace(0, rng.uniform(0.4, 1.2), count)
     ]
 

@@ -1,4 +1,4 @@
-"""Who asks: a token, a logged-in session, or the anonymous owner's cookie; the last two need the CSRF token to write."""
+"""Who asks: a token, a login, or the anonymous owner's cookie; the last two need the CSRF token to write."""
 
 from typing import cast
 from uuid import UUID
@@ -13,7 +13,7 @@ from recognizer.owners import Owner, session_of
 class OwnerCookieAuthentication(SessionAuthentication):
     """Recognises an anonymous owner. The user stays anonymous; the owner's id is `request.auth`."""
 
-    def authenticate(self, request: Request) -> tuple[AnonymousUser, UUID] | None:  # type: ignore[override]
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, UUID] | None:
         session = session_of(request._request)
         if session is None:
             return None

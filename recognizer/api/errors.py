@@ -10,9 +10,9 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from recognizer.api.formats import PayloadTooLarge
-from recognizer.engine import ModelRefused
+from recognizer.engine import ModelRefusedError
 from recognizer.preprocessing import PreprocessingError
-from recognizer.submissions import AlreadyDecided
+from recognizer.submissions import AlreadyDecidedError
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +42,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
             error = PayloadTooLarge()
         case TooManyFieldsSent() | TooManyFilesSent() | SuspiciousOperation() | UnreadablePostError():
             error = ParseError(str(error))
-        case AlreadyDecided():
+        case AlreadyDecidedError():
             error = Conflict()
-        case ModelRefused():
+        case ModelRefusedError():
             logger.error("No model serves: %s", error)
             error = NotReady()
     return exception_handler(error, context)

@@ -127,5 +127,7 @@ def _check_places(strokes: list[Stroke], width: float, height: float) -> None:
     if not strokes:
         return
     every, size = np.concatenate(strokes), np.array([width, height])
-    if (every.min(axis=0) < -LIMITS.overshoot * size).any() or (every.max(axis=0) > (1 + LIMITS.overshoot) * size).any():
+    if (every.min(axis=0) < -LIMITS.overshoot * size).any() or (
+        every.max(axis=0) > (1 + LIMITS.overshoot) * size
+    ).any():
         raise ValidationError({"strokes": ["Points lie far outside the drawing surface."]})

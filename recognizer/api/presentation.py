@@ -92,7 +92,7 @@ def version_json(version: ModelVersion) -> dict[str, Any]:
         "thresholds": version.thresholds,
         "metrics": version.metrics,
         "gate_report": version.gate_report,
-        "artifact": artifact and {"sha256": artifact.sha256, "size": artifact.size},
+        "artifact": artifact and {"sha256": artifact.sha256, "bytes": artifact.size},
         "notes": version.notes,
         "created": version.created.isoformat(),
         "activated": version.activated and version.activated.isoformat(),

@@ -13,7 +13,9 @@ from recognizer.models import Correction, ModelVersion, Verdict
 class Read(serializers.Serializer[Any]):
     """What the model says of a drawing."""
 
-    digit = serializers.IntegerField(min_value=0, max_value=9, allow_null=True, help_text="null when the verdict is not_a_digit")
+    digit = serializers.IntegerField(
+        min_value=0, max_value=9, allow_null=True, help_text="null when the verdict is not_a_digit"
+    )
     confidence = serializers.FloatField(min_value=0, max_value=1, help_text="calibrated probability of the answer")
     probabilities = serializers.ListField(child=serializers.FloatField(), min_length=10, max_length=10)
     verdict = serializers.ChoiceField(Verdict.choices)
@@ -28,15 +30,20 @@ class Stored(Read):
     created = serializers.DateTimeField()
 
 
-class Said(serializers.Serializer[Any]):
-    """What a person said a submission is."""
+class Opinion(serializers.Serializer[Any]):
+    """What a person said, and what was decided."""
 
     id = serializers.IntegerField()
-    submission = serializers.IntegerField()
     digit = serializers.IntegerField(min_value=0, max_value=9, allow_null=True, help_text="null: not a digit")
     status = serializers.ChoiceField(Correction.State.choices)
     created = serializers.DateTimeField()
     decided = serializers.DateTimeField(allow_null=True)
+
+
+class Said(Opinion):
+    """A correction, naming its submission."""
+
+    submission = serializers.IntegerField()
 
 
 class Labelled(Stored):
@@ -46,15 +53,17 @@ class Labelled(Stored):
     correction = Said(allow_null=True)
 
 
-class Queued(Said):
+class Queued(Opinion):
     """A correction in the review queue."""
 
-    submission = Stored()  # type: ignore[assignment]
+    submission = Stored()
 
 
-class ArtifactOf(serializers.Serializer[Any]):
+class Artifact(serializers.Serializer[Any]):
+    """An artifact's digest and length."""
+
     sha256 = serializers.CharField()
-    size = serializers.IntegerField(help_text="bytes")
+    bytes = serializers.IntegerField()
 
 
 class Version(serializers.Serializer[Any]):
@@ -62,12 +71,12 @@ class Version(serializers.Serializer[Any]):
 
     version = serializers.IntegerField()
     state = serializers.ChoiceField(ModelVersion.State.choices)
-    parent = serializers.IntegerField(allow_null=True)
+    parent = serializers.IntegerField(allow_null=True)  # type: ignore[assignment]  # DRF takes declared fields off the class
     preprocessing_version = serializers.IntegerField()
     thresholds = serializers.DictField(child=serializers.FloatField())
     metrics = serializers.JSONField()
     gate_report = serializers.JSONField(allow_null=True)
-    artifact = ArtifactOf(allow_null=True)
+    artifact = Artifact(allow_null=True)
     notes = serializers.CharField()
     created = serializers.DateTimeField()
     activated = serializers.DateTimeField(allow_null=True)

@@ -1,7 +1,6 @@
 """The API's views: parse, call one function, present."""
 
-from typing import Any, NoReturn
-
+from django.db.models import Prefetch
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_response_headers
@@ -44,7 +43,7 @@ class NewestFirst(Pages):
 
 
 class MostDoubtfulFirst(Pages):
-    ordering = ("doubt", "id")  # type: ignore[assignment]
+    ordering = ("doubt", "id")
 
 
 def find_submission(request: Request, pk: int) -> Submission:
@@ -112,7 +111,9 @@ class CorrectionView(APIView):
 
     throttle_classes = throttled("corrections")
 
-    @extend_schema(request=schema.Label, responses={200: schema.Said, 201: schema.Said, **schema.problems(400, 403, 404, 409)})
+    @extend_schema(
+        request=schema.Label, responses={200: schema.Said, 201: schema.Said, **schema.problems(400, 403, 404, 409)}
+    )
     def post(self, request: Request, pk: int) -> Response:
         """Say what it is; saying it again while it is pending replaces what was said (200)."""
         submission = find_submission(request, pk)
@@ -161,7 +162,7 @@ class DecisionView(APIView):
         correction = Correction.objects.filter(pk=pk).first()
         if correction is None:
             raise Http404
-        submissions.decide(correction, self.state, request.user.pk)
+        submissions.decide(correction, self.state, request.user)
         return Response(correction_json(correction))
 
 
@@ -239,12 +240,6 @@ class ActivateView(APIView):
         return Response(version_json(found))
 
 
-def without_content() -> Any:
+def without_content() -> "Prefetch[str]":
     """Prefetch the files' digests and sizes, not their bytes."""
-    from django.db.models import Prefetch
-
     return Prefetch("files", ModelFile.objects.defer("content"))
-
-
-def unknown(*_: object) -> NoReturn:
-    raise Http404

@@ -1,8 +1,8 @@
-"""`prepare`: bring the data directory and the database to where the site can start. Safe to repeat, and quick when nothing is to do."""
+"""`prepare`: bring the data directory and the database to where the site can start. Safe to repeat."""
 
 import hashlib
-import os
 import secrets
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +13,6 @@ from django.core.management.base import BaseCommand
 
 from hdr_site import environment
 from recognizer import registry
-
 
 UNSERVED = ["redoc", "rest_framework"]  # shipped by packages, linked by no page of ours
 
@@ -43,7 +42,7 @@ class Command(BaseCommand):
             return
         name = environment.text("DJANGO_SUPERUSER_USERNAME", "admin")
         password = environment.text("DJANGO_SUPERUSER_PASSWORD")
-        users.create_superuser(username=name, password=password or (generated := secrets.token_urlsafe(12)))  # type: ignore[attr-defined]
+        users.create_superuser(username=name, password=password or (generated := secrets.token_urlsafe(12)))
         if password:
             self.stdout.write(f"Made the admin {name!r}.")
         else:
@@ -55,6 +54,6 @@ def _static_sources_digest() -> str:
     digest = hashlib.sha256()
     for finder in get_finders():
         for path, storage in finder.list(UNSERVED):
-            status = os.stat(storage.path(path))
+            status = Path(storage.path(path)).stat()
             digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -36,7 +36,9 @@ class Command(BaseCommand):
         manager = Manager()
         for name, arguments in PARTS.items():
             # `exec`, so that the signal reaches the part itself and not a shell around it.
-            manager.add_process(name, shlex.join(["exec", sys.executable, "-m", *arguments]), cwd=str(settings.BASE_DIR))
+            manager.add_process(
+                name, shlex.join(["exec", sys.executable, "-m", *arguments]), cwd=str(settings.BASE_DIR)
+            )
         threading.Thread(target=self._announce, daemon=True).start()
         manager.loop()
         if manager.returncode not in STOPPED_BY_US:

@@ -19,8 +19,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--strokes", type=Path, required=True, help="pen digits of known writers, .json.gz")
-        parser.add_argument("--letters", type=Path, required=True, help="letters and symbols of known writers, .json.gz")
-        parser.add_argument("--out", type=Path, default=settings.DATA_DIR / "base", help="where the finished model goes")
+        parser.add_argument(
+            "--letters", type=Path, required=True, help="letters and symbols of known writers, .json.gz"
+        )
+        parser.add_argument(
+            "--out", type=Path, default=settings.DATA_DIR / "base", help="where the finished model goes"
+        )
         parser.add_argument("--epochs", type=int, help="another number than the recipe's")
         parser.add_argument("--seed", type=int, help="another one than the recipe's")
 
@@ -62,7 +66,7 @@ class Command(BaseCommand):
                 first_time, first_done = started[0]
                 left = (now - first_time) / max(done - first_done, 1) * (total - done)
                 self.stdout.write(
-                    f"epoch {epoch + 1}/{recipe.fit.epochs} {100 * done / total:.1f} % loss {loss:.4f} about {left / 60:.0f} min left"
+                    f"epoch {epoch + 1}/{recipe.fit.epochs} {done / total:.1%} loss {loss:.4f} {left / 60:.0f} min left"
                 )
             self.stdout.flush()
 
