@@ -1,0 +1,315 @@
+// The drawing page: ink or a picture goes to the API, its answer comes back, a person says whether it is right.
+
+import { AnswerView, percent, verdictOf } from "./answer.js";
+import { Feedback } from "./feedback.js";
+import { Ink } from "./ink.js";
+import { Notice } from "./notice.js";
+import { Previews, ReadingError, removeSubmission, submitInk, submitPicture } from "./reader.js";
+import { Sheet } from "./sheet.js";
+
+const PEN_UP_MS = 600; // no new stroke for this long: the drawing is finished
+const KEY_UP_MS = 2500; // the same for the keyboard, which is slower to the next stroke
+
+const root = document.querySelector("[data-draw]");
+const part = (name) => root.querySelector(`[data-${name}]`);
+
+const ink = new Ink();
+const sheet = new Sheet(part("canvas"), ink);
+const view = new AnswerView(part("reading"));
+const notice = new Notice(part("alert"));
+const previews = new Previews(showLive, restLive);
+const feedback = new Feedback(part("feedback"), { forget, changed: render, refused: showError });
+
+const page = {
+  answer: null, // the newest, live or stored
+  storedId: null, // the submission of what is on the sheet
+  change: 0, // counts changes to what is on the sheet; an answer to an older one is dropped
+  storing: null, // the change that is being stored
+  failed: null, // the change that could not be stored
+  inking: false, // a stroke is being made
+  picture: null, // { file, url } in place of the ink
+  idle: 0, // timer that ends the drawing
+};
+
+// Ink
+
+sheet.addEventListener("strokestart", () => {
+  clearTimeout(page.idle);
+  if (page.picture || feedback.isAnswered) startAfresh();
+  page.inking = true;
+  render();
+});
+
+sheet.addEventListener("strokemove", () => {
+  if (page.inking) previews.ask(ink.toRequest());
+  else if (!page.storedId) finishLater(KEY_UP_MS); // the keyboard's pen travels to the next stroke
+});
+
+sheet.addEventListener("strokeend", ({ detail }) => {
+  page.inking = false;
+  inkChanged(detail?.byKey ? KEY_UP_MS : PEN_UP_MS);
+  if (ink.isFull) notice.show("The sheet holds no more ink. Clear it to draw again.");
+});
+
+sheet.addEventListener("strokecancel", () => {
+  page.inking = false;
+  if (ink.isFull) notice.show("The sheet holds no more ink. Clear it to draw again.");
+  else if (ink.isEmpty) startAfresh();
+  else if (!page.storedId) finishLater(PEN_UP_MS);
+  render();
+});
+
+sheet.addEventListener("pen", ({ detail }) => announce(detail));
+
+/** What was stored was an unfinished drawing: it goes, and what is on the sheet now is stored in its place. */
+function inkChanged(wait) {
+  page.change += 1;
+  announce("");
+  notice.clear();
+  discard(page.storedId);
+  page.storedId = null;
+  feedback.close();
+  previews.ask(ink.toRequest());
+  finishLater(wait);
+  render();
+}
+
+function finishLater(wait) {
+  clearTimeout(page.idle);
+  if (!ink.isEmpty) page.idle = setTimeout(predict, wait);
+}
+
+function undoStroke() {
+  sheet.lift();
+  if (ink.isEmpty || feedback.isAnswered) return;
+  previews.cancel();
+  ink.removeLast();
+  sheet.paint();
+  if (ink.isEmpty) clear();
+  else inkChanged(PEN_UP_MS);
+}
+
+/** Empty the sheet, by a person's wish. A drawing that was still going on is not kept. */
+function clear() {
+  sheet.lift();
+  startAfresh();
+  announce("The sheet is empty.");
+}
+
+/** What was stored was deleted. */
+function forget() {
+  startAfresh();
+  part("canvas").focus({ preventScroll: true }); // the button that did it is gone
+}
+
+function startAfresh() {
+  announce("");
+  clearTimeout(page.idle);
+  previews.cancel();
+  notice.clear();
+  page.change += 1;
+  page.answer = null;
+  page.storedId = null;
+  ink.clear();
+  dropPicture();
+  feedback.close();
+  sheet.paint();
+  render();
+}
+
+// Reading
+
+function showLive(answer) {
+  if (page.storedId || ink.isEmpty) return;
+  page.answer = answer;
+  render();
+}
+
+/** A live reading failed. Only being throttled is worth a word: storing the drawing will tell of the rest. */
+function restLive(error) {
+  if (error.kind === "throttled") announce("Live reading rests for a moment.");
+}
+
+function predict() {
+  sheet.lift();
+  clearTimeout(page.idle);
+  if (page.picture) return store(() => submitPicture(page.picture.file));
+  if (ink.isEmpty) return notice.show("The sheet is empty. Draw a digit first.");
+  return store(() => submitInk(ink.toRequest()));
+}
+
+/** Store what is on the sheet, once, unless it changes meanwhile. */
+async function store(submit) {
+  const { change } = page;
+  if (page.storedId || page.storing === change) return;
+  page.storing = change;
+  previews.cancel();
+  notice.clear();
+  render();
+  try {
+    const answer = await submit();
+    if (change === page.change) stored(answer);
+    else discard(answer.id);
+  } catch (error) {
+    if (!(error instanceof ReadingError)) throw error;
+    if (change !== page.change) return;
+    page.failed = change;
+    showError(error, predict);
+  } finally {
+    if (page.storing === change) page.storing = null;
+    render();
+  }
+}
+
+function stored(answer) {
+  page.answer = answer;
+  page.storedId = answer.id;
+  feedback.open(answer);
+  announce(`${verdictOf(answer)}. Confidence ${percent(answer.confidence)}.`);
+}
+
+/** Remove a submission that nobody finished. If that fails, no harm is done: it stays in its owner's history. */
+function discard(id) {
+  if (id) removeSubmission(id).catch(() => {});
+}
+
+/** Say what went wrong and offer the way out of it. */
+function showError(error, retry) {
+  if (page.picture && error.kind === "refused") {
+    startAfresh();
+    notice.show(error.message, "Choose another", () => part("file").click());
+  } else if (error.kind === "throttled") {
+    notice.countDown(`${error.message} It goes on by itself`, error.wait, retry);
+  } else if (error.kind === "offline") {
+    notice.show(`${error.message} ${page.picture ? "The picture" : "Your ink"} is kept.`, "Try again", retry, { whenOnline: true });
+  } else if (error.kind === "server") {
+    notice.show(`${error.message} ${page.picture ? "The picture" : "Your ink"} is kept.`, "Try again", retry);
+  } else if (error.kind === "expired") {
+    notice.show(error.message, "Load again", () => location.reload());
+  } else {
+    notice.show(error.message);
+  }
+}
+
+// Pictures
+
+function readPicture(file) {
+  if (!file.type.startsWith("image/")) return notice.show("That is not a picture.");
+  sheet.lift();
+  startAfresh();
+  page.picture = { file, url: URL.createObjectURL(file) };
+  part("picture").src = page.picture.url;
+  return predict();
+}
+
+function dropPicture() {
+  if (!page.picture) return;
+  URL.revokeObjectURL(page.picture.url);
+  part("picture").removeAttribute("src");
+  page.picture = null;
+}
+
+part("upload").addEventListener("click", () => part("file").click());
+part("file").addEventListener("change", ({ target }) => {
+  if (target.files.length) readPicture(target.files[0]);
+  target.value = ""; // so that the same file can be chosen again
+});
+
+document.addEventListener("paste", (event) => {
+  const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+  if (!file) return;
+  event.preventDefault();
+  readPicture(file);
+});
+
+// A picture may be dropped anywhere: beside the sheet the browser would open it and leave the page.
+const carriesFile = (event) => event.dataTransfer?.types.includes("Files");
+document.addEventListener("dragover", (event) => {
+  if (!carriesFile(event)) return;
+  event.preventDefault();
+  part("sheet").dataset.drop = "";
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) delete part("sheet").dataset.drop;
+});
+document.addEventListener("drop", (event) => {
+  delete part("sheet").dataset.drop;
+  if (!carriesFile(event)) return;
+  event.preventDefault();
+  if (event.dataTransfer.files.length) readPicture(event.dataTransfer.files[0]);
+});
+
+// Buttons and keys
+
+part("undo").addEventListener("click", undoStroke);
+part("clear").addEventListener("click", clear);
+part("predict").addEventListener("click", predict);
+
+document.addEventListener("keydown", (event) => {
+  if (event.defaultPrevented || event.altKey || event.target.closest("input, textarea, select")) return;
+  if (shortcut(event)) event.preventDefault();
+});
+
+/** Whether the key was one of the page's, and was used. */
+function shortcut({ key, ctrlKey, metaKey, shiftKey, target, repeat }) {
+  if (ctrlKey || metaKey) {
+    if (key.toLowerCase() !== "z" || shiftKey) return false;
+    if (feedback.isAnswered) feedback.withdraw();
+    else undoStroke();
+    return true;
+  }
+  if (key === "Escape" || key === "Delete") {
+    clear();
+    return true;
+  }
+  if (key === "Enter" && !target.closest("a, button, summary")) {
+    predict();
+    return true;
+  }
+  return !repeat && part("keys").checked && feedback.key(key);
+}
+
+const KEYS = "single-keys"; // in the browser's storage: "off" where someone has no use for them
+part("keys").addEventListener("change", ({ target }) => {
+  try {
+    localStorage.setItem(KEYS, target.checked ? "on" : "off");
+  } catch {
+    // Storage can be forbidden: the choice then lasts for this page.
+  }
+});
+
+// Page
+
+function announce(text) {
+  part("announcer").textContent = text;
+}
+
+function render() {
+  const empty = ink.isEmpty && !page.picture;
+  part("hint").hidden = !empty || page.inking;
+  part("picture").hidden = !page.picture;
+  part("undo").disabled = ink.isEmpty || Boolean(page.picture) || feedback.isAnswered;
+  part("clear").disabled = empty;
+  feedback.enable(Boolean(page.storedId) && !page.inking);
+  view.show(...state(empty), page.answer);
+}
+
+function state(empty) {
+  if (empty && !page.inking) return ["empty", "Waiting for ink"];
+  if (page.storing === page.change) return ["reading", "Reading"];
+  if (page.storedId && !page.inking) return ["stored", "Read and stored"];
+  if (page.failed === page.change && !page.inking) return ["stopped", "Not stored yet"];
+  return ["live", "Live, while you draw"];
+}
+
+function start() {
+  try {
+    part("keys").checked = localStorage.getItem(KEYS) !== "off";
+  } catch {
+    // Storage can be forbidden: they are on.
+  }
+  sheet.paint();
+  render();
+}
+
+start();

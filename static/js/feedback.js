@@ -1,0 +1,148 @@
+// What a person says of the answer: saved at once, shown for as long as the drawing is, and taken back with Undo.
+
+import { ReadingError, correct, removeSubmission, withdrawCorrection } from "./reader.js";
+
+const STANDING = { pending: "waiting for review", accepted: "accepted", rejected: "not accepted" };
+
+const inWords = (digit) => (digit === null ? "not a digit" : String(digit));
+
+export class Feedback {
+  #root;
+  #choices;
+  #chips;
+  #page;
+  #answer = null;
+  #saved; // undefined until saved, then 0–9 or null
+  #busy = false;
+
+  /**
+   * @param {HTMLElement} root the element with `data-feedback`
+   * @param {{forget: function, changed: function, refused: function}} page what it asks of the page
+   */
+  constructor(root, page) {
+    this.#root = root;
+    this.#page = page;
+    this.#choices = this.#part("choices");
+    this.#chips = [...root.querySelectorAll("[data-choice]")];
+    this.#part("confirm").addEventListener("click", () => this.#confirm());
+    for (const chip of this.#chips) chip.addEventListener("click", () => this.#save(digitOf(chip)));
+    this.#part("withdraw").addEventListener("click", () => this.withdraw());
+    this.#part("delete").addEventListener("click", () => this.#delete());
+  }
+
+  /** Whether something was said of the drawing on the sheet, or is being said. */
+  get isAnswered() {
+    return this.#isSaved || this.#busy;
+  }
+
+  get #isSaved() {
+    return this.#saved !== undefined;
+  }
+
+  /** Ask about an answer that was stored. */
+  open(answer) {
+    this.#answer = answer;
+    this.#saved = undefined;
+    this.#say();
+    this.#render();
+  }
+
+  /** Forget it: what is on the sheet is no longer what was stored. */
+  close() {
+    this.open(null);
+  }
+
+  enable(enabled) {
+    this.#choices.disabled = !enabled;
+    this.#part("delete").hidden = !enabled;
+  }
+
+  /** Whether a key was an answer, and was used: 0–9, Y for yes, N for not a digit. */
+  key(key) {
+    if (this.#choices.disabled) return false;
+    if (/^[0-9]$/.test(key)) this.#save(Number(key));
+    else if (key.toLowerCase() === "y") this.#confirm();
+    else if (key.toLowerCase() === "n") this.#save(null);
+    else return false;
+    return true;
+  }
+
+  /** Take back what was said. */
+  withdraw() {
+    return this.#attempt(async (answer) => {
+      await withdrawCorrection(answer.id);
+      if (this.#answer !== answer) return;
+      this.#saved = undefined;
+      this.#say("Taken back: nothing is saved about this one but the drawing.");
+      this.#part("confirm").focus();
+    });
+  }
+
+  #confirm() {
+    this.#save(this.#answer.digit);
+  }
+
+  #save(digit) {
+    return this.#attempt(async (answer) => {
+      const correction = await correct(answer.id, digit);
+      if (this.#answer === answer) {
+        const standing = STANDING[correction?.status] ?? STANDING.pending;
+        this.#saved = digit;
+        this.#say("Saved, thank you", `You said: ${inWords(digit)} — ${standing}. Draw again to start the next one.`);
+      } else if (!this.#answer) {
+        this.#say("Saved, thank you", `You said: ${inWords(digit)}, of the drawing before.`);
+      }
+    });
+  }
+
+  #delete() {
+    return this.#attempt(async (answer) => {
+      await removeSubmission(answer.id);
+      if (this.#answer !== answer) return;
+      this.#page.forget();
+      this.#say("Deleted. The sheet is yours again.");
+    });
+  }
+
+  /** Do one thing at a time about an answer; if it fails, the page offers to do it again. */
+  async #attempt(act, answer = this.#answer) {
+    if (!answer || this.#busy) return;
+    this.#busy = true;
+    this.#root.setAttribute("aria-busy", "true");
+    try {
+      await act(answer);
+    } catch (error) {
+      if (!(error instanceof ReadingError)) throw error;
+      this.#page.refused(error, () => this.#attempt(act, answer));
+    } finally {
+      this.#busy = false;
+      this.#root.removeAttribute("aria-busy");
+      this.#render();
+      this.#page.changed();
+    }
+  }
+
+  #part(name) {
+    return this.#root.querySelector(`[data-${name}]`);
+  }
+
+  #say(headline = "", detail = "") {
+    const lines = [headline, detail].filter(Boolean).map((text, index) => {
+      const line = document.createElement("p");
+      line.className = index ? "outcome__detail" : "outcome__headline";
+      line.textContent = text;
+      return line;
+    });
+    this.#part("saved").replaceChildren(...lines);
+  }
+
+  #render() {
+    for (const chip of this.#chips) chip.setAttribute("aria-pressed", String(this.#isSaved && digitOf(chip) === this.#saved));
+    this.#root.classList.toggle("feedback--saved", this.#isSaved);
+    this.#part("withdraw").hidden = !this.#isSaved;
+  }
+}
+
+function digitOf({ dataset }) {
+  return dataset.choice === "none" ? null : Number(dataset.choice);
+}

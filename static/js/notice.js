@@ -1,0 +1,54 @@
+// The one alert of the page: what went wrong, and one way out of it. It stands where the upload button is otherwise.
+
+export class Notice {
+  #root;
+  #text;
+  #seconds; // apart from the text: an alert is read aloud whenever it changes
+  #button;
+  #timer = 0;
+  #abort = new AbortController();
+
+  /** @param {HTMLElement} root the element with `role="alert"` */
+  constructor(root) {
+    this.#root = root;
+    this.#text = root.querySelector("[data-alert-text]");
+    this.#seconds = root.querySelector("[data-alert-seconds]");
+    this.#button = root.querySelector("[data-alert-action]");
+  }
+
+  /** Show a sentence and its button; `whenOnline` presses it once the browser is online again. */
+  show(text, label = "Close", action = () => {}, { whenOnline = false } = {}) {
+    this.clear();
+    this.#text.textContent = text;
+    this.#root.hidden = false;
+    this.#button.textContent = label;
+    const act = () => {
+      this.clear();
+      action();
+    };
+    this.#button.addEventListener("click", act, { signal: this.#abort.signal });
+    if (whenOnline) addEventListener("online", act, { signal: this.#abort.signal });
+  }
+
+  /** Say that it goes on in so many seconds, and go on. */
+  countDown(text, seconds, action) {
+    this.show(text, "Try now", action);
+    this.#seconds.textContent = ` in ${seconds} s`;
+    this.#timer = setInterval(() => {
+      seconds -= 1;
+      this.#seconds.textContent = ` in ${seconds} s`;
+      if (seconds > 0) return;
+      this.clear();
+      action();
+    }, 1000);
+  }
+
+  clear() {
+    clearInterval(this.#timer);
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    this.#root.hidden = true;
+    this.#text.textContent = "";
+    this.#seconds.textContent = "";
+  }
+}

@@ -1,0 +1,167 @@
+// The API as this page uses it: one function per call, errors as a kind and a sentence, previews one at a time.
+
+const API = "/api/v1";
+const PATIENCE_MS = 20_000;
+const PREVIEW_GAP_MS = 120; // between two previews, so that a slow hand does not flood the site
+const USUAL_WAIT_S = 5; // when a throttled answer does not say how long
+
+/** What went wrong: `offline`, `throttled`, `refused`, `expired`, `gone`, `decided` or `server`. */
+export class ReadingError extends Error {
+  constructor(kind, message, { wait = 0, cause } = {}) {
+    super(message, { cause });
+    this.kind = kind;
+    this.wait = wait; // seconds
+  }
+}
+
+/** Read and store a drawing: `{ strokes, width, height }`. */
+export function submitInk(request) {
+  return call("POST", "/submissions", { json: request });
+}
+
+/** Read and store a picture. */
+export function submitPicture(file) {
+  const form = new FormData();
+  form.append("image", file);
+  return call("POST", "/submissions", { form });
+}
+
+export function removeSubmission(id) {
+  return call("DELETE", `/submissions/${id}`);
+}
+
+/** Say what it is: 0–9, or null for not a digit. */
+export function correct(id, digit) {
+  return call("POST", `/submissions/${id}/correction`, { json: { digit } });
+}
+
+export function withdrawCorrection(id) {
+  return call("DELETE", `/submissions/${id}/correction`);
+}
+
+/** Live readings: one request under way and one waiting, of which only the newest is kept. */
+export class Previews {
+  #onAnswer;
+  #onError;
+  #next = null;
+  #controller = null;
+  #restUntil = 0;
+
+  constructor(onAnswer, onError) {
+    this.#onAnswer = onAnswer;
+    this.#onError = onError;
+  }
+
+  ask(request) {
+    this.#next = request;
+    if (!this.#controller) this.#run();
+  }
+
+  /** Forget what waits, and the answer that is under way. */
+  cancel() {
+    this.#next = null;
+    this.#controller?.abort();
+  }
+
+  async #run() {
+    const controller = new AbortController();
+    const { signal } = controller;
+    this.#controller = controller;
+    while (this.#next && !signal.aborted && Date.now() >= this.#restUntil) {
+      const request = this.#next;
+      this.#next = null;
+      await this.#read(request, signal);
+      await pause(PREVIEW_GAP_MS);
+    }
+    this.#controller = null;
+    if (this.#next && signal.aborted) this.#run(); // asked for while the cancelled one wound down
+  }
+
+  async #read(request, signal) {
+    try {
+      const answer = await call("POST", "/previews", { json: request, signal });
+      if (!signal.aborted) this.#onAnswer(answer);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof ReadingError)) throw error;
+      this.#restUntil = Date.now() + error.wait * 1000;
+      this.#onError(error);
+    }
+  }
+}
+
+function pause(ms) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}
+
+async function call(method, path, { json, form, signal } = {}) {
+  const headers = { Accept: "application/json", "X-CSRFToken": csrfToken() };
+  if (json) headers["Content-Type"] = "application/json";
+  const body = json ? JSON.stringify(json) : form;
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const stop = signal ? AbortSignal.any([signal, patience]) : patience;
+  let response;
+  let content;
+  try {
+    response = await fetch(API + path, { method, headers, body, signal: stop, credentials: "same-origin" });
+    content = await response.text();
+  } catch (error) {
+    throw new ReadingError("offline", "The site cannot be reached.", { cause: error });
+  }
+  const data = parsed(content);
+  if (response.ok) return data;
+  throw failure(response, data);
+}
+
+function csrfToken() {
+  return document.querySelector("input[name=csrfmiddlewaretoken]").value;
+}
+
+/** The JSON, or null: a proxy in between may answer in HTML. */
+function parsed(content) {
+  try {
+    return JSON.parse(content);
+  } catch {
+    return null;
+  }
+}
+
+function failure(response, data) {
+  const said = sentence(data);
+  switch (response.status) {
+    case 401:
+    case 403:
+      return new ReadingError("expired", "This page was open for too long. Load it again to go on.");
+    case 404:
+      return new ReadingError("gone", "This drawing is no longer stored.");
+    case 409:
+      return new ReadingError("decided", "This one was reviewed in the meantime, so it can no longer be changed.");
+    case 413:
+      return new ReadingError("refused", "That is too large to be sent. A smaller picture will do.");
+    case 415:
+      return new ReadingError("refused", said ?? "That kind of file cannot be read. PNG, JPEG, WebP, GIF and BMP can.");
+    case 429:
+      return new ReadingError("throttled", "That was a lot at once.", { wait: seconds(response.headers.get("Retry-After")) });
+    default:
+      if (response.status < 500) return new ReadingError("refused", said ?? "That could not be read.");
+      return new ReadingError("server", "The site has a problem and could not read it.");
+  }
+}
+
+function seconds(retryAfter) {
+  const wait = Number(retryAfter);
+  return wait > 0 ? Math.ceil(wait) : USUAL_WAIT_S;
+}
+
+/** The first sentence of an error's body: `{detail: "…"}` or `{field: ["…"]}`. */
+function sentence(data) {
+  if (typeof data === "string") return data;
+  if (data === null || typeof data !== "object") return null;
+  for (const value of Object.values(data)) {
+    const found = sentence(value);
+    if (found) return found;
+  }
+  return null;
+}

@@ -1,0 +1,68 @@
+"""Dark and light: the system's wish until someone chooses, then theirs."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.sheet import SURFACE, THREE, DrawingPage
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def ground(sheet: DrawingPage) -> int:
+    """How light the page is, 0 to 255."""
+    lightness = sheet.page.evaluate("Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])")
+    assert isinstance(lightness, int)
+    return lightness
+
+
+def test_the_theme_follows_the_system(open_page: OpenPage) -> None:
+    sheet = open_page(color_scheme="dark")
+    assert ground(sheet) < 60
+    expect(sheet.button("LightMode")).to_be_visible()
+
+    sheet.page.emulate_media(color_scheme="light")
+
+    assert ground(sheet) > 200
+    expect(sheet.button("Darkmode")).to_be_visible()
+
+
+def test_a_chosen_theme_is_remembered(open_page: OpenPage) -> None:
+    sheet = open_page(color_scheme="light")
+    sheet.button("Darkmode").click()
+    assert ground(sheet) < 60
+
+    sheet.page.reload()
+
+    assert ground(sheet) < 60
+    expect(sheet.button("LightMode")).to_be_visible()
+
+
+def test_ink_takes_the_colour_of_the_theme(open_page: OpenPage) -> None:
+    sheet = open_page(color_scheme="light")
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+    inked = sheet.inked_pixels()
+
+    sheet.button("Darkmode").click()
+    sheet.page.wait_for_timeout(100)
+
+    x, y = THREE[0][0]
+    red = sheet.canvas.evaluate(
+        """(canvas, [x, y]) => {
+            const copy = new OffscreenCanvas(1, 1).getContext("2d");
+            copy.drawImage(canvas, -Math.round(x * canvas.width), -Math.round(y * canvas.height));
+            return copy.getImageData(0, 0, 1, 1).data[0];
+        }""",
+        [x / SURFACE, y / SURFACE],
+    )
+    assert red > 200
+    assert sheet.inked_pixels() == inked
+
+
+def test_nothing_moves_for_those_who_asked_for_that(open_page: OpenPage) -> None:
+    sheet = open_page(reduced_motion="reduce")
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+
+    assert sheet.page.evaluate("document.getAnimations().length") == 0

@@ -1,0 +1,62 @@
+"""What the page does when the site says no, or nothing."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from recognizer.models import Submission
+from recognizer.rates import Rate
+from tests.browser.sheet import SEVEN, THREE, DrawingPage
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+SUBMISSIONS = "**/api/v1/submissions"
+
+
+def test_a_throttled_drawing_is_read_by_itself_once_the_wait_is_over(sheet: DrawingPage, settings: Any) -> None:
+    settings.THROTTLES = {"submissions": Rate(calls=1, period=4)}
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+    sheet.draw(SEVEN)
+
+    expect(sheet.alert).to_contain_text("It goes on by itself in")
+    sheet.wait_until("stored")
+
+    expect(sheet.alert).to_be_hidden()
+    assert Submission.objects.count() == 1
+
+
+def test_without_the_site_the_ink_is_kept_and_can_be_sent_again(sheet: DrawingPage) -> None:
+    sheet.page.context.set_offline(True)
+    sheet.draw(THREE)
+
+    expect(sheet.alert).to_contain_text("Your ink is kept")
+    assert sheet.inked_pixels() > 0
+    sheet.page.context.set_offline(False)
+    sheet.wait_until("stored")
+
+    assert sheet.digit() == "3"
+
+
+def test_a_fault_of_the_site_is_told_without_its_page(sheet: DrawingPage) -> None:
+    sheet.page.route(SUBMISSIONS, lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    sheet.draw(THREE)
+
+    expect(sheet.alert).to_contain_text("The site has a problem")
+    sheet.page.unroute(SUBMISSIONS)
+    sheet.button("Try again").click()
+    sheet.wait_until("stored")
+
+
+def test_a_correction_that_was_decided_meanwhile_cannot_be_taken_back(sheet: DrawingPage) -> None:
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+    sheet.button("3").click()
+    expect(sheet.saved).to_contain_text("Saved")
+    Submission.objects.get().corrections.update(state="accepted", decided=Submission.objects.get().created)
+
+    sheet.page.locator("[data-withdraw]").click()
+
+    expect(sheet.alert).to_contain_text("reviewed in the meantime")
+    expect(sheet.saved).to_contain_text("You said: 3")
