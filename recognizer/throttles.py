@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import ipaddress
 import mmap
+import os
 import struct
 import threading
 import time
@@ -54,9 +55,9 @@ class FileCounter:
     _SLOT = struct.Struct("<8sdQ")  # digest, end of the window (Unix time), calls
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a+b")
-        self._file.truncate(self.SLOTS * self._SLOT.size)
-        self._table = mmap.mmap(self._file.fileno(), self.SLOTS * self._SLOT.size)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # for the life of the process
+        os.truncate(self._file, self.SLOTS * self._SLOT.size)
+        self._table = mmap.mmap(self._file, self.SLOTS * self._SLOT.size)
         self._lock = threading.Lock()
 
     def count(self, key: str, period: int) -> tuple[int, float]:
