@@ -10,6 +10,7 @@ from training.augment import Distortion, distort_image, distort_strokes
 from training.mnist import Digits, load_mnist
 from training.scribbles import scribble
 from training.strokes import Drawing, load_drawings
+from training.styles import OneStyle, restyle_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Mixture:
     scribbles: int = 5000
     mnist_validation: int = 5000  # the last of MNIST's training digits are kept for validation
     image_distortion: Distortion = field(default_factory=Distortion)
+    ones: OneStyle = field(default_factory=OneStyle)
     ink_distortion: Distortion = field(default_factory=Distortion)
 
 
@@ -79,5 +81,6 @@ class EpochMaker:
         index -= len(mnist.labels)
         if index < len(self._drawings):
             drawing = self._drawings[index]
-            return distort_strokes(drawing.strokes, self._mixture.ink_distortion, rng), drawing.digit
+            strokes = restyle_one(drawing.strokes, self._mixture.ones, rng) if drawing.digit == 1 else drawing.strokes
+            return distort_strokes(strokes, self._mixture.ink_distortion, rng), drawing.digit
         return distort_strokes(scribble(rng, self._inks), self._mixture.ink_distortion, rng), None

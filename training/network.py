@@ -45,7 +45,7 @@ class Architecture:
 class Fit:
     """How weights are found."""
 
-    epochs: int = 24
+    epochs: int = 18
     batch_size: int = 128
     learning_rate: float = 2e-3  # at its peak; linear warm-up, then half a cosine down to zero
     warmup_share: float = 0.04  # of all steps
