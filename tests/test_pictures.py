@@ -1,0 +1,441 @@
+"""Picture → model input: a figure gives the same input whatever the format, light, pen and paper, or is refused."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from recognizer.preprocessing import NoInkError, PreprocessingError
+from recognizer.preprocessing.picture import (
+    MAX_BYTES,
+    STORED_SIDE,
+    WORKING_SIDE,
+    decode_picture,
+    picture_to_input,
+    storable_picture,
+)
+
+Grey = npt.NDArray[np.uint8]
+
+# A figure with a bow, a corner and a gap, like a hasty 5: x and y in 0…1.
+BODY = [(0.1, 0.0), (0.1, 0.45), (0.5, 0.4), (0.7, 0.6), (0.6, 0.9), (0.3, 1.0), (0.0, 0.9)]
+BAR = [(0.17, 0.0), (0.72, 0.02)]
+
+
+def draw(side: int = 280, size: float = 0.6, centre: tuple[float, float] = (0.5, 0.5), pen: float = 0.05) -> Grey:
+    """The figure, black on white; all lengths as shares of the picture's side."""
+    fine = np.full((side * 4, side * 4), 255, np.uint8)
+    for stroke in (BODY, BAR):
+        path = (np.array(stroke) - (0.36, 0.5)) * size + centre
+        cv2.polylines(fine, [np.rint(path * side * 4).astype(np.int32)], False, 0, round(pen * side * 4), cv2.LINE_AA)
+    return np.asarray(cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def difference(one: Grey, other: Grey) -> float:
+    """The share of ink by which two inputs differ."""
+    return float(np.abs(one.astype(int) - other).sum() / max(int(one.sum()), 1))
+
+
+def encode(picture: Grey | Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def to_input(content: bytes) -> Grey:
+    return picture_to_input(decode_picture(content))
+
+
+FIGURE = draw()
+PLAIN = picture_to_input(FIGURE)
+
+
+def assert_in_geometry(read: Grey) -> None:
+    _, _, width, height = cv2.boundingRect((read > 40).astype(np.uint8))
+    moments = cv2.moments(read)
+
+    assert read.shape == (28, 28)
+    assert read.dtype == np.uint8
+    assert max(width, height) in (19, 20, 21)
+    assert moments["m10"] / moments["m00"] == pytest.approx(13.5, abs=0.3)
+    assert moments["m01"] / moments["m00"] == pytest.approx(13.5, abs=0.3)
+
+
+def test_the_input_is_in_mnists_geometry() -> None:
+    assert_in_geometry(PLAIN)
+
+
+# What is sent
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_every_format_gives_the_same_input(file_format: str) -> None:
+    assert difference(PLAIN, to_input(encode(FIGURE, file_format))) < 0.03
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_every_pixel_mode_gives_the_same_input(mode: str) -> None:
+    deep = Image.fromarray(FIGURE.astype(np.uint16) * 257)
+    image = deep if mode == deep.mode else Image.fromarray(FIGURE).convert(mode)
+
+    assert difference(PLAIN, to_input(encode(image))) < 0.05
+
+
+def test_a_cmyk_jpeg_is_read() -> None:
+    assert difference(PLAIN, to_input(encode(Image.fromarray(FIGURE).convert("CMYK"), "JPEG"))) < 0.03
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+def test_ink_on_a_transparent_ground_is_read_whatever_its_colour(ink: int) -> None:
+    pixels = np.full((*FIGURE.shape, 4), ink, np.uint8)
+    pixels[..., 3] = 255 - FIGURE
+
+    assert difference(PLAIN, to_input(encode(pixels))) < 0.01
+
+
+def test_a_palette_may_have_a_transparent_colour() -> None:
+    content = encode(Image.fromarray(FIGURE).convert("P"), "GIF", transparency=255)
+
+    assert difference(PLAIN, to_input(content)) < 0.05
+
+
+def test_transparent_corners_are_not_ink() -> None:
+    pixels = np.full((*FIGURE.shape, 4), 255, np.uint8)
+    pixels[..., :3] = FIGURE[..., None]
+    pixels[:40, :40, 3] = 0
+
+    assert difference(PLAIN, to_input(encode(pixels))) < 0.01
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photo_is_set_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored = Image.fromarray(FIGURE)
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    if orientation in undo:
+        stored = stored.transpose(undo[orientation])
+
+    assert difference(PLAIN, to_input(encode(stored, "JPEG", exif=exif, quality=95))) < 0.05
+
+
+def test_only_the_first_frame_of_an_animation_counts() -> None:
+    blank = Image.new("L", (280, 280), 255)
+    for file_format in ("GIF", "WEBP", "PNG"):
+        content = encode(Image.fromarray(FIGURE), file_format, save_all=True, append_images=[blank, blank])
+
+        assert difference(PLAIN, to_input(content)) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("paper", "ink"),
+    [((255, 255, 255), (255, 240, 0)), ((90, 160, 60), (230, 90, 90)), ((150, 220, 255), (20, 40, 160))],
+    ids=["yellow on white", "red on green", "blue on light blue"],
+)
+def test_colours_of_like_brightness_are_told_apart(paper: tuple[int, ...], ink: tuple[int, ...]) -> None:
+    share = (255 - FIGURE[..., None]) / 255
+    pixels = np.rint(np.array(paper) * (1 - share) + np.array(ink) * share).astype(np.uint8)
+
+    assert difference(PLAIN, to_input(encode(pixels))) < 0.03
+
+
+def test_a_large_photo_is_decoded_small() -> None:
+    decoded = decode_picture(encode(cv2.resize(FIGURE, (4000, 3000)), "JPEG"))
+
+    assert decoded.shape == (WORKING_SIDE * 3 // 4, WORKING_SIDE)
+
+
+# What is refused
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(b"")) + png_chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [5_000, 12_000, 65_000])
+def test_a_header_that_claims_too_many_pixels_is_refused(side: int) -> None:
+    with pytest.raises(PreprocessingError):
+        decode_picture(png_of_size(side, side))
+
+
+def test_a_file_over_the_limit_is_refused() -> None:
+    with pytest.raises(PreprocessingError, match="larger than 5 MB"):
+        decode_picture(encode(FIGURE) + bytes(MAX_BYTES))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"digit",
+        b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0L9 9"/></svg>',
+        b"%PDF-1.7\n",
+        b"GIF89a<script>alert(1)</script>",
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 40,
+        encode(FIGURE, "TIFF"),
+        encode(FIGURE, "PPM"),
+        encode(FIGURE, "ICO"),
+    ],
+    ids=["nothing", "text", "SVG", "PDF", "GIF with a script", "PNG of zeros", "TIFF", "PPM", "ICO"],
+)
+def test_what_is_no_picture_of_an_allowed_format_is_refused(content: bytes) -> None:
+    with pytest.raises(PreprocessingError, match="PNG, JPEG, WebP, GIF or BMP"):
+        decode_picture(content)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
+def test_a_file_cut_short_is_refused(file_format: str, share: float) -> None:
+    content = encode(FIGURE, file_format)
+
+    with pytest.raises(PreprocessingError):
+        decode_picture(content[: int(len(content) * share)])
+
+
+def test_what_follows_a_picture_in_its_file_is_not_kept() -> None:
+    payload = b"<script>alert(1)</script>PK\x03\x04"
+    decoded = decode_picture(encode(FIGURE) + payload)
+
+    assert (decoded == FIGURE).all()
+    assert payload not in storable_picture(decoded)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.binary(max_size=400),
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM", b"RIFF"]),
+)
+def test_any_bytes_are_read_or_refused(tail: bytes, head: bytes) -> None:
+    try:
+        read = to_input(head + tail)
+    except PreprocessingError:
+        return
+
+    assert read.shape == (28, 28)
+    assert read.dtype == np.uint8
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP"]).map(lambda file_format: encode(draw(40), file_format)),
+    st.floats(0, 1, exclude_max=True),
+    st.binary(min_size=1, max_size=4),
+)
+def test_a_damaged_file_is_read_or_refused(content: bytes, place: float, damage: bytes) -> None:
+    start = int(place * len(content))
+    try:
+        read = to_input(content[:start] + damage + content[start + len(damage) :])
+    except PreprocessingError:
+        return
+
+    assert read.shape == (28, 28)
+
+
+# Where there is no ink
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (28, 28), (280, 280), (600, 800)])
+def test_a_blank_picture_has_no_ink(level: int, shape: tuple[int, int]) -> None:
+    with pytest.raises(NoInkError):
+        picture_to_input(np.full(shape, level, np.uint8))
+
+
+@pytest.mark.parametrize("spread", [5, 40, 200])
+def test_noise_is_no_ink(spread: int) -> None:
+    noise = np.random.default_rng(spread).integers(128 - spread // 2, 128 + spread // 2, (280, 280), np.uint8)
+
+    with pytest.raises(NoInkError):
+        picture_to_input(noise)
+
+
+def test_a_shadow_is_no_ink() -> None:
+    shadow = np.broadcast_to(np.linspace(150, 230, 280), (280, 280)).astype(np.uint8)
+
+    with pytest.raises(NoInkError):
+        picture_to_input(shadow)
+
+
+def test_a_picture_transparent_all_over_has_no_ink() -> None:
+    with pytest.raises(NoInkError):
+        decode_picture(encode(np.zeros((50, 50, 4), np.uint8)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1), st.sampled_from([2, 3, 256]))
+def test_any_picture_gives_an_input_with_ink_or_none(height: int, width: int, seed: int, levels: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, levels, (height, width)) * (255 // (levels - 1))
+    try:
+        read = picture_to_input(pixels.astype(np.uint8))
+    except NoInkError:
+        return
+
+    assert read.shape == (28, 28)
+    assert read.dtype == np.uint8
+    assert read.any()
+
+
+# What must not matter
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.25, 0.75), st.floats(0.25, 0.75), st.floats(0.2, 0.42))
+def test_place_and_size_do_not_matter(x: float, y: float, size: float) -> None:
+    drawn = draw(size=size, centre=(x, y), pen=size / 12)
+
+    assert difference(PLAIN, picture_to_input(drawn)) < 0.25
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 255), st.integers(0, 255))
+def test_the_levels_of_ink_and_ground_do_not_matter(ink: int, ground: int) -> None:
+    drawn = np.rint(ground + (ink - ground) * (255 - FIGURE.astype(float)) / 255).astype(np.uint8)
+    if abs(ink - ground) < 30:
+        return
+
+    assert difference(PLAIN, picture_to_input(drawn)) < 0.1
+
+
+@pytest.mark.parametrize("side", [40, 120, 500, 1000])
+def test_the_pictures_resolution_does_not_matter(side: int) -> None:
+    assert difference(PLAIN, picture_to_input(draw(side))) < 0.25
+
+
+@pytest.mark.parametrize("pen", [0.004, 0.01, 0.02, 0.12])
+def test_a_line_is_brought_to_a_width_that_pens_have_in_mnist(pen: float) -> None:
+    width = picture_to_input(draw(pen=pen)).sum() / PLAIN.sum()
+
+    assert 0.9 < width < 1.9  # MNIST's are between 1.9 and 3.6 pixels, this figure's line at the lower end
+
+
+def squared_paper(picture: Grey, across: bool = True, tilt: int = 8) -> Grey:
+    paper = np.full_like(picture, 250)
+    for place in range(-60, 340, 35):
+        cv2.line(paper, (-1, place), (281, place + tilt), 130, 2, cv2.LINE_AA)
+        if across:
+            cv2.line(paper, (place, -1), (place - tilt, 281), 130, 2, cv2.LINE_AA)
+    return np.minimum(paper, picture)
+
+
+def with_shadow(picture: Grey) -> Grey:
+    return (picture * np.linspace(1, 0.4, 280)).astype(np.uint8)
+
+
+def with_frame(picture: Grey) -> Grey:
+    framed = picture.copy()
+    cv2.rectangle(framed, (2, 2), (277, 277), 0, 3)
+    return framed
+
+
+def with_specks(picture: Grey) -> Grey:
+    specks = np.random.default_rng(0).random(picture.shape) < 0.003
+    return np.where(specks, np.uint8(0), picture)
+
+
+def with_grain(picture: Grey) -> Grey:
+    grain = np.random.default_rng(0).normal(0, 10, picture.shape)
+    return np.clip(picture * 0.6 + 60 + grain, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda picture: squared_paper(picture, across=False),
+        squared_paper,
+        with_shadow,
+        with_frame,
+        with_specks,
+        with_grain,
+        lambda picture: cv2.GaussianBlur(picture, (0, 0), 2),
+        lambda picture: cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 20])[1], 0),
+    ],
+    ids=["ruled paper", "squared paper", "shadow", "frame", "specks", "grain", "blur", "JPEG"],
+)
+def test_paper_light_and_camera_do_not_matter(spoil: Callable[[Grey], Grey]) -> None:
+    assert difference(PLAIN, picture_to_input(spoil(FIGURE))) < 0.2
+
+
+def test_a_detached_bar_stays_with_its_digit() -> None:
+    fine = np.full((280, 280), 255, np.uint8)
+    cv2.polylines(fine, [np.array([(100, 90), (100, 140), (150, 140), (160, 190), (90, 210)])], False, 0, 12)
+    alone = picture_to_input(fine)
+    cv2.line(fine, (118, 76), (175, 70), 0, 12)
+
+    assert difference(alone, picture_to_input(fine)) > 0.3
+
+
+def test_the_bars_of_a_digit_that_fills_its_picture_are_not_ruled_lines() -> None:
+    filled = draw(size=0.6)
+    rows, columns = np.flatnonzero((filled < 128).any(axis=1)), np.flatnonzero((filled < 128).any(axis=0))
+    tight = filled[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+    assert difference(PLAIN, picture_to_input(tight)) < 0.15
+
+
+def mnist_like(seed: int) -> Grey:
+    """A figure just where MNIST has its digits, in faint and strong greys."""
+    blot = np.random.default_rng(seed).integers(1, 256, (20, 14), np.uint8)
+    blot[1:-1, 1:-1] = np.where(blot[1:-1, 1:-1] < 160, 0, blot[1:-1, 1:-1])
+    weights = blot.astype(float)
+    top = 14 - round(float((weights.sum(axis=1) @ np.arange(20)) / weights.sum()))
+    left = 14 - round(float((weights.sum(axis=0) @ np.arange(14)) / weights.sum()))
+    picture = np.zeros((28, 28), np.uint8)
+    picture[top : top + 20, left : left + 14] = blot
+    return picture
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_picture_in_mnists_geometry_is_left_as_it_is(seed: int) -> None:
+    picture = mnist_like(seed)
+
+    assert (to_input(encode(picture)) == picture).all()
+    assert (to_input(encode(255 - picture)) == picture).all()
+    assert (to_input(encode(np.repeat(picture[..., None], 3, axis=2))) == picture).all()
+
+
+def test_a_small_picture_that_is_not_in_mnists_geometry_is_brought_there() -> None:
+    assert_in_geometry(picture_to_input(draw(28, size=0.5, centre=(0.35, 0.4), pen=0.06)))
+
+
+# What is kept
+
+
+def test_what_is_kept_is_small_and_grey_and_gives_the_same_input() -> None:
+    exif = Image.Exif()
+    exif[270] = "where I live"
+    kept = storable_picture(decode_picture(encode(draw(1400), "JPEG", exif=exif)))
+    image = Image.open(io.BytesIO(kept))
+
+    assert image.format == "PNG"
+    assert image.mode == "L"
+    assert max(image.size) == STORED_SIDE
+    assert not image.info
+    assert not image.getexif()
+    assert difference(PLAIN, to_input(kept)) < 0.1
+
+
+def test_a_small_picture_is_kept_as_it_is() -> None:
+    assert (decode_picture(storable_picture(FIGURE)) == FIGURE).all()
