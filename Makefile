@@ -19,7 +19,7 @@ check: $(VENV)/.with-dev  ## lint, types, migrations, deployment
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	$(BIN)/python manage.py makemigrations --check --dry-run
-	HDR_HTTPS=1 $(BIN)/python manage.py check --deploy --fail-level WARNING
+	HDR_HTTPS=1 HDR_PROXIES=1 $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 lock: $(VENV)/.with-web  ## resolve every pin anew from pyproject.toml
 	$(BIN)/pip install --quiet uv

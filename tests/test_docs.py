@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from django.core.management import get_commands
+from django.core.management import call_command, get_commands
 from django.test import Client
 from django.urls import URLResolver, get_resolver
 
@@ -38,6 +38,12 @@ def test_the_api_page_names_every_call() -> None:
     named = [re.sub(r"<int:(\w+)>", r"{\1}", str(p.pattern)).replace("{pk}", "{id}") for p in resolver.url_patterns]
 
     assert {call for call in named if call and f"/{call}`" not in API} == set()
+
+
+def test_the_schema_is_valid_and_complete(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("spectacular", validate=True, fail_on_warn=True)
+
+    assert "Warning" not in capsys.readouterr().err
 
 
 @pytest.mark.django_db

@@ -182,7 +182,7 @@ def test_a_header_that_claims_too_many_pixels_is_refused(side: int) -> None:
 
 
 def test_a_file_over_the_limit_is_refused() -> None:
-    with pytest.raises(PreprocessingError, match="larger than 5 MB"):
+    with pytest.raises(PreprocessingError, match="larger than 8 MB"):
         decode_picture(encode(FIGURE) + bytes(MAX_BYTES))
 
 

@@ -2,12 +2,24 @@
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
 from recognizer.models import Correction, ModelVersion, Verdict
+from recognizer.owners import COOKIE
+
+
+class OwnerCookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself
+    """The anonymous owner's cookie; a write needs `X-CSRFToken` too."""
+
+    target_class = "recognizer.api.authentication.OwnerCookieAuthentication"
+    name = "ownerCookie"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        return {"type": "apiKey", "in": "cookie", "name": COOKIE}
 
 
 class Read(serializers.Serializer[Any]):
@@ -131,13 +143,11 @@ def problems(*statuses: int) -> dict[int, Any]:
 
 def page_of(name: str, serializer: type[serializers.Serializer[Any]]) -> Any:
     """Describe a cursor-paginated list."""
-    link = serializers.URLField(allow_null=True)
-    return inline_serializer(f"{name}Page", {"next": link, "previous": link, "results": serializer(many=True)})
+    links = {name: serializers.URLField(allow_null=True) for name in ("next", "previous")}
+    return inline_serializer(f"{name}Page", {**links, "results": serializer(many=True)})
 
 
 CURSOR = [
     OpenApiParameter("cursor", OpenApiTypes.STR, description="from `next` or `previous`"),
     OpenApiParameter("page_size", OpenApiTypes.INT, description="1 to 200, 50 unless told"),
 ]
-
-__all__ = ["CURSOR", "DRAWING", "AutoSchema", "Label", "Labelled", "Queued", "Read", "Said", "Stored", "Version"]

@@ -20,6 +20,6 @@ urlpatterns = [
     path("models/<int:version>/artifact", views.ArtifactView.as_view(), name="artifact"),
     path("models/<int:version>/activate", views.ActivateView.as_view(), name="activate"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema", template_name="api_docs.html"), name="docs"),
     re_path("", errors.not_found),
 ]

@@ -81,7 +81,11 @@ class SubmissionsView(APIView):
         submission = submissions.store(drawing, answer, owner_of(request))
         return Response(submission_json(submission, answer.model.version), status=201)
 
-    @extend_schema(parameters=schema.CURSOR, responses={200: schema.page_of("Submissions", schema.Labelled)})
+    @extend_schema(
+        operation_id="submissions_list",
+        parameters=schema.CURSOR,
+        responses={200: schema.page_of("Submissions", schema.Labelled)},
+    )
     def get(self, request: Request) -> Response:
         """List one's own submissions, newest first; staff see everybody's."""
         pages = NewestFirst()
@@ -185,7 +189,11 @@ def find_version(version: int | None) -> ModelVersion:
 class ModelsView(APIView):
     """All versions."""
 
-    @extend_schema(parameters=schema.CURSOR, responses={200: schema.page_of("Models", schema.Version)})
+    @extend_schema(
+        operation_id="models_list",
+        parameters=schema.CURSOR,
+        responses={200: schema.page_of("Models", schema.Version)},
+    )
     def get(self, request: Request) -> Response:
         """List the versions of the model, newest first."""
         pages = Pages()
