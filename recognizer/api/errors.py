@@ -5,16 +5,24 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent, TooManyFilesSent
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from recognizer.api.formats import PayloadTooLarge
 from recognizer.engine import ModelRefusedError
 from recognizer.preprocessing import PreprocessingError
 from recognizer.submissions import AlreadyDecidedError
 
 logger = logging.getLogger(__name__)
+
+
+class PayloadTooLarge(APIException):
+    """413: a part of the body is larger than the site reads."""
+
+    status_code = 413
+    default_detail = "The body is too large."
+    default_code = "too_large"
 
 
 class Conflict(APIException):
@@ -50,6 +58,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     return exception_handler(error, context)
 
 
+@csrf_exempt
 def not_found(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
     """Answer unknown addresses under `/api/` in JSON."""
     return JsonResponse({"detail": "Not found."}, status=404)

@@ -23,6 +23,7 @@ class InkLimits:
     strokes: int = 500
     surface: tuple[float, float] = (1.0, 20_000.0)  # width and height, pixels
     overshoot: float = 1.0  # of the surface: how far a pen that is held down may leave it
+    largest: float = 1e15  # of any number in a point; a time may be ms since 1970
     decimals: int = 2  # of a pixel, in what is kept
 
 
@@ -118,7 +119,7 @@ def _stroke(points: list[Any]) -> Stroke:
         raise ValidationError({"strokes": ["Each point has two to four numbers: x, y, time in ms, pressure 0 to 1."]})
     shortest = min(lengths)
     stroke = np.array(points if len(lengths) == 1 else [point[:shortest] for point in points], np.float64)
-    if not np.isfinite(stroke).all():
+    if not (np.abs(stroke) <= LIMITS.largest).all():
         raise ValidationError({"strokes": ["A number is too large."]})
     return stroke
 

@@ -5,6 +5,7 @@ A picture that already is in MNIST's geometry goes through unchanged.
 """
 
 import io
+import threading
 
 import cv2
 import numpy as np
@@ -25,7 +26,9 @@ from recognizer.preprocessing.geometry import (
 
 # What an upload may be. The web layer bounds the whole body, before it reads it.
 MAX_BYTES = 8 * 1024 * 1024
-MAX_PIXELS = 24_000_000  # of the header's size, checked before anything is decoded; phones make 12 million
+MAX_PIXELS = 12_000_000  # of the header's size, checked before anything is decoded
+MAX_JPEG_PIXELS = 50_000_000  # a JPEG is decoded at a reduced size; phones make 12 to 50 million
+MAX_SCANS = 32  # of a JPEG: each costs a walk over all of its pixels; progressive ones have about ten
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 WORKING_SIDE = 1000  # longer side that a picture is reduced to, pixels
 INNER_CONTRAST = 64  # grey levels within the opaque part of a picture: more, and it has a ground of its own
@@ -54,6 +57,7 @@ FEWEST_RULES, MOST_RULES = 2, 60  # in one direction
 CLEAN_EDGES = 0.6  # of the ink at the picture's edges may be left without the rules
 
 # Which parts are the digit's. Shares are of the largest part's longer side or ink.
+MOST_PARTS = 500
 JOINING_DISTANCE = 0.1
 SPECK = 0.05  # smaller parts are dirt
 LARGE_PART = 0.2  # a part with this share of the ink belongs to the digit wherever it is
@@ -66,6 +70,9 @@ THINNEST_LINE = 1.9
 THICKEST_LINE = 3.6
 SMALLEST_GROWTH = 0.05  # on either side
 
+
+_one_at_a_time = threading.Lock()
+"""Decoding may take a hundred megabytes for a moment: so much once per process, not once per thread."""
 
 Pixels = npt.NDArray[np.uint8]
 """`(h, w, channels)` or `(n, channels)`."""
@@ -90,8 +97,10 @@ def decode_picture(content: bytes) -> GreyImage:
     """
     if len(content) > MAX_BYTES:
         raise PreprocessingError(f"The picture is larger than {MAX_BYTES // 1024**2} MB.")
+    if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MAX_SCANS:
+        raise PreprocessingError(f"The JPEG has more than {MAX_SCANS} scans.")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with _one_at_a_time, Image.open(io.BytesIO(content), formats=FORMATS) as image:
             return _to_grey(image)
     except PreprocessingError:
         raise
@@ -105,8 +114,11 @@ def decode_picture(content: bytes) -> GreyImage:
 
 def _to_grey(image: Image.Image) -> GreyImage:
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise PreprocessingError(f"The picture has more than {MAX_PIXELS // 10**6} million pixels.")
+    most = MAX_JPEG_PIXELS if image.format == "JPEG" else MAX_PIXELS
+    if width * height > most:
+        raise PreprocessingError(f"The picture has more than {most // 10**6} million pixels.")
+    if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):  # Pillow unpacks it in Python, a run at a time
+        raise PreprocessingError("The BMP is packed: send it unpacked, or as PNG.")
     if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.has_transparency_data:
@@ -346,14 +358,17 @@ def _digit_parts(labels: npt.NDArray[np.int32], stats: npt.NDArray[np.int32]) ->
         area[frames] = 0
     main = int(area.argmax())
     kept = (area > 0) & (longest >= SPECK * longest[main])
-    digit = kept & (area >= LARGE_PART * area[main])
-    low, high = stats[:, :2], stats[:, :2] + stats[:, 2:4]
+    parts = np.flatnonzero(kept)
+    if len(parts) > MOST_PARTS:  # the largest of them: each round below walks over all
+        parts = parts[np.argpartition(area[parts], -MOST_PARTS)[-MOST_PARTS:]]
+    digit = area[parts] >= LARGE_PART * area[main]
+    low, high = stats[parts, :2], stats[parts, :2] + stats[parts, 2:4]
     while True:
         box_low, box_high = low[digit].min(axis=0), high[digit].max(axis=0)
         gap = np.maximum(low - box_high, box_low - high).max(axis=1)
-        grown = digit | (kept & (gap <= JOINING_DISTANCE * longest[main]))
+        grown = digit | (gap <= JOINING_DISTANCE * longest[main])
         if (grown == digit).all():
-            return np.flatnonzero(digit)
+            return parts[digit]
         digit = grown
 
 

@@ -1,0 +1,23 @@
+"""What every request passes through, whatever its address."""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+LONGEST_LENGTH = 18  # digits of a Content-Length that are worth reading
+
+
+def bound_body(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Refuse a body that is too large, or does not say how large it is, before any of it is read."""
+    limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not length.isdecimal() or len(length) > LONGEST_LENGTH or int(length) > limit:
+            return JsonResponse({"detail": f"The body is larger than {limit // 1024**2} MiB."}, status=413)
+        if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+            return JsonResponse({"detail": "Send the body with a Content-Length."}, status=411)
+        return get_response(request)
+
+    return middleware
