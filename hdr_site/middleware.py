@@ -1,9 +1,13 @@
 """What every request passes through, whatever its address."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LONGEST_LENGTH = 18  # digits of a Content-Length that are worth reading
 
@@ -21,3 +25,18 @@ def bound_body(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
         return get_response(request)
 
     return middleware
+
+
+def without_charset(application: "WSGIApplication") -> "WSGIApplication":
+    """Wrap a WSGI application so that it never hears which charset a client names: this site's is UTF-8.
+
+    Django looks the codec up as soon as it makes the request, and fails where that decodes no text.
+    """
+
+    def wrapped(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        kind, *parameters = environ.get("CONTENT_TYPE", "").split(";")
+        boundary = [parameter for parameter in parameters if parameter.strip().lower().startswith("boundary=")]
+        environ["CONTENT_TYPE"] = ";".join([kind, *boundary])
+        return application(environ, start_response)
+
+    return wrapped

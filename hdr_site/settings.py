@@ -144,7 +144,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["recognizer.api.formats.JsonParser"],
     "DEFAULT_RENDERER_CLASSES": ["recognizer.api.formats.JsonRenderer"],
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework.authentication.TokenAuthentication",
+        "recognizer.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
         "recognizer.api.authentication.OwnerCookieAuthentication",
     ],

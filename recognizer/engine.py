@@ -7,13 +7,14 @@ import hashlib
 import json
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, close_old_connections
 
 from recognizer.models import ModelFile, ModelVersion, Verdict
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, ink_to_input
@@ -21,6 +22,7 @@ from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, ink_to_i
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0  # how often a process looks at the active row
+FIRST_LOOK_SECONDS = 10.0  # a web process waits so long for its model before it takes requests
 CANARY_FILE = Path(__file__).parent / "bundled" / "canaries.json"  # drawn for this, two of each digit
 
 
@@ -181,17 +183,17 @@ class Engine:
             logger.info("Serving version %s.", active.version)
 
     def follow(self) -> None:
-        """Load the active version now and follow the registry on a daemon thread. Called once, by the web process."""
-        self.refresh()
-        close_old_connections()
-        connection.close()
-        threading.Thread(target=self._follow, name="engine", daemon=True).start()
+        """Follow the registry on a daemon thread, and return once it has looked. Called once, by the web process."""
+        looked = threading.Event()
+        threading.Thread(target=self._follow, args=[looked], name="engine", daemon=True).start()
+        looked.wait(FIRST_LOOK_SECONDS)
 
-    def _follow(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(POLL_SECONDS):
+    def _follow(self, looked: threading.Event) -> None:
+        while True:
             self.refresh()
+            looked.set()
             close_old_connections()
+            time.sleep(POLL_SECONDS)
 
 
 engine = Engine()

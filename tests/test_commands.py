@@ -67,11 +67,7 @@ def test_the_site_starts_as_one_command_and_stops_cleanly(tmp_path: Path, stop: 
     )
     try:
         assert site.stdout is not None
-        lines: list[str] = []
-        for line in site.stdout:
-            lines.append(line)
-            if "celery@" in line and "ready" in line:
-                break
+        next(line for line in site.stdout if "celery@" in line and "ready" in line)
         ready = _wait_for(f"http://127.0.0.1:{port}/readyz")
         inspect = [sys.executable, "-m", "celery", "--app", "hdr_site", "inspect", "ping", "--timeout", "10"]
         ping = subprocess.run(inspect, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -81,7 +77,6 @@ def test_the_site_starts_as_one_command_and_stops_cleanly(tmp_path: Path, stop: 
 
     assert b'"model_version": 1' in ready
     assert "pong" in ping.stdout
-    assert "".join(lines).count("shown only now") == 1
     assert site.returncode == 0, rest
     for part in ("web", "worker", "beat"):
         assert f"{part} stopped (rc=0)" in rest

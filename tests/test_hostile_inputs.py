@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import importlib
 import io
 import json
 import struct
@@ -19,12 +18,16 @@ import pytest
 from django.contrib.auth.models import User
 from django.core import signing
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
 from django.test import Client
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, RequestFactory, encode_multipart
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from hdr_site.middleware import without_charset
 from recognizer import registry
 from recognizer.engine import Engine, engine
 from recognizer.models import Correction, ModelVersion, Submission
@@ -1004,12 +1007,21 @@ def test_a_strange_header_changes_nothing(program: Client, case: Headers) -> Non
         assert b"evil.example" not in response.content
 
 
+@pytest.fixture
+def kept_connections() -> Iterator[None]:
+    """Keep the test's own connection, which a WSGI application would close between requests."""
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in signals:
+        signal.connect(close_old_connections)
+
+
+@pytest.mark.usefixtures("kept_connections")
 @each(BAD_CHARSETS)
-def test_the_charset_that_a_client_names_is_no_fault_of_the_server(
-    active_model: ModelVersion, case: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "follow", lambda: None)
-    application = importlib.import_module("hdr_site.wsgi").application
+def test_the_charset_that_a_client_names_is_no_fault_of_the_server(active_model: ModelVersion, case: str) -> None:
+    application = without_charset(get_wsgi_application())
     body = GOOD if case.startswith(JSON) else part('form-data; name="image"', b"x") + part(IMAGE, b"x") + END
     for method, path in (("POST", PREVIEWS), ("GET", "/api/v1/models"), ("GET", "/"), ("GET", "/nothing")):
         request = RequestFactory().generic(method, path, body, QUERY_STRING="x=%FF&cursor=").environ

@@ -150,7 +150,7 @@ def test_a_real_network_is_trained_resumed_exported_and_agrees_with_its_artifact
     from training import network
 
     architecture = network.Architecture(convolutions=((8, 3, 2), (16, 3, 2)))
-    fit = network.Fit(epochs=2, batch_size=20, mixed_precision=False)
+    fit = network.Fit(epochs=2, batch_size=20)
     strokes = [[np.array(stroke, np.float64) for stroke in canary["strokes"]] for canary in CANARIES]
     labels = [canary["digit"] for canary in CANARIES]
     seen: list[int] = []
@@ -163,7 +163,7 @@ def test_a_real_network_is_trained_resumed_exported_and_agrees_with_its_artifact
     def train(epochs: int) -> Any:
         model = network.new_network(architecture, fit, seed=1)
         batches = network.EpochBatches(5, batch)
-        longer = network.Fit(epochs=epochs, batch_size=20, mixed_precision=False)
+        longer = network.Fit(epochs=epochs, batch_size=20)
         network.fit_network(
             model,
             batches,

@@ -177,9 +177,11 @@ def export_artifact(network: keras.Model, temperature: float) -> bytes:
     """
     inputs = keras.Input(batch_shape=(1, 28, 28, 1), name="drawing")
     logits = in_float32(network)(inputs)
-    digits = layers.Softmax()(logits[:, :DIGITS] / temperature)
-    is_digit = layers.Activation("sigmoid")(logits[:, DIGITS:])
-    serving = keras.Model(inputs, layers.Concatenate(name="answer")([digits, is_digit]))
+    # Named float32, or the fit's bfloat16 would be exported, which LiteRT does not run.
+    scaled = layers.Rescaling(1 / temperature, dtype="float32")(logits)
+    digits = layers.Softmax(dtype="float32")(scaled[:, :DIGITS])
+    is_digit = layers.Activation("sigmoid", dtype="float32")(logits[:, DIGITS:])
+    serving = keras.Model(inputs, layers.Concatenate(name="answer", dtype="float32")([digits, is_digit]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "digits.tflite"
         serving.export(str(path), format="litert", verbose=False, optimizations=[tf.lite.Optimize.DEFAULT])

@@ -20,7 +20,7 @@ READY_SECONDS = 60  # after which the readiness watch gives up; the site may sti
 
 STOPPED_BY_US = {128 + signal.SIGINT, 128 + signal.SIGTERM}  # what honcho returns after Ctrl-C or SIGTERM
 PARTS = {
-    "web": ["gunicorn", "--config", "python:hdr_site.gunicorn"],
+    "web": ["hdr_site.server"],
     "worker": [*CELERY, "worker", "--queues", "site", "--pool", "threads", "--concurrency", "2", "--loglevel", "info"],
     "beat": [*CELERY, "beat", "--pidfile", "", "--loglevel", "info"],
 }

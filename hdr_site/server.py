@@ -1,0 +1,36 @@
+"""The web server: `python -m hdr_site.server` listens on HOST and PORT with WEB_CONCURRENCY processes."""
+
+import os
+
+from granian import Granian
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+
+from hdr_site import environment
+
+THREADS = 16  # per process; they wait for slow bodies and for the database, reading a digit takes one at a time
+HEAD_SECONDS = 10  # within which a request's head must have come
+
+STOP_SECONDS = 10  # for requests in flight, when the server stops
+
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM; requests in flight are finished."""
+    Granian(
+        "hdr_site.wsgi:application",
+        interface=Interfaces.WSGI,
+        address=environment.text("HOST", "127.0.0.1"),
+        port=environment.number("PORT", 8000),
+        workers=environment.number("WEB_CONCURRENCY", min(os.cpu_count() or 1, 4)) or 1,
+        blocking_threads=THREADS,
+        http1_settings=HTTP1Settings(header_read_timeout=1000 * HEAD_SECONDS),
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=STOP_SECONDS,
+        log_level=LogLevels.warning,
+    ).serve()
+
+
+if __name__ == "__main__":
+    main()
