@@ -99,7 +99,7 @@ def over_writers(drawings: list[Drawing], answers: list[dict[str, Any]]) -> floa
 def real_pictures(site: Site, folder: Path) -> None:
     """Read every picture of one digit in a folder and list what fails."""
     index = json.loads((folder / "index.json").read_text())
-    singles = {path: entry for path, entry in index.items() if isinstance(entry["label"], int)}
+    singles = {path: entry for path, entry in index.items() if isinstance(entry.get("label"), int)}
     bodies = [{"image": data_url((folder / path).read_bytes())} for path in singles]
     answers = site.read_all(bodies)
     report("real pictures of one digit", answers, [entry["label"] for entry in singles.values()])

@@ -6,7 +6,6 @@ from typing import Any
 
 import dj_database_url
 from celery.schedules import crontab
-from csp.constants import NONE, SELF
 
 from hdr_site import environment
 from recognizer.rates import parse_rates
@@ -37,7 +36,6 @@ INSTALLED_APPS = [
     "rest_framework.authtoken",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "csp",
     "recognizer",
     "training",
 ]
@@ -46,7 +44,7 @@ MIDDLEWARE = [
     "hdr_site.middleware.bound_body",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "hdr_site.middleware.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -103,20 +101,20 @@ CACHES: dict[str, Any] = {
 
 # --- Security ---------------------------------------------------------------------------------------------------------
 
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": [NONE],
-        "script-src": [SELF],
-        "style-src": [SELF],
-        "img-src": [SELF, "data:", "blob:"],
-        "connect-src": [SELF],
-        "font-src": [SELF],
-        "manifest-src": [SELF],
-        "form-action": [SELF],
-        "base-uri": [NONE],
-        "frame-ancestors": [NONE],
-    }
-}
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "font-src 'self'",
+        "manifest-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
@@ -145,11 +143,12 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["recognizer.api.formats.JsonRenderer"],
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "recognizer.api.authentication.TokenAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "recognizer.api.authentication.LoginAuthentication",
         "recognizer.api.authentication.OwnerCookieAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "recognizer.api.formats.AlwaysJson",
     "EXCEPTION_HANDLER": "recognizer.api.errors.handle",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }

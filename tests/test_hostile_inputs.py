@@ -626,8 +626,6 @@ REQUESTS: dict[str, Request] = {
     "two slashes": ("GET", "/api/v1//submissions", (404,)),
     "a climbing path": ("GET", "/api/v1/../../etc/passwd", (404,)),
     "an encoded climbing path": ("GET", "/api/v1/%2e%2e/%2e%2e/etc/passwd", (404,)),
-    "another form of answer": ("POST", f"{PREVIEWS}?format=xml", (404,)),
-    "two thousand parameters": ("POST", PREVIEWS + "?" + "a=1&" * 2000, (400,)),
 }
 PAGE_REQUESTS: dict[str, Request] = {
     "a page that is not there": ("GET", "/wp-login.php", (404,)),
@@ -655,15 +653,15 @@ BAD_HEADERS: dict[str, HeaderCase] = {
     "a token of sixty kilobytes": ({"Authorization": "Token " + "a" * 60_000}, (401,)),
     "a token outside ASCII": ({"Authorization": "Token \xff\xfe"}, (401,)),
     "a token with NUL": ({"Authorization": "Token a\0b"}, (401,)),
-    "an answer in HTML alone": ({"Accept": "text/html"}, (406,)),
-    "an Accept that makes no sense": ({"Accept": ";;;=,/,q=nan"}, (406,)),
-    "an Accept in an unknown charset": ({"Accept": "application/json; x*=bogus''%41"}, (406,)),
     "a foreign host": ({"Host": "evil.example"}, (400,)),
     "a host that is none": ({"Host": "[[["}, (400,)),
     "a host of SQL": ({"Host": "localhost' OR 1=1"}, (400,)),
     "two hosts": ({"Host": "localhost, evil.example"}, (400,)),
 }
 HARMLESS_HEADERS: dict[str, Headers] = {
+    "an Accept of HTML alone": {"Accept": "text/html"},
+    "an Accept that makes no sense": {"Accept": ";;;=,/,q=nan"},
+    "an Accept in an unknown charset": {"Accept": "application/json; x*=bogus''%41"},
     "sixty kilobytes of nothing": {"X-Nothing": "x" * 60_000},
     "a foreign forwarded host": {"X-Forwarded-Host": "evil.example"},
     "an address of nonsense": {"X-Forwarded-For": "::%%%, " * 1000},
@@ -1021,7 +1019,7 @@ def kept_connections() -> Iterator[None]:
 @pytest.mark.usefixtures("kept_connections")
 @each(BAD_CHARSETS)
 def test_the_charset_that_a_client_names_is_no_fault_of_the_server(active_model: ModelVersion, case: str) -> None:
-    application = without_charset(get_wsgi_application())
+    application: Any = without_charset(get_wsgi_application())
     body = GOOD if case.startswith(JSON) else part('form-data; name="image"', b"x") + part(IMAGE, b"x") + END
     for method, path in (("POST", PREVIEWS), ("GET", "/api/v1/models"), ("GET", "/"), ("GET", "/nothing")):
         request = RequestFactory().generic(method, path, body, QUERY_STRING="x=%FF&cursor=").environ

@@ -3,6 +3,7 @@
 from typing import Any, cast
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from rest_framework import authentication
 from rest_framework.authentication import SessionAuthentication
@@ -21,6 +22,13 @@ class TokenAuthentication(authentication.TokenAuthentication):
             raise AuthenticationFailed("Invalid token.")
         found: tuple[Any, Any] = super().authenticate_credentials(key)
         return found
+
+
+class LoginAuthentication(SessionAuthentication):
+    """Recognises a logged-in account; without a session cookie no session is looked for."""
+
+    def authenticate(self, request: Request) -> tuple[Any, None] | None:
+        return super().authenticate(request) if settings.SESSION_COOKIE_NAME in request.COOKIES else None
 
 
 class OwnerCookieAuthentication(SessionAuthentication):

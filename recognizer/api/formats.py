@@ -1,11 +1,13 @@
 """JSON in and out, strict and fast, and uploads. `hdr_site.middleware` bounds their size."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
+from django.http import HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import ParseError
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser, MultiPartParser
 from rest_framework.renderers import BaseRenderer
 
@@ -37,6 +39,21 @@ class UploadParser(MultiPartParser):
             return super().parse(stream, media_type, parser_context)
         except MultiPartParserError as error:
             raise ParseError(f"This is not multipart/form-data: {error}.") from error
+
+
+def json_response(data: dict[str, Any], status: int = 200) -> HttpResponse:
+    """Answer at once, without DRF's renderers, where every drawing passes."""
+    return HttpResponse(orjson.dumps(data), content_type="application/json", status=status)
+
+
+class AlwaysJson(DefaultContentNegotiation):
+    """Answers are JSON whatever a client accepts, so what it accepts is not parsed."""
+
+    def select_renderer(
+        self, request: Any, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        first = next(iter(renderers))
+        return first, first.media_type
 
 
 class JsonRenderer(BaseRenderer):

@@ -5,6 +5,7 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
+from operator import ge, le
 from typing import Any
 
 import numpy as np
@@ -85,11 +86,11 @@ def _from_data_url(text: str) -> bytes:
 def _ink(body: Mapping[str, Any]) -> Drawing:
     width, height = (_side(body, name) for name in ("width", "height"))
     points = _points(body["strokes"])
-    strokes = [stroke[:, :2] for stroke in points]
-    _check_places(strokes, width, height)
+    for stroke in points:
+        _check_range(stroke, width, height)
     kept = [np.round(stroke, LIMITS.decimals).tolist() for stroke in points]
     ink = {"strokes": kept, "width": width, "height": height}
-    return Drawing(ink_to_input(strokes, max(width, height)), ink=ink)
+    return Drawing(ink_to_input([stroke[:, :2] for stroke in points], max(width, height)), ink=ink)
 
 
 def _side(body: Mapping[str, Any], name: str) -> float:
@@ -118,17 +119,14 @@ def _stroke(points: list[Any]) -> Stroke:
     if not lengths <= {2, 3, 4}:
         raise ValidationError({"strokes": ["Each point has two to four numbers: x, y, time in ms, pressure 0 to 1."]})
     shortest = min(lengths)
-    stroke = np.array(points if len(lengths) == 1 else [point[:shortest] for point in points], np.float64)
-    if not (np.abs(stroke) <= LIMITS.largest).all():
-        raise ValidationError({"strokes": ["A number is too large."]})
-    return stroke
+    return np.array(points if len(lengths) == 1 else [point[:shortest] for point in points], np.float64)
 
 
-def _check_places(strokes: list[Stroke], width: float, height: float) -> None:
-    if not strokes:
-        return
-    every, size = np.concatenate(strokes), np.array([width, height])
-    if (every.min(axis=0) < -LIMITS.overshoot * size).any() or (
-        every.max(axis=0) > (1 + LIMITS.overshoot) * size
-    ).any():
-        raise ValidationError({"strokes": ["Points lie far outside the drawing surface."]})
+def _check_range(stroke: Stroke, width: float, height: float) -> None:
+    """Refuse points far outside the surface, and times and pressures that are no numbers to keep."""
+    reach, largest = LIMITS.overshoot, LIMITS.largest
+    lowest = (-reach * width, -reach * height, -largest, -largest)
+    highest = ((1 + reach) * width, (1 + reach) * height, largest, largest)
+    low, high = stroke.min(axis=0).tolist(), stroke.max(axis=0).tolist()
+    if not all(map(ge, low, lowest)) or not all(map(le, high, highest)):
+        raise ValidationError({"strokes": ["Points lie far outside the drawing surface, or a number is too large."]})

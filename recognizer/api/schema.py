@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
@@ -20,6 +21,12 @@ class OwnerCookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
         return {"type": "apiKey", "in": "cookie", "name": COOKIE}
+
+
+class LoginScheme(SessionScheme):  # type: ignore[no-untyped-call]  # registers itself
+    """Django's own session."""
+
+    target_class = "recognizer.api.authentication.LoginAuthentication"
 
 
 class Read(serializers.Serializer[Any]):

@@ -2,6 +2,7 @@
 
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.negotiation import DefaultContentNegotiation
 
 from recognizer.api import errors, views
 
@@ -19,7 +20,7 @@ urlpatterns = [
     path("models/<int:version>", views.ModelView.as_view(), name="model"),
     path("models/<int:version>/artifact", views.ArtifactView.as_view(), name="artifact"),
     path("models/<int:version>/activate", views.ActivateView.as_view(), name="activate"),
-    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("schema", SpectacularAPIView.as_view(content_negotiation_class=DefaultContentNegotiation), name="schema"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema", template_name="api_docs.html"), name="docs"),
     re_path("", errors.not_found),
 ]

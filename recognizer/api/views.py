@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 from recognizer import registry, submissions
 from recognizer.api import schema
 from recognizer.api.authentication import owner_of
-from recognizer.api.formats import JsonParser, UploadParser
+from recognizer.api.formats import JsonParser, UploadParser, json_response
 from recognizer.api.parsing import parse_drawing, parse_label
 from recognizer.api.presentation import (
     correction_json,
@@ -70,10 +70,10 @@ class PreviewsView(APIView):
     throttle_classes = throttled("previews")
 
     @extend_schema(request=schema.DRAWING, responses={200: schema.Read, **schema.problems(400, 403, 413, 415, 429)})
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse:
         """Read a drawing; store nothing."""
         drawing = parse_drawing(request.data)
-        return Response(preview_json(submissions.read(drawing), drawing.input))
+        return json_response(preview_json(submissions.read(drawing), drawing.input))
 
 
 class SubmissionsView(APIView):
@@ -83,12 +83,12 @@ class SubmissionsView(APIView):
     throttle_classes = throttled("submissions")
 
     @extend_schema(request=schema.DRAWING, responses={201: schema.Stored, **schema.problems(400, 403, 413, 415, 429)})
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse:
         """Read a drawing and store it."""
         drawing = parse_drawing(request.data)
         answer = submissions.read(drawing)
         submission = submissions.store(drawing, answer, owner_of(request))
-        return Response(submission_json(submission, answer.model.version), status=201)
+        return json_response(submission_json(submission, answer.model.version), status=201)
 
     @extend_schema(
         operation_id="submissions_list",

@@ -55,7 +55,8 @@ def ink_to_input(strokes: Sequence[Stroke], surface: float, pen_width: float = P
     centre = _centre_of_mass(points, ends, pen_width / scale)
     # OpenCV's integer coordinates name pixel centres, so the field's middle is at (side - 1) / 2.
     placed = (points - centre) * (scale * OVERSAMPLING) + (INPUT_SIDE * OVERSAMPLING - 1) / 2
-    paths = np.split(np.rint(placed * _SUBPIXEL).astype(np.int32), ends[:-1])
+    pixels = np.rint(placed * _SUBPIXEL).astype(np.int32)
+    paths = [pixels[end - len(stroke) : end] for stroke, end in zip(strokes, ends, strict=True)]
     # A stroke of one point is a dot; OpenCV draws a path only between two points.
     paths = [path if len(path) > 1 else np.repeat(path, 2, axis=0) for path in paths]
     field = np.zeros((INPUT_SIDE * OVERSAMPLING,) * 2, np.uint8)
