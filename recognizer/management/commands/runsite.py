@@ -8,20 +8,34 @@ import time
 import urllib.request
 from typing import Any
 
+import honcho.manager
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from honcho.manager import Manager
 
 from hdr_site import environment
 
+STOP_SECONDS = 30  # for the parts to finish what they do; the worker alone takes four to leave its broker
 CELERY = ["celery", "--app", "hdr_site"]
+LONE = ["--without-gossip", "--without-mingle"]  # talk between workers, of which there is one here
 READY_SECONDS = 60  # after which the readiness watch gives up; the site may still come
 
 STOPPED_BY_US = {128 + signal.SIGINT, 128 + signal.SIGTERM}  # what honcho returns after Ctrl-C or SIGTERM
 PARTS = {
     "web": ["hdr_site.server"],
-    "worker": [*CELERY, "worker", "--queues", "site", "--pool", "threads", "--concurrency", "2", "--loglevel", "info"],
+    "worker": [
+        *CELERY,
+        "worker",
+        "--queues",
+        "site",
+        "--pool",
+        "threads",
+        "--concurrency",
+        "2",
+        *LONE,
+        "--loglevel",
+        "info",
+    ],
     "beat": [*CELERY, "beat", "--pidfile", "", "--loglevel", "info"],
 }
 
@@ -33,7 +47,8 @@ class Command(BaseCommand):
         self._started = time.monotonic()
         call_command("prepare", stdout=self.stdout)
         self.stdout.flush()
-        manager = Manager()
+        honcho.manager.KILL_WAIT = STOP_SECONDS  # it has no other way to be told
+        manager = honcho.manager.Manager()
         for name, arguments in PARTS.items():
             # `exec`, so that the signal reaches the part itself and not a shell around it.
             manager.add_process(
