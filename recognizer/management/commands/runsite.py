@@ -16,27 +16,14 @@ from django.core.management.base import BaseCommand, CommandError
 from hdr_site import environment
 
 STOP_SECONDS = 30  # for the parts to finish what they do; the worker alone takes four to leave its broker
-CELERY = ["celery", "--app", "hdr_site"]
-LONE = ["--without-gossip", "--without-mingle"]  # talk between workers, of which there is one here
 READY_SECONDS = 60  # after which the readiness watch gives up; the site may still come
 
 STOPPED_BY_US = {128 + signal.SIGINT, 128 + signal.SIGTERM}  # what honcho returns after Ctrl-C or SIGTERM
+WORKER = "worker --queues site --pool threads --concurrency 2 --without-gossip --without-mingle --loglevel info"
 PARTS = {
-    "web": ["hdr_site.server"],
-    "worker": [
-        *CELERY,
-        "worker",
-        "--queues",
-        "site",
-        "--pool",
-        "threads",
-        "--concurrency",
-        "2",
-        *LONE,
-        "--loglevel",
-        "info",
-    ],
-    "beat": [*CELERY, "beat", "--pidfile", "", "--loglevel", "info"],
+    "web": "hdr_site.server",
+    "worker": f"celery --app hdr_site {WORKER}",
+    "beat": "celery --app hdr_site beat --pidfile= --loglevel info",
 }
 
 
@@ -49,11 +36,9 @@ class Command(BaseCommand):
         self.stdout.flush()
         honcho.manager.KILL_WAIT = STOP_SECONDS  # it has no other way to be told
         manager = honcho.manager.Manager()
-        for name, arguments in PARTS.items():
+        for name, module in PARTS.items():
             # `exec`, so that the signal reaches the part itself and not a shell around it.
-            manager.add_process(
-                name, shlex.join(["exec", sys.executable, "-m", *arguments]), cwd=str(settings.BASE_DIR)
-            )
+            manager.add_process(name, f"exec {shlex.quote(sys.executable)} -m {module}", cwd=str(settings.BASE_DIR))
         threading.Thread(target=self._announce, daemon=True).start()
         manager.loop()
         if manager.returncode not in STOPPED_BY_US:
