@@ -37,6 +37,13 @@ def said(digit: int | None) -> str:
     return "not a digit" if digit is None else str(digit)
 
 
+def owner_name(row: Submission | Correction) -> str:
+    """Name an account, or an anonymous visitor by the beginning of their id."""
+    if row.account:
+        return str(row.account)
+    return f"visitor {str(row.session)[:8]}" if row.session else "—"
+
+
 class LabelledFilter(SimpleListFilter):
     """Whether somebody said what it is."""
 
@@ -120,7 +127,7 @@ class SubmissionAdmin(ReadOnly):
 
     @admin.display(description="owner")
     def owner(self, submission: Submission) -> str:
-        return str(submission.account or submission.session or "—")
+        return owner_name(submission)
 
 
 @admin.register(Correction)
@@ -144,11 +151,12 @@ class CorrectionAdmin(ReadOnly):
     search_fields = ("=id", "=submission__id", "account__username", "=session")
     search_help_text = "A correction's or submission's number, an account's name or an anonymous owner's id"
     show_full_result_count = False
+    ordering = ("submission__confidence", "id")  # the most doubtful first
     actions = ("accept", "reject")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Correction]:
         rows = Correction.objects.standing().select_related("submission", "account", "decided_by")
-        return rows.defer("submission__picture", "submission__ink").most_doubtful_first()
+        return rows.defer("submission__picture", "submission__ink")
 
     @admin.display(description="drawing")
     def drawing(self, correction: Correction) -> SafeString:
@@ -172,7 +180,7 @@ class CorrectionAdmin(ReadOnly):
 
     @admin.display(description="author")
     def author(self, correction: Correction) -> str:
-        return str(correction.account or correction.session or "—")
+        return owner_name(correction)
 
     @admin.action(description="Accept the selected corrections", permissions=["review"])
     def accept(self, request: HttpRequest, rows: QuerySet[Correction]) -> None:

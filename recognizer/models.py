@@ -110,7 +110,7 @@ class Submission(models.Model):
         null=True, blank=True, help_text="The upload, re-encoded, bounded and without metadata."
     )
     input = models.BinaryField(help_text="The 28×28 grey pixels that the model saw, row by row.")
-    digit = models.PositiveSmallIntegerField(null=True, blank=True)
+    digit = models.PositiveSmallIntegerField("digit answered", null=True, blank=True)
     confidence = models.FloatField()
     probabilities = models.JSONField()
     verdict = models.CharField(max_length=12, choices=Verdict)
@@ -163,7 +163,7 @@ class Correction(models.Model):
         REJECTED = "rejected"
 
     submission = models.ForeignKey(Submission, models.CASCADE, related_name="corrections")
-    digit = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Empty: not a digit.")
+    digit = models.PositiveSmallIntegerField("digit said", null=True, blank=True, help_text="Empty: not a digit.")
     state = models.CharField(max_length=10, choices=State, default=State.PENDING, db_index=True)
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="corrections"
