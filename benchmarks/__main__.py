@@ -61,7 +61,8 @@ def measure_functions() -> None:
     from recognizer.api.parsing import parse_drawing
     from recognizer.engine import DigitModel, Thresholds
     from recognizer.preprocessing import ink_to_input
-    from recognizer.preprocessing.picture import decode_picture, picture_to_input
+    from recognizer.preprocessing.decoding import decode_picture
+    from recognizer.preprocessing.picture import picture_to_input
     from recognizer.registry import BUNDLED
     from tests.drawings import canary, encoded, picture_of
 

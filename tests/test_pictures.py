@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from recognizer.preprocessing import NoInkError, PreprocessingError
-from recognizer.preprocessing.picture import (
+from recognizer.preprocessing.decoding import (
     MAX_BYTES,
     STORED_SIDE,
     WORKING_SIDE,
     decode_picture,
-    picture_to_input,
     storable_picture,
 )
+from recognizer.preprocessing.picture import picture_to_input
 
 Grey = npt.NDArray[np.uint8]
 

@@ -12,7 +12,8 @@ import numpy as np
 from rest_framework.exceptions import ValidationError
 
 from recognizer.preprocessing import Stroke, ink_to_input
-from recognizer.preprocessing.picture import decode_picture, picture_to_input, storable_picture
+from recognizer.preprocessing.decoding import decode_picture, storable_picture
+from recognizer.preprocessing.picture import picture_to_input
 from recognizer.submissions import Drawing
 
 

@@ -1,0 +1,125 @@
+"""An uploaded file → a grey picture, decoded within limits, upright and opaque; and what is kept of it."""
+
+import io
+import threading
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from recognizer.preprocessing.geometry import GreyImage, NoInkError, PreprocessingError
+
+# What an upload may be. The web layer bounds the whole body, before it reads it.
+MAX_BYTES = 8 * 1024 * 1024
+MAX_PIXELS = 12_000_000  # of the header's size, checked before anything is decoded
+MAX_JPEG_PIXELS = 50_000_000  # a JPEG is decoded at a reduced size; phones make 12 to 50 million
+MAX_SCANS = 32  # of a JPEG: each costs a walk over all of its pixels; progressive ones have about ten
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+WORKING_SIDE = 1000  # longer side that a picture is reduced to, pixels
+INNER_CONTRAST = 64  # grey levels within the opaque part of a picture: more, and it has a ground of its own
+STORED_SIDE = 512  # longer side of the picture that is kept, pixels
+
+_one_at_a_time = threading.Lock()
+"""Decoding may take a hundred megabytes for a moment: so much once per process, not once per thread."""
+
+Pixels = npt.NDArray[np.uint8]
+"""`(h, w, channels)` or `(n, channels)`."""
+
+
+def decode_picture(content: bytes) -> GreyImage:
+    """Decode an uploaded file's first frame to grey, upright and without transparency.
+
+    Args:
+        content: a PNG, JPEG, WebP, GIF or BMP file.
+
+    Returns:
+        `(h, w)` uint8, the longer side at most `WORKING_SIDE`.
+
+    Raises:
+        PreprocessingError: it is none of these, damaged, cut short, or larger than the limits.
+    """
+    if len(content) > MAX_BYTES:
+        raise PreprocessingError(f"The picture is larger than {MAX_BYTES // 1024**2} MB.")
+    if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MAX_SCANS:
+        raise PreprocessingError(f"The JPEG has more than {MAX_SCANS} scans.")
+    try:
+        with _one_at_a_time, Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return _to_grey(image)
+    except PreprocessingError:
+        raise
+    except Exception as error:
+        # Decoders of hostile files raise whatever they trip over (OSError, SyntaxError, struct.error, zlib.error,
+        # MemoryError, …), and each of these means the same to the sender.
+        raise PreprocessingError(
+            "The picture cannot be read: send a whole PNG, JPEG, WebP, GIF or BMP file."
+        ) from error
+
+
+def _to_grey(image: Image.Image) -> GreyImage:
+    width, height = image.size
+    most = MAX_JPEG_PIXELS if image.format == "JPEG" else MAX_PIXELS
+    if width * height > most:
+        raise PreprocessingError(f"The picture has more than {most // 10**6} million pixels.")
+    if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):  # Pillow unpacks it in Python, a run at a time
+        raise PreprocessingError("The BMP is packed: send it unpacked, or as PNG.")
+    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+    elif image.mode in ("P", "1"):
+        image = image.convert("RGB")
+    image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BOX, reducing_gap=1.0)  # a JPEG is decoded smaller
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "L":
+        return np.asarray(image)
+    if image.mode == "RGBA":
+        return _without_alpha(np.asarray(image))
+    pixels = np.asarray(image.convert("RGB"))
+    return _mix_channels(pixels, pixels.reshape(-1, 3))
+
+
+def _mix_channels(pixels: Pixels, sample: Pixels) -> GreyImage:
+    """Weigh the channels so that what differs in colour differs in grey, be it yellow on white or red on green.
+
+    The weights are the first principal component of the colours in `sample`, `(n, 3)`; grey stays exactly grey.
+    """
+    step = 1 + len(sample) // 10_000
+    colours = sample[::step].astype(np.float32)
+    _, axes = cv2.PCACompute(colours, mean=None, maxComponents=1)
+    weights = axes[0] / np.abs(axes[0]).sum()
+    if weights.sum() < 0:  # light stays light
+        weights = -weights
+    offset = -255 * weights[weights < 0].sum()
+    mixed: GreyImage = cv2.transform(pixels, np.array([[*weights, offset]]))
+    return mixed
+
+
+def _without_alpha(pixels: Pixels) -> GreyImage:
+    """Lay a picture with transparency on the ground that shows its ink: `(h, w, 4)` → `(h, w)`."""
+    alpha = pixels[..., 3]
+    seen = alpha > 127
+    if not seen.any():
+        raise NoInkError("The picture is transparent all over.")
+    grey = _mix_channels(pixels[..., :3], pixels[seen][:, :3])
+    low, middle, high = np.percentile(grey[seen], (1, 50, 99))
+    ground = 255.0 if middle < 128 else 0.0
+    if high - low > INNER_CONTRAST and seen.mean() > 0.5:  # not the ink alone, but a picture with see-through corners
+        ground = middle
+    share = alpha.astype(np.float32) / 255
+    return np.rint(grey * share + ground * (1 - share)).astype(np.uint8)
+
+
+def storable_picture(grey: GreyImage) -> bytes:
+    """Encode what the site keeps of an upload: grey, small, nothing but pixels.
+
+    Args:
+        grey: as `decode_picture` returned it.
+
+    Returns:
+        a PNG file, the longer side at most `STORED_SIDE`.
+    """
+    scale = min(1.0, STORED_SIDE / max(grey.shape))
+    size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
+    _, content = cv2.imencode(".png", cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
+    return content.tobytes()
