@@ -146,6 +146,7 @@ def test_thresholds_keep_real_digits_and_their_sure_answers_right() -> None:
 
 
 @pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's and Keras' own
 def test_a_real_network_is_trained_resumed_exported_and_agrees_with_its_artifact(tmp_path: Path) -> None:
     from training import network
 
