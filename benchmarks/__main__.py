@@ -145,6 +145,7 @@ def measure_http(connections: int, seconds: float) -> None:
     body = json.dumps({"strokes": strokes, "width": 280, "height": 280}).encode()
     targets = {
         "bare view": [request_bytes("POST", "/bare", body, PORT)],
+        "a preview's work in a bare view": [request_bytes("POST", "/work", body, PORT)],
         "previews": [request_bytes("POST", "/api/v1/previews", body, PORT)],
         "stored submissions": [request_bytes("POST", "/api/v1/submissions", body, PORT)],
         "healthz": [request_bytes("GET", "/healthz", b"", PORT)],

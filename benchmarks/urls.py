@@ -1,10 +1,14 @@
-"""The site's addresses, and one view that does nothing, to measure the others against."""
+"""The site's addresses, and two views to measure its own against."""
 
+import orjson
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from hdr_site.urls import urlpatterns as site
+from recognizer import submissions
+from recognizer.api.parsing import parse_drawing
+from recognizer.api.presentation import preview_json
 
 
 @csrf_exempt
@@ -13,4 +17,12 @@ def bare(request: HttpRequest) -> HttpResponse:
     return HttpResponse(b"{}", content_type="application/json")
 
 
-urlpatterns = [path("bare", bare), *site]
+@csrf_exempt
+def work(request: HttpRequest) -> HttpResponse:
+    """A preview's work and nothing around it: no authentication, no throttle, no content negotiation."""
+    drawing = parse_drawing(orjson.loads(request.body))
+    answer = preview_json(submissions.read(drawing), drawing.input)
+    return HttpResponse(orjson.dumps(answer), content_type="application/json")
+
+
+urlpatterns = [path("bare", bare), path("work", work), *site]
