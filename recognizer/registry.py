@@ -46,7 +46,8 @@ def register(
 def promote(version: ModelVersion) -> None:
     """Make a version the active one, whatever it was; the one before it retires. Also how to roll back."""
     with transaction.atomic():
-        active = ModelVersion.objects.select_for_update().filter(state=ModelVersion.State.ACTIVE)
+        active = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE)
+        list(active.select_for_update())  # two at once go one after the other
         active.exclude(pk=version.pk).update(state=ModelVersion.State.RETIRED)
         ModelVersion.objects.filter(pk=version.pk).update(state=ModelVersion.State.ACTIVE, activated=now())
     version.refresh_from_db(fields=["state", "activated"])

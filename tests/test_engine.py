@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from django.db import DatabaseError, connection
 from django.test import Client
 
 from recognizer import registry
@@ -149,3 +150,27 @@ def test_the_artifact_downloads_with_its_digest_as_etag(active_model: ModelVersi
     assert response.content == (registry.BUNDLED / "digits.tflite").read_bytes()
     assert client.get("/api/v1/models/1/artifact", headers={"If-None-Match": f'"{digest}"'}).status_code == 304
     assert client.get("/api/v1/models/9/artifact").status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_promotions_at_once_leave_one_active_version(second_model: ModelVersion) -> None:
+    versions = [ModelVersion.objects.get(version=1), second_model]
+    errors: list[Exception] = []
+
+    def work(version: ModelVersion) -> None:
+        try:
+            for _ in range(10):
+                registry.promote(version)
+        except DatabaseError as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work, args=[version]) for version in versions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not errors
+    assert ModelVersion.objects.filter(state="active").count() == 1
