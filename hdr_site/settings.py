@@ -132,7 +132,6 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
-LOGIN_URL = "admin:login"
 
 # What a client may send, in bytes; larger bodies are answered 413.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024

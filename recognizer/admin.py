@@ -158,6 +158,11 @@ class CorrectionAdmin(ReadOnly):
         rows = Correction.objects.standing().select_related("submission", "account", "decided_by")
         return rows.defer("submission__picture", "submission__ink")
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """What was said stays readable; it goes only together with its submission."""
+        page = request.resolver_match.view_name if request.resolver_match else ""
+        return page.startswith("admin:recognizer_submission") and super().has_delete_permission(request, obj)
+
     @admin.display(description="drawing")
     def drawing(self, correction: Correction) -> SafeString:
         return thumbnail(correction.submission, 42)

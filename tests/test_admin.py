@@ -68,6 +68,17 @@ def test_a_submission_shows_all_that_was_said_and_cannot_be_edited(office: Clien
     assert office.get("/admin/recognizer/submission/add/").status_code == 403
 
 
+def test_what_was_said_goes_only_with_its_submission(office: Client) -> None:
+    said = Correction.objects.order_by("id")[0]
+    confirm = {"post": "yes"}
+
+    assert office.post(f"/admin/recognizer/correction/{said.pk}/delete/", confirm).status_code == 403
+    assert Correction.objects.count() == 2
+    assert office.post(f"/admin/recognizer/submission/{said.submission_id}/delete/", confirm).status_code == 302
+    assert list(Correction.objects.values_list("pk", flat=True)) == [said.pk + 1]
+    assert Submission.objects.count() == 1
+
+
 def test_a_version_is_activated_from_the_list(office: Client, active_model: ModelVersion) -> None:
     body = {"action": "activate", "_selected_action": [active_model.pk]}
     page = office.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()

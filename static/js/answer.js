@@ -13,7 +13,8 @@ export function percent(share) {
 /** The answer in words, for the page and for those who hear it. */
 export function verdictOf({ digit, verdict }) {
   if (verdict === "not_a_digit") return "Not a digit";
-  return verdict === "unsure" ? `Perhaps a ${digit}` : `It is a ${digit}`;
+  const article = digit === 8 ? "an" : "a";
+  return verdict === "unsure" ? `Perhaps ${article} ${digit}` : `It is ${article} ${digit}`;
 }
 
 export class AnswerView {
