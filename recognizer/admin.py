@@ -237,7 +237,11 @@ class ModelVersionAdmin(ReadOnly):
         if len(rows) != 1:
             self.message_user(request, "Select one version.", messages.ERROR)
             return
-        registry.promote(rows[0])
+        try:
+            registry.promote(rows[0], by=request.user)
+        except registry.PrunedError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
         self.message_user(request, f"Version {rows[0].version} is active.", messages.SUCCESS)
 
     def has_activate_permission(self, request: HttpRequest) -> bool:

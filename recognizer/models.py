@@ -33,6 +33,7 @@ class ModelVersion(models.Model):
     thresholds = models.JSONField(help_text="Which answers are called sure, unsure and not a digit.")
     metrics = models.JSONField(default=dict)
     gate_report = models.JSONField(null=True, blank=True)
+    lineage = models.JSONField(default=dict, blank=True, help_text="The run that made it, and what it learned from.")
     notes = models.CharField(max_length=200, blank=True)
     created = models.DateTimeField(default=now)
     activated = models.DateTimeField(null=True, blank=True)
@@ -65,6 +66,29 @@ class ModelFile(models.Model):
 
     def __str__(self) -> str:
         return f"{self.version} ({self.kind})"
+
+
+class Promotion(models.Model):
+    """A move of the pointer to the active version. The newest one names the version that serves."""
+
+    class Cause(models.TextChoices):
+        BUNDLED = "bundled", "the model that ships"
+        GATES = "gates", "passed its gates"
+        HAND = "hand", "by hand"
+        ROLLBACK = "rollback", "rolled back by itself"
+
+    version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="promotions")
+    previous = models.ForeignKey(ModelVersion, models.CASCADE, null=True, blank=True, related_name="successions")
+    cause = models.CharField(max_length=10, choices=Cause)
+    reason = models.CharField(max_length=300, blank=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="promotions")
+    created = models.DateTimeField(default=now)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.version}, {self.get_cause_display()}"
 
 
 class Verdict(models.TextChoices):
@@ -154,7 +178,8 @@ class Correction(models.Model):
 
     pending ─► accepted
         └────► rejected
-    A pending one is superseded when its author says something else or takes it back; a decided one stands.
+    An admin decides, or a rule (`triage`) accepts. A pending one is superseded when its author says something else or
+    takes it back; a decided one stands.
     """
 
     class State(models.TextChoices):
@@ -171,6 +196,9 @@ class Correction(models.Model):
     session = models.UUIDField(null=True, blank=True)
     created = models.DateTimeField(default=now)
     superseded = models.DateTimeField(null=True, blank=True)
+    triage = models.CharField(
+        max_length=40, blank=True, help_text="The rule that accepted it, or that holds it for a person to decide."
+    )
     decided = models.DateTimeField(null=True, blank=True)
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="decisions"

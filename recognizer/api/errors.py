@@ -12,6 +12,7 @@ from rest_framework.views import exception_handler
 
 from recognizer.engine import ModelRefusedError
 from recognizer.preprocessing import PreprocessingError
+from recognizer.registry import PrunedError
 from recognizer.submissions import AlreadyDecidedError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class PayloadTooLarge(APIException):
 
 
 class Conflict(APIException):
-    """409: it was decided already."""
+    """409: it is no longer in the state for that."""
 
     status_code = 409
     default_detail = "It has been decided already."
@@ -52,6 +53,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
             error = ParseError(str(error))
         case AlreadyDecidedError():
             error = Conflict()
+        case PrunedError():
+            error = Conflict(str(error))
         case ModelRefusedError():
             logger.error("No model serves: %s", error)
             error = NotReady()

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from recognizer.engine import Reading
-from recognizer.models import Correction, ModelVersion, Submission
+from recognizer.models import Correction, ModelFile, ModelVersion, Submission
 from recognizer.preprocessing import INPUT_SIDE, ModelInput
 from recognizer.submissions import Answer
 
@@ -68,6 +68,7 @@ def correction_json(correction: Correction) -> dict[str, Any]:
         "submission": correction.submission_id,
         "digit": correction.digit,
         "status": correction.state,
+        "triage": correction.triage,
         "created": correction.created.isoformat(),
         "decided": correction.decided and correction.decided.isoformat(),
     }
@@ -83,7 +84,7 @@ def queued_correction_json(correction: Correction) -> dict[str, Any]:
 
 def version_json(version: ModelVersion) -> dict[str, Any]:
     """A registry entry."""
-    artifact = next((file for file in version.files.all() if file.kind == "tflite"), None)
+    files = {file.kind: {"sha256": file.sha256, "bytes": file.size} for file in version.files.all()}
     return {
         "version": version.version,
         "state": version.state,
@@ -92,7 +93,9 @@ def version_json(version: ModelVersion) -> dict[str, Any]:
         "thresholds": version.thresholds,
         "metrics": version.metrics,
         "gate_report": version.gate_report,
-        "artifact": artifact and {"sha256": artifact.sha256, "bytes": artifact.size},
+        "lineage": version.lineage,
+        "artifact": files.get(ModelFile.Kind.ARTIFACT),
+        "checkpoint": files.get(ModelFile.Kind.CHECKPOINT),
         "notes": version.notes,
         "created": version.created.isoformat(),
         "activated": version.activated and version.activated.isoformat(),

@@ -55,6 +55,7 @@ class Opinion(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     digit = serializers.IntegerField(min_value=0, max_value=9, allow_null=True, help_text="null: not a digit")
     status = serializers.ChoiceField(Correction.State.choices)
+    triage = serializers.CharField(help_text="the rule that accepted it, or that holds it for review; empty if none")
     created = serializers.DateTimeField()
     decided = serializers.DateTimeField(allow_null=True)
 
@@ -78,8 +79,8 @@ class Queued(Opinion):
     submission = Stored()
 
 
-class Artifact(serializers.Serializer[Any]):
-    """An artifact's digest and length."""
+class File(serializers.Serializer[Any]):
+    """A file's digest and length; null once its bytes are no longer kept."""
 
     sha256 = serializers.CharField()
     bytes = serializers.IntegerField()
@@ -95,7 +96,9 @@ class Version(serializers.Serializer[Any]):
     thresholds = serializers.DictField(child=serializers.FloatField())
     metrics = serializers.JSONField()
     gate_report = serializers.JSONField(allow_null=True)
-    artifact = Artifact(allow_null=True)
+    lineage = serializers.JSONField(help_text="the run that made it, and what it learned from")
+    artifact = File(allow_null=True)
+    checkpoint = File(allow_null=True)
     notes = serializers.CharField()
     created = serializers.DateTimeField()
     activated = serializers.DateTimeField(allow_null=True)

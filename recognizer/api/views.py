@@ -221,14 +221,16 @@ class ModelView(APIView):
         return Response(version_json(find_version(version)))
 
 
-class ArtifactView(APIView):
+class FileView(APIView):
     """A version's bytes."""
+
+    kind: ModelFile.Kind
 
     @extend_schema(responses={(200, "application/octet-stream"): bytes, 304: None, **schema.problems(404)})
     def get(self, request: Request, version: int | None = None) -> HttpResponseBase:
-        """Download the `.tflite`; its ETag is its sha256."""
+        """Download the file; its ETag is its sha256. 404 once it is no longer kept."""
         found = find_version(version)
-        file = ModelFile.objects.filter(version=found, kind=ModelFile.Kind.ARTIFACT)
+        file = ModelFile.objects.filter(version=found, kind=self.kind)
         digest = file.values_list("sha256", flat=True).first()
         if digest is None:
             raise Http404
@@ -236,11 +238,19 @@ class ArtifactView(APIView):
         @condition(etag_func=lambda _: f'"{digest}"')
         def send(_: HttpRequest) -> HttpResponse:
             response = HttpResponse(bytes(file.get().content), content_type="application/octet-stream")
-            response["Content-Disposition"] = f'attachment; filename="digits-v{found.version}.tflite"'
+            response["Content-Disposition"] = f'attachment; filename="digits-v{found.version}.{self.kind}"'
             patch_response_headers(response, 60)
             return response
 
         return send(request._request)
+
+
+class ArtifactView(FileView):
+    kind = ModelFile.Kind.ARTIFACT
+
+
+class CheckpointView(FileView):
+    kind = ModelFile.Kind.CHECKPOINT
 
 
 class ActivateView(APIView):
@@ -249,11 +259,11 @@ class ActivateView(APIView):
     permission_classes = [IsAdminUser]
     throttle_classes = throttled("writes")
 
-    @extend_schema(request=None, responses={200: schema.Version, **schema.problems(401, 403, 404)})
+    @extend_schema(request=None, responses={200: schema.Version, **schema.problems(401, 403, 404, 409)})
     def post(self, request: Request, version: int) -> Response:
         """Make a version the active one; every web process serves it within two seconds."""
         found = find_version(version)
-        registry.promote(found)
+        registry.promote(found, by=request.user)
         return Response(version_json(found))
 
 
