@@ -1,9 +1,14 @@
 """What the tests share: a data directory of their own, the bundled model, drawings, and clients of every kind."""
 
+import gzip
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework.authtoken.models import Token
@@ -58,6 +63,30 @@ def staff(admin_user: User, active_model: ModelVersion) -> Client:
     """A program with a staff token."""
     token = Token.objects.create(user=admin_user)
     return Client(headers={"Authorization": f"Token {token.key}"})
+
+
+@pytest.fixture
+def small_mnist(tmp_path: Path, settings: LazySettings) -> Path:
+    """Four files in MNIST's format, with their own digests."""
+    rng = np.random.default_rng(0)
+    digests = {}
+    for part, count in (("train", 30), ("t10k", 10)):
+        files = {
+            "images-idx3": rng.integers(0, 256, (count, 28, 28), np.uint8),
+            "labels-idx1": rng.integers(0, 10, count, np.uint8),
+        }
+        for kind, array in files.items():
+            name = f"{part}-{kind}-ubyte.gz"
+            (tmp_path / name).write_bytes(_idx(array))
+            digests[name] = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    settings.MNIST_FILES = digests
+    settings.MNIST_DIR = str(tmp_path)
+    return tmp_path
+
+
+def _idx(array: np.ndarray) -> bytes:
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return gzip.compress(header + array.tobytes())
 
 
 class Visitor(Client):

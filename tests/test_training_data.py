@@ -1,7 +1,6 @@
 """What the model learns from: read strictly, split by writer, distorted within bounds."""
 
 import gzip
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,30 +17,6 @@ from training.augment import Distortion, distort_image, distort_strokes
 from training.mnist import MnistError, find_mnist, load_mnist
 from training.scribbles import scribble
 from training.strokes import load_drawings, writer_split
-
-
-def idx(array: np.ndarray) -> bytes:
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    return gzip.compress(header + array.tobytes())
-
-
-@pytest.fixture
-def small_mnist(tmp_path: Path, settings: LazySettings) -> Path:
-    """Four files in MNIST's format, with their own digests."""
-    rng = np.random.default_rng(0)
-    digests = {}
-    for part, count in (("train", 30), ("t10k", 10)):
-        files = {
-            "images-idx3": rng.integers(0, 256, (count, 28, 28), np.uint8),
-            "labels-idx1": rng.integers(0, 10, count, np.uint8),
-        }
-        for kind, array in files.items():
-            name = f"{part}-{kind}-ubyte.gz"
-            (tmp_path / name).write_bytes(idx(array))
-            digests[name] = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-    settings.MNIST_FILES = digests
-    settings.MNIST_DIR = str(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

@@ -1,0 +1,145 @@
+"""A plot of test error by epoch as inline SVG, made on the server: no script, and no style but classes (the CSP).
+
+Errors of good optimisers differ by tenths of a percent, those of bad ones by tens, hence the logarithmic axis.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from django.utils.safestring import SafeString, mark_safe
+
+TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # percent; also the bounds of what is drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of the plot."""
+
+    label: str
+    errors: Sequence[float]  # percent of the test digits, after each epoch
+    style: str = "other"  # the suffix of its class
+    reported: float | None = None  # percent, at the end of somebody else's line
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things go, in CSS pixels at the size that the plot is made for."""
+
+    width: int
+    height: int
+    epoch_ticks: int  # at most
+    left: int = 48
+    right: int = 136  # for the labels
+    top: int = 16
+    bottom: int = 48
+    line: int = 18  # from one label to the next
+
+
+WIDE = Layout(width=880, height=460, epoch_ticks=12)
+NARROW = Layout(width=358, height=440, epoch_ticks=5, right=124)
+
+
+def plot_errors(series: Sequence[Series], layout: Layout, name: str, title: str, description: str) -> SafeString:
+    """Draw lines of error by epoch.
+
+    Args:
+        series: lines, each with one error at least.
+        name: tells this plot from others on the page; its class is `plot__NAME`.
+        title, description: what a screen reader says of it.
+    """
+    return mark_safe(tostring(_Plot(series, layout).draw(name, title, description), encoding="unicode"))
+
+
+class _Plot:
+    def __init__(self, series: Sequence[Series], layout: Layout) -> None:
+        self._series, self._layout = series, layout
+        self._epochs = max(len(one.errors) for one in series)
+        values = [*(error for one in series for error in one.errors), *(one.reported or TICKS[-1] for one in series)]
+        self._low = max((tick for tick in TICKS if tick <= min(values)), default=TICKS[0])
+
+    def draw(self, name: str, title: str, description: str) -> Element:
+        layout = self._layout
+        svg = Element(
+            "svg",
+            {
+                "class": f"plot__{name}",
+                "viewBox": f"0 0 {layout.width} {layout.height}",
+                "role": "img",
+                "aria-labelledby": f"plot-{name}-title plot-{name}-description",
+            },
+        )
+        SubElement(svg, "title", id=f"plot-{name}-title").text = title
+        SubElement(svg, "desc", id=f"plot-{name}-description").text = description
+        self._axes(svg)
+        for one in reversed(self._series):  # the first line lies on top
+            self._line(svg, one)
+        self._labels(svg)
+        return svg
+
+    def _x(self, epoch: int) -> float:
+        span = self._layout.width - self._layout.left - self._layout.right
+        return round(self._layout.left + span * (epoch - 1) / max(self._epochs - 1, 1), 1)
+
+    def _y(self, error: float) -> float:
+        top, bottom = self._layout.top, self._layout.height - self._layout.bottom
+        share = log(max(error, self._low) / self._low) / log(TICKS[-1] / self._low)
+        return round(bottom - share * (bottom - top), 1)
+
+    def _axes(self, svg: Element) -> None:
+        layout = self._layout
+        right, bottom = layout.width - layout.right, layout.height - layout.bottom
+        for tick in (tick for tick in TICKS if tick >= self._low):
+            y = self._y(tick)
+            _add(svg, "path", "plot__rule", d=f"M{layout.left} {y}H{right}")
+            _text(svg, "plot__tick plot__tick--error", layout.left - 8, y, f"{tick:g} %")
+        step = -(-self._epochs // layout.epoch_ticks)
+        for epoch in range(1, self._epochs + 1):
+            if epoch == 1 or epoch % step == 0:
+                _text(svg, "plot__tick plot__tick--epoch", self._x(epoch), bottom + 18, str(epoch))
+        _text(svg, "plot__axis", (layout.left + right) / 2, layout.height - 8, "Epoch")
+
+    def _line(self, svg: Element, one: Series) -> None:
+        points = [f"{self._x(epoch)},{self._y(error)}" for epoch, error in enumerate(one.errors, 1)]
+        _add(svg, "polyline", f"plot__line plot__line--{one.style}", points=" ".join(points))
+        for epoch, error, kind, radius in self._marks(one):
+            place = {"cx": str(self._x(epoch)), "cy": str(self._y(error)), "r": str(radius)}
+            _add(svg, "circle", f"plot__{kind} plot__{kind}--{one.style}", **place)
+
+    def _marks(self, one: Series) -> list[tuple[int, float, str, float]]:
+        marks = [(len(one.errors), one.errors[-1], "end", 3.0)]
+        if one.reported is not None:
+            marks.append((self._epochs, one.reported, "reported", 6.5))
+        return marks
+
+    def _labels(self, svg: Element) -> None:
+        """Write each line's name at its end, moved apart where lines end close together."""
+        ordered = sorted(self._series, key=lambda one: self._y(one.errors[-1]))
+        wanted = [self._y(one.errors[-1]) for one in ordered]
+        lowest = self._layout.height - self._layout.bottom + self._layout.line / 2
+        for one, y, end in zip(ordered, spread(wanted, self._layout.line, lowest), wanted, strict=True):
+            x = self._x(self._epochs)
+            leader = f"M{x + 9} {end}L{x + 22} {y:.1f}"
+            _add(svg, "path", f"plot__leader plot__leader--{one.style}", d=leader)
+            _text(svg, f"plot__label plot__label--{one.style}", x + 26, y, one.label)
+
+
+def spread(wanted: Sequence[float], distance: float, highest: float) -> list[float]:
+    """Move ascending places apart, as little as one pass each way allows, none beyond the highest."""
+    places: list[float] = []
+    for place in wanted:
+        places.append(max(place, places[-1] + distance) if places else place)
+    limit = highest
+    for index in reversed(range(len(places))):
+        places[index] = min(places[index], limit)
+        limit = places[index] - distance
+    return places
+
+
+def _add(parent: Element, tag: str, css_class: str, **attributes: str) -> Element:
+    return SubElement(parent, tag, {"class": css_class} | attributes)
+
+
+def _text(parent: Element, css_class: str, x: float, y: float, text: str) -> None:
+    _add(parent, "text", css_class, x=f"{x:g}", y=f"{y:g}").text = text
