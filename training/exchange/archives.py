@@ -1,0 +1,110 @@
+"""Zip files: written without times, read without trust."""
+
+import gzip
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import IO, BinaryIO
+
+from training.exchange.examples import LIMITS, ExchangeError
+
+ENTRY = b"PK\x01\x02"  # begins each entry of a zip's table of contents
+OTHER_FILES = 100  # beside the pictures
+SCAN_BLOCK = 1024 * 1024  # bytes
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+ENCRYPTED = 0x1  # flag
+
+
+@contextmanager
+def new_entry(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
+    """Write one file of an archive, in a stream; its date is always 1980, so that it tells nothing."""
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = 0o644 << 16
+    with archive.open(info, "w", force_zip64=True) as entry:
+        yield entry
+
+
+@contextmanager
+def open_archive(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
+    """Open a zip once its table of contents is known to fit into memory and to name plain files only.
+
+    Raises:
+        ExchangeError: it holds too many files, or one outside its own folder, encrypted or packed in an odd way.
+    """
+    if _entries_at_most(file) > LIMITS.pictures + OTHER_FILES:
+        raise ExchangeError(f"The zip holds more than {LIMITS.pictures:,} files.")
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            if not _is_inside(info.orig_filename):
+                raise ExchangeError(f"The zip names a file outside its folder: {info.orig_filename[:100]!r}.")
+            if info.compress_type not in METHODS or info.flag_bits & ENCRYPTED:
+                raise ExchangeError(f"{info.filename[:100]!r} is encrypted, or packed other than by deflate.")
+        yield archive
+
+
+def find_entry(archive: zipfile.ZipFile, *endings: str) -> zipfile.ZipInfo:
+    """Find the one file whose name has one of these endings.
+
+    Raises:
+        ExchangeError: there is none, or more than one.
+    """
+    found = [info for info in archive.infolist() if info.filename.endswith(endings)]
+    if len(found) != 1:
+        raise ExchangeError(f"Expected one file …{endings[0]} in the zip, found {len(found)}.")
+    return found[0]
+
+
+def open_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """Open a file of the archive to read it piece by piece; a gzipped one is unpacked on the way."""
+    entry = archive.open(info)
+    return gzip.GzipFile(fileobj=entry) if info.filename.endswith(".gz") else entry  # type: ignore[return-value]
+
+
+def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+    """Read a whole file of the archive.
+
+    Raises:
+        ExchangeError: it is larger than `most` bytes.
+    """
+    if info.file_size > most:  # zipfile never unpacks more than it was told here
+        raise ExchangeError(f"{info.filename[:100]!r} is larger than {most:,} bytes.")
+    return archive.read(info)
+
+
+def read_exactly(stream: IO[bytes], size: int) -> bytes:
+    """Read so many bytes.
+
+    Raises:
+        ExchangeError: there are fewer.
+    """
+    content = stream.read(size)
+    if len(content) != size:
+        raise ExchangeError("The file ends early: its header announces more than it holds.")
+    return content
+
+
+def expect_end(stream: IO[bytes]) -> None:
+    """Make sure that nothing follows.
+
+    Raises:
+        ExchangeError: something does.
+    """
+    if stream.read(1):
+        raise ExchangeError("The file goes on where it should end: it holds more than its header announces.")
+
+
+def _entries_at_most(file: BinaryIO) -> int:
+    """Count what may be entries, without the table of contents, which a hostile file would fill memory with."""
+    file.seek(0)
+    count, tail = 0, b""
+    while block := file.read(SCAN_BLOCK):
+        count += (tail + block).count(ENTRY)
+        tail = block[1 - len(ENTRY) :]
+    return count
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not (path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name)

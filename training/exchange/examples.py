@@ -1,0 +1,115 @@
+"""What is exchanged: a drawing and what it is, without whose it was or when; and how much of it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from django.conf import settings
+
+from recognizer.models import Correction
+from recognizer.preprocessing import INPUT_SIDE, ModelInput
+from recognizer.submissions import Drawing
+
+NOT_A_DIGIT = -1
+"""The label, in the formats that have only numbers, of what is not a digit."""
+
+BATCH = 500  # rows that are in memory at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may hold. Whoever wrote it may have meant harm; sizes are bytes, unpacked."""
+
+    rows: int = 1_000_000
+    uploaded_rows: int = 20_000  # through the site: they are read while the browser waits, about half a minute
+    pictures: int = 100_000  # in a zip, whose table of contents is held in memory
+    picture: int = 16 * 1024  # a 28×28 PNG is a few hundred bytes
+    table: int = 32 * 1024**2  # labels.csv
+    line: int = 2 * 1024**2  # of strokes: twice the longest drawing that the site takes
+
+
+LIMITS = Limits()
+
+
+class ExchangeError(ValueError):
+    """A file cannot be read or written as asked; the message says why in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A drawing and its label."""
+
+    digit: int | None  # the label; None: not a digit
+    drawing: Drawing
+    answer: int | None = None  # what the site's model said; known of what goes out
+    model_version: int | None = None  # which model that was
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many went through, by label, and how many did not."""
+
+    digits: Counter[int | None] = field(default_factory=Counter)
+    left_out: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.digits.total()
+
+    def __str__(self) -> str:
+        labels = ", ".join(f"{digit}: {self.digits[digit]:,}" for digit in range(10))
+        return f"{self.total:,} drawings ({labels}, not a digit: {self.digits[None]:,})"
+
+
+def accepted_examples() -> Iterator[Example]:
+    """Yield every drawing whose standing correction is accepted.
+
+    Their order is that of a keyed hash of the submission's id: stable, and without the key nobody can bring the rows
+    back into the order of drawing, in which the drawings of one owner stand together.
+    """
+    ids = _shuffled_ids()
+    for start in range(0, len(ids), BATCH):
+        batch: list[int] = ids[start : start + BATCH].tolist()
+        found = {row["submission_id"]: row for row in _rows(batch) if row["state"] == Correction.State.ACCEPTED}
+        yield from (_example(found[pk]) for pk in batch if pk in found)  # some may have been deleted meanwhile
+
+
+def _shuffled_ids() -> npt.NDArray[np.int64]:
+    rows = Correction.objects.standing().filter(state=Correction.State.ACCEPTED).order_by()
+    column = rows.values_list("submission_id", flat=True).iterator(chunk_size=10_000)
+    ids = np.fromiter(column, np.int64)
+    key = hashlib.sha256(b"order of exported drawings" + settings.SECRET_KEY.encode()).digest()
+    places = (hashlib.blake2b(pk.to_bytes(8, "big"), key=key, digest_size=8).digest() for pk in ids.tolist())
+    order = np.argsort(np.fromiter((int.from_bytes(place, "big") for place in places), np.uint64, len(ids)))
+    shuffled: npt.NDArray[np.int64] = ids[order]
+    return shuffled
+
+
+def _rows(submissions: list[int]) -> Any:
+    """Fetch the columns that go out, and no other: nothing here knows of owners or times.
+
+    The state is not asked for in the query: SQLite would take its index and walk all accepted rows for each batch.
+    """
+    return (
+        Correction.objects.standing()
+        .filter(submission_id__in=submissions)
+        .values(
+            "submission_id",
+            "state",
+            "digit",
+            "submission__input",
+            "submission__ink",
+            "submission__digit",
+            "submission__model_version__version",
+        )
+    )
+
+
+def _example(row: dict[str, Any]) -> Example:
+    image: ModelInput = np.frombuffer(row["submission__input"], np.uint8).reshape(INPUT_SIDE, INPUT_SIDE)
+    drawing = Drawing(image, ink=row["submission__ink"])
+    return Example(row["digit"], drawing, row["submission__digit"], row["submission__model_version__version"])

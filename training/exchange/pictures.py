@@ -1,0 +1,84 @@
+"""PNG: a zip with one 28×28 picture per drawing, and a table of labels."""
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+from tempfile import TemporaryFile
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from recognizer.preprocessing import INPUT_SIDE, ModelInput
+from recognizer.submissions import Drawing
+from training.exchange.archives import find_entry, new_entry, open_archive, read_entry
+from training.exchange.examples import LIMITS, NOT_A_DIGIT, Example, ExchangeError
+
+TABLE = "labels.csv"
+COLUMNS = ("file", "label", "answer", "model_version")
+FORM = (INPUT_SIDE, INPUT_SIDE), "L"  # size and mode, as Pillow calls them
+LABELS = {str(label): label for label in (NOT_A_DIGIT, *range(10))}
+
+
+def write_png(examples: Iterable[Example], out: BinaryIO) -> None:
+    """Write `images/0000001.png` … and `labels.csv`: file, label, the model's answer and its version; -1: not a digit.
+
+    Raises:
+        ExchangeError: there are more pictures than a zip's table of contents should have.
+    """
+    with TemporaryFile("w+", newline="", encoding="ascii") as lines, zipfile.ZipFile(out, "w") as archive:
+        table = csv.writer(lines, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for number, example in enumerate(examples, 1):
+            if number > LIMITS.pictures:
+                raise ExchangeError(f"There are more than {LIMITS.pictures:,} drawings: export npz or idx.")
+            name = f"images/{number:07}.png"
+            archive.writestr(zipfile.ZipInfo(name), _png(example.drawing.input))  # a PNG is packed already
+            labels = (NOT_A_DIGIT if digit is None else digit for digit in (example.digit, example.answer))
+            table.writerow([name, *labels, example.model_version])
+        lines.seek(0)
+        with new_entry(archive, TABLE) as entry:
+            for line in lines:
+                entry.write(line.encode("ascii"))
+
+
+def read_png(file: BinaryIO) -> Iterator[Example]:
+    """Read the pictures that the table names, model inputs as they are. Other columns than file and label are ignored.
+
+    Raises:
+        ExchangeError: the table or a picture is missing, too large or not of this form.
+    """
+    with open_archive(file) as archive:
+        content = read_entry(archive, find_entry(archive, TABLE), LIMITS.table)
+        table = csv.DictReader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), strict=True)
+        if not {"file", "label"} <= set(table.fieldnames or ()):
+            raise ExchangeError(f"The first line of {TABLE} names no columns `file` and `label`.")
+        for row in table:
+            where = f"{TABLE}, line {table.line_num}"
+            if (label := LABELS.get(row["label"])) is None:
+                raise ExchangeError(f"{where}: the label is {str(row['label'])[:40]!r}; expected -1 to 9.")
+            try:
+                info = archive.getinfo(row["file"])
+            except KeyError as error:
+                raise ExchangeError(f"{where}: the zip has no file {str(row['file'])[:100]!r}.") from error
+            image = _model_input(read_entry(archive, info, LIMITS.picture), where)
+            yield Example(None if label == NOT_A_DIGIT else label, Drawing(image))
+
+
+def _png(image: ModelInput) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _model_input(content: bytes, where: str) -> ModelInput:
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            form = image.size, image.mode
+            pixels = np.array(image) if form == FORM else None
+    except Exception as error:  # decoders of hostile files raise whatever they trip over
+        raise ExchangeError(f"{where}: the picture is no whole PNG file.") from error
+    if pixels is None:
+        raise ExchangeError(f"{where}: expected 28×28 pixels of 8 bits grey (L); got {form}.")
+    return pixels

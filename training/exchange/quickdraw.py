@@ -1,0 +1,104 @@
+"""ndjson strokes as Quick, Draw! has them: one drawing per line. Pressure has no place in that form and is left out."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, BinaryIO
+
+import orjson
+from rest_framework.exceptions import ValidationError
+
+from recognizer.api.parsing import LIMITS as INK_LIMITS
+from recognizer.api.parsing import parse_drawing
+from recognizer.preprocessing import PreprocessingError
+from recognizer.submissions import Drawing
+from training.exchange.examples import LIMITS, Example, ExchangeError
+
+NOT_A_DIGIT_WORD = "not a digit"
+WORDS: dict[str, int | None] = {str(digit): digit for digit in range(10)} | {NOT_A_DIGIT_WORD: None}
+SIMPLIFIED_SIDE = 256  # pixels: the surface of Quick, Draw!'s simplified drawings, which do not name it
+
+
+def write_ndjson(examples: Iterable[Example], out: BinaryIO) -> None:
+    """Write `{"word", "drawing": [[[x, …], [y, …], [t, …]], …], "recognized", "width", "height"}` per line.
+
+    `t` is in ms since the drawing's first point, and missing where the pen's time was not known. `recognized`: the
+    site's model said the same as the label.
+    """
+    for example in examples:
+        ink = example.drawing.ink or {}
+        line = {
+            "word": NOT_A_DIGIT_WORD if example.digit is None else str(example.digit),
+            "drawing": _columns(ink["strokes"]),
+            "recognized": example.answer == example.digit,
+            "width": ink["width"],
+            "height": ink["height"],
+        }
+        out.write(orjson.dumps(line) + b"\n")
+
+
+def read_ndjson(file: BinaryIO) -> Iterator[Example]:
+    """Read drawings, through the checks and the preprocessing that those sent to the site pass.
+
+    Where width and height are missing, the surface is Quick, Draw!'s 256 pixels, or as large as the drawing.
+
+    Raises:
+        ExchangeError: a line is too long, is not such a drawing, or has no ink.
+    """
+    file.seek(0)
+    number = 0
+    while line := file.readline(LIMITS.line + 1):
+        number += 1
+        if len(line) > LIMITS.line:
+            raise ExchangeError(f"Line {number} is longer than {LIMITS.line // 1024**2} MiB.")
+        if line.strip():
+            yield _example(line, number)
+
+
+def _columns(strokes: list[list[list[float]]]) -> list[list[list[float]]]:
+    """Turn points into columns of x, y and time. A program may have sent times since 1970: only their steps go out."""
+    began = next((stroke[0][2] for stroke in strokes if stroke and len(stroke[0]) > 2), 0.0)
+    columns = []
+    for stroke in filter(None, strokes):
+        x, y, *rest = ([point[axis] for point in stroke] for axis in range(min(map(len, stroke))))
+        times = [[round(time - began, INK_LIMITS.decimals) for time in rest[0]]] if rest else []
+        columns.append([x, y, *times])
+    return columns
+
+
+def _example(line: bytes, number: int) -> Example:
+    try:
+        row = orjson.loads(line)
+        digit = WORDS[row["word"]]
+        return Example(digit, _drawing(row))
+    except orjson.JSONDecodeError as error:
+        raise ExchangeError(f"Line {number} is not JSON: {error}.") from error
+    except ValidationError as error:
+        raise ExchangeError(f"Line {number}: {_first(error.detail)}") from error
+    except PreprocessingError as error:
+        raise ExchangeError(f"Line {number}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExchangeError(
+            f'Line {number} is not {{"word": "0" to "9" or "{NOT_A_DIGIT_WORD}", "drawing": [[[x, …], [y, …]], …]}}.'
+        ) from error
+
+
+def _drawing(row: dict[str, Any]) -> Drawing:
+    columns = row["drawing"]
+    if type(columns) is not list or not all(type(stroke) is list and len(stroke) in (2, 3) for stroke in columns):
+        raise TypeError("not strokes of two or three columns")
+    strokes = [[list(point) for point in zip(*stroke, strict=True)] for stroke in columns]
+    width, height = (
+        row[name] if name in row else _side(columns, axis) for axis, name in enumerate(("width", "height"))
+    )
+    return parse_drawing({"strokes": strokes, "width": width, "height": height})
+
+
+def _side(columns: list[list[list[float]]], axis: int) -> float:
+    return float(max(chain([SIMPLIFIED_SIDE], *(stroke[axis] for stroke in columns))))
+
+
+def _first(detail: Any) -> str:
+    """Pick one sentence out of a field error."""
+    while not isinstance(detail, str):
+        detail = next(iter(detail.values() if isinstance(detail, dict) else detail))
+    return detail
