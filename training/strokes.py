@@ -29,6 +29,7 @@ class Drawing:
     strokes: list[Stroke]
     writer: str
     size: float  # the longer side, tablet units
+    character: str  # what was asked for, a digit or another sign
 
     def to_input(self) -> ModelInput:
         """Draw it as production does: `(28, 28)` uint8."""
@@ -37,10 +38,15 @@ class Drawing:
 
 def writer_split(writer: str) -> str:
     """Say which of `train`, `validation` and `test` a writer belongs to: a stable hash, equal on every machine."""
-    bucket = int.from_bytes(hashlib.sha256(writer.encode()).digest()[:4], "big") % SPLIT_BUCKETS
+    bucket = writer_bucket(writer)
     if bucket in TEST_BUCKETS:
         return "test"
     return "validation" if bucket in VALIDATION_BUCKETS else "train"
+
+
+def writer_bucket(writer: str) -> int:
+    """Map a writer to one of `SPLIT_BUCKETS` numbers, equal on every machine."""
+    return int.from_bytes(hashlib.sha256(writer.encode()).digest()[:4], "big") % SPLIT_BUCKETS
 
 
 def load_drawings(path: Path, split: str | None = None) -> list[Drawing]:
@@ -60,6 +66,7 @@ def load_drawings(path: Path, split: str | None = None) -> list[Drawing]:
                 strokes=[np.asarray(stroke, np.float64)[:, :2] for stroke in row["strokes"]],
                 writer=row["writer"],
                 size=float(row["res"]),
+                character=str(row["label"]),
             )
             for row in rows
             if not row.get("lookalike") and (split is None or writer_split(row["writer"]) == split)
