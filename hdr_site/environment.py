@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -25,6 +26,18 @@ def number(name: str, default: int) -> int:
     if not value.isdecimal():
         raise SystemExit(f"{name} must be a whole number, got {value!r}.")
     return int(value)
+
+
+def choice(name: str, choices: Sequence[str]) -> str:
+    """Read one of a few words; the first is the default.
+
+    Raises:
+        SystemExit: it is none of them.
+    """
+    value = text(name, choices[0])
+    if value not in choices:
+        raise SystemExit(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
+    return value
 
 
 def words(name: str, default: str = "") -> list[str]:

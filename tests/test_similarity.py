@@ -1,0 +1,81 @@
+"""Near-duplicates are told from drawings that only show the same digit."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from recognizer.preprocessing import ModelInput, ink_to_input
+from recognizer.similarity import NEAR_DUPLICATE, SAME_DRAWING, groups, has_neighbour, neighbours, signatures
+from tests.drawings import CANARIES
+
+Ink = list[np.ndarray]
+
+INKS: list[Ink] = [[np.array(stroke, np.float64) for stroke in drawn["strokes"]] for drawn in CANARIES]
+INPUTS = np.stack([ink_to_input(ink, 100) for ink in INKS])
+DIGITS = np.array([drawn["digit"] for drawn in CANARIES])
+
+
+def traced_again(ink: Ink) -> ModelInput:
+    rng = np.random.default_rng(4)
+    return ink_to_input([stroke + rng.normal(0, 0.8, stroke.shape) for stroke in ink], 100)
+
+
+def turned(ink: Ink) -> ModelInput:
+    angle = np.deg2rad(2)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return ink_to_input([stroke @ turn * 1.03 for stroke in ink], 100)
+
+
+def recompressed(ink: Ink) -> ModelInput:
+    _, jpeg = cv2.imencode(".jpg", ink_to_input(ink, 100), [cv2.IMWRITE_JPEG_QUALITY, 50])
+    return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "copy, threshold",
+    [(traced_again, NEAR_DUPLICATE), (turned, NEAR_DUPLICATE), (recompressed, SAME_DRAWING)],
+)
+def test_a_copy_of_a_drawing_is_found(copy: Callable[[Ink], ModelInput], threshold: float) -> None:
+    copies = signatures(np.stack([copy(ink) for ink in INKS]))
+
+    assert ((copies * signatures(INPUTS)).sum(axis=1) >= threshold).all()
+
+
+def test_different_digits_are_no_duplicates() -> None:
+    rows, columns = neighbours(signatures(INPUTS), signatures(INPUTS))
+
+    assert (DIGITS[rows] == DIGITS[columns]).all()
+    assert set(zip(rows.tolist(), columns.tolist(), strict=True)) >= {(row, row) for row in range(len(INPUTS))}
+
+
+def test_neighbours_are_the_same_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    signed = signatures(INPUTS)
+    whole = neighbours(signed, signed, 0.8)
+    monkeypatch.setattr("recognizer.similarity.BLOCK", 3 * len(signed))
+
+    assert all(np.array_equal(a, b) for a, b in zip(whole, neighbours(signed, signed, 0.8), strict=True))
+    assert len(whole[0]) > len(signed)
+
+
+def test_whether_there_is_a_neighbour_is_told_for_each_drawing() -> None:
+    signed = signatures(INPUTS)
+
+    assert has_neighbour(signed, signed[:5]).tolist()[:5] == [True] * 5
+    assert not has_neighbour(signed, signed[:0]).any()
+
+
+def test_chains_of_duplicates_make_one_group() -> None:
+    corners = np.zeros((5, 196), np.float32)
+    for row, angle in enumerate([0.0, 0.2, 0.4, 1.4, 1.5]):
+        corners[row, :2] = np.cos(angle), np.sin(angle)
+
+    assert groups(corners[[3, 0, 2, 4, 1]], threshold=0.97).tolist() == [0, 1, 1, 0, 1]
+    assert groups(corners[:0]).tolist() == []
+
+
+def test_an_empty_input_is_like_nothing() -> None:
+    blank = signatures(np.zeros((1, 28, 28), np.uint8))
+
+    assert not has_neighbour(blank, signatures(INPUTS)).any()

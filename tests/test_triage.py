@@ -1,0 +1,549 @@
+"""Rules accept what is plausible and hold what is suspicious; whoever attacks gets little past them."""
+
+import itertools
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.contrib.auth.models import User
+from django.db import connections
+from django.test import Client
+from django.utils.timezone import now
+
+from hdr_site import environment
+from recognizer import evidence, registry, submissions, tasks, triage
+from recognizer.engine import Reading, engine
+from recognizer.models import Correction, ModelVersion, Submission, Verdict
+from recognizer.owners import Owner
+from recognizer.preprocessing import ModelInput, ink_to_input
+from recognizer.triage import ACCEPT, HOLD, LIMITS, Cap
+from tests.conftest import Visitor
+from tests.drawings import CANARIES
+from training.augment import Distortion, distort_strokes
+
+pytestmark = pytest.mark.django_db
+
+Person = uuid.UUID | User
+Label = Callable[[int, Reading], int | None]  # from the digit drawn and the model's answer
+
+INKS = [(drawn["digit"], [np.array(stroke, np.float64) for stroke in drawn["strokes"]]) for drawn in CANARIES]
+LONG_AGO = timedelta(hours=6)
+
+
+def drawings(
+    seed: int, digit: int | None = None, verdict: str | None = None, strength: float = 1.0
+) -> Iterable[tuple[int, ModelInput, Reading]]:
+    """Draw canary digits as other hands would, without end: digit, input, and the active model's reading."""
+    distortion = Distortion(rotation=12 * strength, shear=0.25 * strength)
+    rng = np.random.default_rng(seed)
+    inks = [(drawn, ink) for drawn, ink in INKS if digit is None or drawn == digit]
+    while True:
+        drawn, ink = inks[rng.integers(len(inks))]
+        image = distort_strokes(ink, distortion, rng)
+        reading = engine.model.read(image)
+        if verdict is None or reading.verdict == verdict:
+            yield drawn, image, reading
+
+
+@cache
+def many_drawings(digit: int | None = None) -> list[tuple[int, ModelInput, Reading]]:
+    return list(itertools.islice(drawings(0, digit), 1000))
+
+
+@cache
+def rare_style() -> list[tuple[int, ModelInput, Reading]]:
+    """Drawings that the model doubts, and that could be called something else."""
+    return list(itertools.islice(drawings(0, verdict=Verdict.UNSURE, strength=2.5), 200))
+
+
+@cache
+def plain(digit: int) -> ModelInput:
+    return ink_to_input(next(ink for drawn, ink in INKS if drawn == digit), 100)
+
+
+def say(
+    owner: Person | None,
+    drawn: Iterable[tuple[int, ModelInput, Reading]],
+    label: Label = lambda drawn, _: drawn,
+    ago: timedelta = LONG_AGO,
+    every: timedelta = timedelta(seconds=15),
+) -> list[Correction]:
+    """Draw and say what it is, one after the other, as rows of the past."""
+    whose = {"account": owner} if isinstance(owner, User) else {"session": owner}
+    rows, labels = [], []
+    for number, (digit, image, reading) in enumerate(drawn):
+        labels.append(label(digit, reading))
+        rows.append(
+            Submission(
+                created=now() - ago + number * every,
+                input=image.tobytes(),
+                digit=reading.digit,
+                confidence=reading.confidence,
+                probabilities=reading.probabilities,
+                verdict=reading.verdict,
+                model_version_id=engine.model.pk,
+                preprocessing_version=1,
+                **whose,
+            )
+        )
+    Submission.objects.bulk_create(rows)
+    said = [
+        Correction(submission=row, digit=digit, created=row.created, **whose)
+        for row, digit in zip(rows, labels, strict=True)
+    ]
+    return Correction.objects.bulk_create(said)
+
+
+def outcome(corrections: Iterable[Correction]) -> list[tuple[str, str]]:
+    rows = Correction.objects.filter(pk__in=[row.pk for row in corrections]).order_by("pk")
+    return list(rows.values_list("state", "triage"))
+
+
+def doubtful(digit: int = 7, runner_up: int = 1, probability: float = 0.3) -> Reading:
+    probabilities = [0.0] * 10
+    probabilities[digit], probabilities[runner_up] = 1 - probability, probability
+    return Reading(digit, 1 - probability, probabilities, Verdict.UNSURE)
+
+
+def sure(digit: int) -> Reading:
+    return Reading(digit, 0.999, [0.999 if d == digit else 0.0001 for d in range(10)], Verdict.SURE)
+
+
+def different(count: int, reading: Reading | None = None, seed: int = 0) -> list[tuple[int, ModelInput, Reading]]:
+    """Drawings that are no near-duplicates of each other, with a reading of the test's choice."""
+    noise = np.random.default_rng(seed).integers(0, 256, (count, 28, 28), np.uint8) * (
+        np.random.default_rng(seed + 1).random((count, 28, 28)) < 0.1
+    )
+    return [(7, image.astype(np.uint8), reading or doubtful()) for image in noise]
+
+
+def model_is_right(_: int, reading: Reading) -> int | None:
+    return reading.digit
+
+
+def it_is(digit: int | None) -> Label:
+    return lambda _drawn, _reading: digit
+
+
+@pytest.fixture
+def somebody(active_model: ModelVersion) -> uuid.UUID:
+    return uuid.uuid4()
+
+
+# --- Each rule --------------------------------------------------------------------------------------------------------
+
+
+def test_a_confirmation_counts_once_it_has_settled(visitor: Visitor) -> None:
+    visitor.say(visitor.draw()["id"], 3)
+    tasks.triage_corrections()
+    settling = outcome(Correction.objects.all())
+    Correction.objects.update(created=now() - LIMITS.settling)
+    tasks.triage_corrections()
+
+    assert settling == [("pending", "")]
+    row = Correction.objects.get()
+    assert (row.state, row.triage, row.decided_by) == ("accepted", "confirmed", None)
+    assert row.decided is not None
+    assert visitor.say(row.submission_id, 8).status_code == 409
+
+
+def test_a_correction_of_a_doubtful_answer_counts(somebody: uuid.UUID) -> None:
+    said = say(somebody, different(1), it_is(1))
+    triage.triage()
+
+    assert outcome(said) == [("accepted", "model_doubted")]
+
+
+def test_that_a_doubtful_drawing_is_no_digit_counts(somebody: uuid.UUID) -> None:
+    said = say(somebody, different(1), it_is(None))
+    triage.triage()
+
+    assert outcome(said) == [("accepted", "model_doubted")]
+
+
+def test_a_correction_that_the_model_had_not_thought_of_is_left_for_a_person(somebody: uuid.UUID) -> None:
+    said = say(somebody, different(1), it_is(4))
+    triage.triage()
+
+    assert outcome(said) == [("pending", "")]
+
+
+@pytest.mark.parametrize("label", [1, None])
+def test_a_sure_answer_contradicted_is_held_and_a_person_can_accept_it(
+    somebody: uuid.UUID, staff: Client, label: int | None
+) -> None:
+    (said,) = say(somebody, different(1, sure(7)), it_is(label))
+    triage.triage()
+    held = outcome([said])
+    (row,) = staff.get("/api/v1/corrections?status=pending").json()["results"]
+
+    assert held == [("pending", "sure_of_another")]
+    assert row["triage"] == "sure_of_another"
+    assert staff.post(f"/api/v1/corrections/{said.pk}/accept").status_code == 200
+
+
+def test_a_digit_that_the_model_is_certain_is_none_is_held(somebody: uuid.UUID) -> None:
+    certain = Reading(None, 0.995, doubtful().probabilities, Verdict.NOT_A_DIGIT)
+    unsure = Reading(None, 0.95, doubtful().probabilities, Verdict.NOT_A_DIGIT)
+    said = say(somebody, [*different(1, certain), *different(1, unsure, seed=5)], it_is(7))
+    triage.triage()
+
+    assert outcome(said) == [("pending", "sure_of_another"), ("accepted", "model_doubted")]
+
+
+def test_a_burst_is_held(somebody: uuid.UUID) -> None:
+    said = say(somebody, different(60), model_is_right, every=timedelta(seconds=1))
+    triage.triage()
+
+    assert set(outcome(said)) == {("pending", "burst")}
+
+
+def test_an_owner_with_rejected_corrections_is_held(somebody: uuid.UUID, admin_user: User) -> None:
+    before = say(somebody, different(1), it_is(1), ago=timedelta(days=3))
+    submissions.decide(before[0], Correction.State.REJECTED, admin_user)
+    said = say(somebody, different(2, seed=1), model_is_right)
+    triage.triage()
+
+    assert outcome(said) == [("pending", "rejected_before")] * 2
+
+
+def test_one_rejection_among_many_acceptances_is_forgiven(somebody: uuid.UUID, admin_user: User) -> None:
+    before = say(somebody, different(25), model_is_right, ago=timedelta(days=3))
+    for correction in before:
+        rejected = correction is before[0]
+        state = Correction.State.REJECTED if rejected else Correction.State.ACCEPTED
+        submissions.decide(correction, state, admin_user)
+    said = say(somebody, different(2, seed=1), model_is_right)
+    triage.triage()
+
+    assert outcome(said) == [("accepted", "confirmed")] * 2
+
+
+def test_drawings_that_others_call_something_else_are_held(somebody: uuid.UUID) -> None:
+    here = [(7, plain(7), doubtful())]
+    first = say(somebody, here, it_is(7))
+    triage.triage()
+    second = say(uuid.uuid4(), here, it_is(1))
+    triage.triage()
+
+    assert outcome(first) == [("accepted", "confirmed")]
+    assert outcome(second) == [("pending", "other_label")]
+
+
+def test_who_contradicts_a_sure_answer_has_no_say_in_what_others_draw(somebody: uuid.UUID) -> None:
+    here = [(7, plain(7), sure(7))]
+    lies = [row for _ in range(5) for row in say(uuid.uuid4(), here, it_is(1))]
+    honest = say(somebody, here, it_is(7))
+    triage.triage()
+
+    assert set(outcome(lies)) == {("pending", "sure_of_another")}
+    assert outcome(honest) == [("accepted", "confirmed")]
+
+
+def test_the_same_drawing_again_and_again_is_held(somebody: uuid.UUID) -> None:
+    said = say(somebody, [(7, plain(7), sure(7))] * 5)
+    triage.triage()
+
+    assert outcome(said) == [("accepted", "confirmed")] * 2 + [("pending", "same_drawing_again")] * 3
+
+
+def test_several_owners_who_agree_are_believed(active_model: ModelVersion) -> None:
+    here = [(4, plain(4), doubtful(9, 7))]
+    said = [row for _ in range(3) for row in say(uuid.uuid4(), here)]
+    alone = say(uuid.uuid4(), [(6, plain(6), doubtful(9, 7))])
+    triage.triage()
+
+    assert outcome(said) == [("accepted", "owners_agree")] * 3
+    assert outcome(alone) == [("pending", "")]
+
+
+def test_one_owner_is_not_several(somebody: uuid.UUID) -> None:
+    said = say(somebody, [(4, plain(4), doubtful(9, 7))] * 2)
+    triage.triage()
+
+    assert outcome(said) == [("pending", "")] * 2
+
+
+def test_staff_are_believed_without_a_cap(admin_user: User, active_model: ModelVersion) -> None:
+    said = say(admin_user, different(LIMITS.account.corrections + 5, sure(7)), it_is(1))
+    triage.triage()
+
+    assert set(outcome(said)) == {("accepted", "staff")}
+
+
+def test_what_nobody_said_is_held(active_model: ModelVersion) -> None:
+    said = say(None, different(1), model_is_right)
+    triage.triage()
+
+    assert outcome(said) == [("pending", "no_owner")]
+
+
+# --- Caps, and the operator's word ------------------------------------------------------------------------------------
+
+
+def accepted(corrections: Iterable[Correction]) -> int:
+    return sum(state == "accepted" for state, _ in outcome(corrections))
+
+
+def mostly_confirming(count: int) -> Label:
+    """Correct `count` doubtful answers and confirm as many: nobody would notice."""
+    turns = itertools.count()
+    return lambda _, reading: 1 if next(turns) < count else reading.digit
+
+
+def test_an_owner_gets_so_much_accepted_a_day_and_the_rest_later(somebody: uuid.UUID) -> None:
+    many = LIMITS.session.corrections + 10
+    said = say(somebody, different(2 * many), mostly_confirming(many), ago=timedelta(hours=12))[:many]
+    triage.triage()
+    today = accepted(said)
+    left = {row for row in outcome(said) if row[0] == "pending"}
+    triage.triage()
+    still = accepted(said)
+    Correction.objects.filter(state="accepted").update(decided=now() - timedelta(days=1))
+    triage.triage()
+
+    assert today == still == LIMITS.session.corrections
+    assert left == {("pending", "")}
+    assert accepted(said) == many
+
+
+def test_an_account_gets_more_accepted_than_a_session(active_model: ModelVersion) -> None:
+    many = LIMITS.account.corrections + 10
+    account = User.objects.create(username="ada")
+    said = say(account, different(2 * many), mostly_confirming(many), ago=timedelta(hours=12))[:many]
+    triage.triage()
+
+    assert accepted(said) == LIMITS.account.corrections > LIMITS.session.corrections
+
+
+def test_anonymous_owners_share_a_cap_and_take_turns(
+    active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = 20
+    limits = replace(LIMITS, sessions=Cap(corrections=shared, confirmations=shared))
+    monkeypatch.setattr(triage, "LIMITS", limits)
+    said = [say(uuid.uuid4(), different(20, seed=number), mostly_confirming(10))[:10] for number in range(4)]
+    triage.triage()
+
+    assert [accepted(rows) for rows in said] == [5, 5, 5, 5]
+
+
+def test_an_operator_can_demand_review_of_everything(somebody: uuid.UUID, admin_user: User, settings: Any) -> None:
+    settings.REVIEW = "all"
+    said = say(somebody, [*different(1), *different(1, sure(7), seed=5)], it_is(1))
+    by_staff = say(admin_user, different(1, seed=9), it_is(1))
+    triage.triage()
+
+    assert outcome(said) == [("pending", ""), ("pending", "sure_of_another")]
+    assert outcome(by_staff) == [("pending", "")]
+
+
+def test_an_unknown_kind_of_review_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HDR_REVIEW", "none")
+
+    with pytest.raises(SystemExit, match=r"HDR_REVIEW must be one of triage, all; got 'none'\."):
+        environment.choice("HDR_REVIEW", ("triage", "all"))
+
+
+# --- At the same time -------------------------------------------------------------------------------------------------
+
+
+def test_who_decides_or_changes_their_mind_meanwhile_is_not_overruled(
+    somebody: uuid.UUID, admin_user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = say(somebody, different(3), it_is(1))
+    compared = evidence.compared
+
+    def meanwhile(*args: Any) -> Any:
+        submissions.decide(said[0], Correction.State.REJECTED, admin_user)
+        submissions.correct(said[1].submission, 4, Owner(session=somebody))
+        said[2].submission.delete()
+        return compared(*args)
+
+    monkeypatch.setattr(evidence, "compared", meanwhile)
+
+    assert triage.triage().total() == 0
+    assert outcome(said) == [("rejected", ""), ("pending", "")]
+    assert Correction.objects.standing().filter(state="pending").get().digit == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_runs_at_once_share_the_caps() -> None:
+    registry.ensure_bundled()
+    engine.refresh()
+    many = LIMITS.session.corrections + 10
+    said = say(uuid.uuid4(), different(2 * many), mostly_confirming(many), ago=timedelta(hours=12))[:many]
+
+    def run(_: int) -> None:
+        try:
+            triage.triage()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, range(2)))
+
+    assert accepted(said) == LIMITS.session.corrections
+
+
+# --- People -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_honest_person_gets_everything_accepted(somebody: uuid.UUID) -> None:
+    """They confirm nearly all, and correct the doubtful answers that are wrong."""
+    usual = (one for one in drawings(1) if one[2].digit == one[0])
+    misread = (one for one in drawings(2, verdict=Verdict.UNSURE, strength=1.5) if plausible(one) and wrong(one))
+    said = say(somebody, [*itertools.islice(usual, 98), *itertools.islice(misread, 2)])
+    triage.triage()
+
+    assert {state for state, _ in outcome(said)} == {"accepted"}
+
+
+def test_an_honest_person_whose_hand_is_misread_is_held_for_review_not_lost(somebody: uuid.UUID) -> None:
+    misread = [(1, image, sure(7)) for _, image, _ in itertools.islice(drawings(3), 10)]
+    said = say(somebody, misread)
+    triage.triage()
+
+    assert {state for state, _ in outcome(said)} == {"pending"}
+    assert "" not in {rule for _, rule in outcome(said)}
+
+
+def test_a_misread_hand_is_in_good_standing_once_people_agreed(somebody: uuid.UUID, admin_user: User) -> None:
+    before = say(somebody, different(10, sure(7)), it_is(1), ago=timedelta(days=1))
+    for correction in before:
+        submissions.decide(correction, Correction.State.ACCEPTED, admin_user)
+    said = say(somebody, different(3, seed=5), model_is_right)
+    triage.triage()
+
+    assert outcome(said) == [("accepted", "confirmed")] * 3
+
+
+def wrong(one: tuple[int, ModelInput, Reading]) -> bool:
+    return one[2].digit != one[0]
+
+
+def plausible(one: tuple[int, ModelInput, Reading]) -> bool:
+    return one[2].probabilities[one[0]] >= LIMITS.plausible
+
+
+# --- Attacks ----------------------------------------------------------------------------------------------------------
+
+
+def another_digit(drawn: int, reading: Reading) -> int:
+    """Any digit but the one drawn and the one read: surely wrong."""
+    return next(d for d in range(10) if d not in (drawn, reading.digit, (drawn + 3) % 10))
+
+
+def the_likeliest_lie(drawn: int, reading: Reading) -> int:
+    """What the model thinks likeliest but for the truth."""
+    order: list[int] = np.argsort(reading.probabilities)[::-1].tolist()
+    return next(digit for digit in order if digit not in (drawn, reading.digit))
+
+
+def attack(sessions: int, drawn: list[tuple[int, ModelInput, Reading]], label: Label) -> list[Correction]:
+    """Let sessions share out drawings and lie, triage running now and then, as a site would meet it."""
+    said: list[Correction] = []
+    owners = [uuid.uuid4() for _ in range(sessions)]
+    for turn in range(5):
+        for number, owner in enumerate(owners):
+            share = drawn[number::sessions]
+            said += say(owner, share[turn * len(share) // 5 : (turn + 1) * len(share) // 5], label, timedelta(hours=20))
+        triage.triage()
+    while triage.triage():
+        pass
+    assert len(said) == len(drawn)
+    return said
+
+
+@pytest.mark.parametrize("sessions", [1, 10])
+def test_a_thousand_wrong_labels_get_nowhere(active_model: ModelVersion, sessions: int) -> None:
+    assert accepted(attack(sessions, many_drawings(), another_digit)) == 0
+
+
+@pytest.mark.parametrize("sessions", [1, 10])
+def test_a_thousand_sevens_called_ones_get_nowhere(active_model: ModelVersion, sessions: int) -> None:
+    said = attack(sessions, many_drawings(7), it_is(1))
+
+    assert not Correction.objects.filter(state="accepted", submission__verdict="sure").exists()
+    assert accepted(said) <= sessions
+
+
+@pytest.mark.parametrize("sessions", [1, 10])
+def test_lies_about_a_rare_style_are_noticed_soon(active_model: ModelVersion, sessions: int) -> None:
+    said = attack(sessions, rare_style(), the_likeliest_lie)
+
+    assert accepted(said) < LIMITS.contradicted_doubtful * sessions
+    assert "contradicts_doubtful_answers" in {rule for _, rule in outcome(said)}
+
+
+def test_ten_sessions_that_know_the_rules_stay_under_the_caps(active_model: ModelVersion) -> None:
+    """They lie about doubtful drawings only, and confirm as many."""
+    turns = itertools.count()
+    label: Label = lambda _, reading: 1 if next(turns) % 2 else reading.digit  # noqa: E731
+    said = attack(10, different(1000), label)
+    lies = said[1::2]
+
+    assert 0 < accepted(lies) <= LIMITS.sessions.corrections
+    through = Correction.objects.filter(pk__in=[row.pk for row in lies], state="accepted").values_list("session")
+    assert max(Counter(through).values()) <= LIMITS.session.corrections
+
+
+# --- What people see of it --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def office(admin_user: User) -> Client:
+    client = Client()
+    client.force_login(admin_user)
+    return client
+
+
+def test_the_admin_list_says_why_and_can_be_filtered(somebody: uuid.UUID, office: Client) -> None:
+    say(somebody, different(1, sure(7)), it_is(1))
+    say(somebody, different(2, seed=5), model_is_right)
+    left = say(somebody, different(1, seed=7), it_is(4))
+    triage.triage()
+    url = "/admin/recognizer/correction/"
+
+    page = office.get(url)
+    assert page.context["cl"].result_list[0] == left[0]
+    assert '<span title="The model was sure of another answer.">sure of another</span>' in page.content.decode()
+    for query, count in (("held", 1), ("none", 1), ("sure_of_another", 1), ("confirmed", 2), ("burst", 0)):
+        assert len(office.get(f"{url}?triage={query}").context["cl"].result_list) == count
+
+
+def test_the_admin_list_asks_as_often_for_many_as_for_few(
+    somebody: uuid.UUID, office: Client, django_assert_max_num_queries: Any
+) -> None:
+    say(somebody, different(40), model_is_right)
+    triage.triage()
+
+    with django_assert_max_num_queries(12):
+        office.get("/admin/recognizer/correction/")
+
+
+def test_a_run_asks_as_often_for_many_as_for_few(
+    active_model: ModelVersion, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(30):
+        say(uuid.uuid4(), different(3, seed=number), model_is_right)
+
+    with django_assert_max_num_queries(12):
+        assert triage.triage()["confirmed"] == 90
+    with django_assert_max_num_queries(1):
+        triage.triage()
+
+
+def test_the_page_about_triage_names_every_rule() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "triage.md").read_text()
+
+    assert {rule.name for rule in (*HOLD, *ACCEPT) if f"`{rule.name}`" not in page} == set()
+    assert all(len(rule.name) <= 40 for rule in (*HOLD, *ACCEPT))
