@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -159,10 +160,9 @@ def measure_http(connections: int, seconds: float) -> None:
     print(f"{title:44} {'per s':>7} {'of bare':>8} {'p50 ms':>8} {'p95':>7} {'p99':>7}  statuses")
     for name, loads in runs.items():
         rate = statistics.median(run.per_second for run in loads)
-        together = Load(latencies=[latency for run in loads for latency in run.latencies])
+        together = reduce(Load.together, loads)
         p50, p95, p99 = (together.percentile(share) for share in (0.5, 0.95, 0.99))
-        statuses = dict(sum((run.statuses for run in loads), loads[0].statuses.__class__()))
-        print(f"{name:44} {rate:7.0f} {rate / bare:8.2f} {p50:8.2f} {p95:7.2f} {p99:7.2f}  {statuses}")
+        print(f"{name:44} {rate:7.0f} {rate / bare:8.2f} {p50:8.2f} {p95:7.2f} {p99:7.2f}  {dict(together.statuses)}")
 
 
 def memory_of(pid: int) -> list[tuple[int, float]]:

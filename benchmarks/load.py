@@ -16,7 +16,28 @@ class Load:
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)  # seconds
-    statuses: Counter[int] = field(default_factory=Counter)
+    ends: list[float] = field(default_factory=list)  # when each answer was whole, by `time.perf_counter`
+    codes: list[int] = field(default_factory=list)
+
+    @property
+    def statuses(self) -> Counter[int]:
+        return Counter(self.codes)
+
+    def between(self, start: float, end: float) -> "Load":
+        """Limit to the answers that came in a span of time."""
+        rows = zip(self.latencies, self.ends, self.codes, strict=True)
+        within = [row for row in rows if start <= row[1] < end]
+        latencies, ends, codes = (list(column) for column in zip(*within, strict=True)) if within else ([], [], [])
+        return Load(end - start, latencies, ends, codes)
+
+    def together(self, other: "Load") -> "Load":
+        """Join two loads."""
+        return Load(
+            self.seconds + other.seconds,
+            self.latencies + other.latencies,
+            self.ends + other.ends,
+            self.codes + other.codes,
+        )
 
     @property
     def per_second(self) -> float:
@@ -66,7 +87,8 @@ def load(port: int, requests: list[bytes], connections: int, seconds: float) -> 
                 continue
             now = time.perf_counter()
             result.latencies.append(now - connection.sent)
-            result.statuses[status] += 1
+            result.ends.append(now)
+            result.codes.append(status)
             connection.sent = now
             connection.socket.sendall(requests[turn % len(requests)])
             turn += 1

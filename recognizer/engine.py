@@ -16,8 +16,9 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 from django.db import DatabaseError, close_old_connections
 
-from recognizer.models import ModelFile, ModelVersion, Verdict
+from recognizer.models import ModelFile, ModelVersion, Promotion, Verdict
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, ink_to_input
+from recognizer.registry import BUNDLED_VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -113,11 +114,24 @@ def load_model(version: ModelVersion) -> DigitModel:
     try:
         model = DigitModel(content, Thresholds(**version.thresholds), version.version, version.pk)
         wrong = misread_canaries(model)
-    except (ValueError, RuntimeError, TypeError) as error:  # what LiteRT raises for bytes that are no model of ours
+    except Exception as error:  # whatever foreign bytes make LiteRT or the canaries raise must not end the follower
         raise ModelRefusedError(f"the artifact of {version} does not run: {error}") from error
     if wrong:
         raise ModelRefusedError(f"{version} misreads the canary digits {wrong}")
     return model
+
+
+def load_earlier_model(version: ModelVersion) -> DigitModel | None:
+    """Load what served before a version, else the bundled model; None if neither may serve."""
+    last = Promotion.objects.filter(version=version).select_related("previous").first()
+    bundled = ModelVersion.objects.filter(version=BUNDLED_VERSION).first()
+    for earlier in (last.previous if last else None, bundled):
+        if earlier is not None and earlier != version:
+            try:
+                return load_model(earlier)
+            except ModelRefusedError as refusal:
+                logger.error("Not going back from %s to %s: %s.", version, earlier, refusal)
+    return None
 
 
 def misread_canaries(model: DigitModel) -> list[int]:
@@ -177,6 +191,8 @@ class Engine:
             self._model = load_model(active)
         except ModelRefusedError as refusal:
             self._refused, self.problem = active.pk, str(refusal)
+            if self._model is None:  # a process that starts now serves too
+                self._model = load_earlier_model(active)
             logger.error("Not swapping: %s; version %s serves on.", refusal, self.version)
         else:
             self._refused = self.problem = None

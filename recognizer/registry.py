@@ -7,18 +7,23 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import F, Max
 from django.utils.timezone import now
 
 from recognizer.models import ModelFile, ModelVersion, Promotion
 
 BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED_VERSION = 1  # what an empty registry begins with; never pruned
 
 KEPT_SERVING = 10  # versions that served, the latest: their bytes stay, so that each can serve again at once
 KEPT_REJECTED = 3  # versions that failed their gates, the latest: their bytes stay for whoever wants to know why
 
 
-class PrunedError(RuntimeError):
+class UnservableError(RuntimeError):
+    """A version cannot be made active: its bytes are damaged, or no process here would load them."""
+
+
+class PrunedError(UnservableError):
     """A version's bytes are no longer kept, so it cannot serve."""
 
 
@@ -30,11 +35,13 @@ def register(
     thresholds: dict[str, float],
     metrics: dict[str, Any],
     parent: ModelVersion | None = None,
+    gate_report: list[dict[str, Any]] | None = None,
     lineage: dict[str, Any] | None = None,
     notes: str = "",
 ) -> ModelVersion:
     """Store a model as the next version, a candidate, with its bytes and their digests."""
     with transaction.atomic():
+        _take_turns()
         last = ModelVersion.objects.aggregate(last=Max("version"))["last"] or 0
         version = ModelVersion.objects.create(
             version=last + 1,
@@ -42,6 +49,7 @@ def register(
             preprocessing_version=preprocessing_version,
             thresholds=thresholds,
             metrics=metrics,
+            gate_report=gate_report,
             lineage=lineage or {},
             notes=notes,
         )
@@ -61,21 +69,41 @@ def promote(
 ) -> None:
     """Make a version the active one, whatever it was; the one before it retires. Also how to roll back.
 
+    It looks whether the bytes are there, not whether they run: who calls has proved that (`recognizer.activation`), or
+    has judged the version by its gates. If it is active already, nothing happens.
+
     Raises:
         PrunedError: its bytes are gone.
     """
     with transaction.atomic():
-        active = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE)
-        previous = next(iter(active.select_for_update()), None)  # two at once go one after the other
-        if not version.files.filter(kind=ModelFile.Kind.ARTIFACT).exists():
+        _take_turns()
+        if not has_artifact(version):
             raise PrunedError(f"The bytes of {version} are no longer kept.")
-        active.exclude(pk=version.pk).update(state=ModelVersion.State.RETIRED)
-        ModelVersion.objects.filter(pk=version.pk).update(state=ModelVersion.State.ACTIVE, activated=now())
+        previous = active_version()
         if previous is None or previous.pk != version.pk:
+            ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).update(state=ModelVersion.State.RETIRED)
+            ModelVersion.objects.filter(pk=version.pk).update(state=ModelVersion.State.ACTIVE, activated=now())
             Promotion.objects.create(
                 version=version, previous=previous, cause=cause, reason=reason, by_id=by.pk if by else None
             )
     version.refresh_from_db(fields=["state", "activated"])
+
+
+def roll_back(promotion: Promotion, version: ModelVersion, reason: str) -> bool:
+    """Undo the newest promotion by making a version active; do nothing if the pointer has moved since.
+
+    Returns:
+        Whether it was undone.
+
+    Raises:
+        PrunedError: the bytes of the version to go back to are gone.
+    """
+    with transaction.atomic():
+        _take_turns()
+        if Promotion.objects.values_list("pk", flat=True).first() != promotion.pk:
+            return False
+        promote(version, Promotion.Cause.ROLLBACK, reason=reason)
+    return True
 
 
 def reject(version: ModelVersion) -> None:
@@ -94,22 +122,34 @@ def prune() -> int:
     Returns:
         How many versions lost their bytes.
     """
-    with_bytes = ModelVersion.objects.filter(files__isnull=False).distinct()
-    served = with_bytes.filter(state=ModelVersion.State.RETIRED, activated__isnull=False).order_by("-activated")
-    rejected = with_bytes.filter(state=ModelVersion.State.REJECTED).order_by("-version")
-    last = Promotion.objects.select_related("previous").first()
-    kept = {1, last.previous.version} if last and last.previous else {1}
-    old = [
-        *[row for row in served if row.version not in kept][KEPT_SERVING:],
-        *[row for row in rejected if row.version not in kept][KEPT_REJECTED:],
-    ]
-    ModelFile.objects.filter(version__in=old).exclude(version__state=ModelVersion.State.ACTIVE).delete()
+    with transaction.atomic():
+        _take_turns()  # so that nobody activates what is being dropped
+        old = _old_versions()
+        ModelFile.objects.filter(version__in=old).delete()
     return len(old)
+
+
+def _old_versions() -> list[int]:
+    """Return the rows that `prune` may take, by primary key."""
+    last = Promotion.objects.select_related("previous").first()
+    kept = {BUNDLED_VERSION, last.previous.version} if last and last.previous else {BUNDLED_VERSION}
+    others = ModelVersion.objects.filter(files__isnull=False).exclude(version__in=kept).distinct()
+    served = others.filter(state=ModelVersion.State.RETIRED).order_by(F("activated").desc(nulls_last=True))
+    rejected = others.filter(state=ModelVersion.State.REJECTED).order_by("-version")
+    return [
+        *served.values_list("pk", flat=True)[KEPT_SERVING:],
+        *rejected.values_list("pk", flat=True)[KEPT_REJECTED:],
+    ]
 
 
 def active_version() -> ModelVersion | None:
     """Return the version that serves, or None before the first is registered."""
     return ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).first()
+
+
+def has_artifact(version: ModelVersion) -> bool:
+    """Whether a version's bytes are still kept."""
+    return ModelFile.objects.filter(version=version, kind=ModelFile.Kind.ARTIFACT).exists()
 
 
 def ensure_bundled() -> ModelVersion | None:
@@ -128,3 +168,14 @@ def ensure_bundled() -> ModelVersion | None:
         )
         promote(version, Promotion.Cause.BUNDLED)
     return version
+
+
+def _take_turns() -> None:
+    """Let those who change the registry go one after the other, until the transaction ends.
+
+    SQLite does so by itself (IMMEDIATE). Elsewhere the first version's row, which is always there, is the lock; not the
+    active one's, for whoever waited on that finds it no longer active and would take the registry to have none.
+    `no_key`: a submission's reference to the version does not wait.
+    """
+    first = ModelVersion.objects.select_for_update(no_key=True).filter(version=BUNDLED_VERSION)
+    list(first.values_list("pk"))

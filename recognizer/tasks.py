@@ -3,8 +3,28 @@
 from celery import shared_task
 from django.core.management import call_command
 
+from recognizer import registry, triage, watch
+
 
 @shared_task
 def clear_expired_sessions() -> None:
     """Forget logins that have run out; Django never does so by itself."""
     call_command("clearsessions")
+
+
+@shared_task
+def watch_promotion() -> None:
+    """Go back to the version before if people correct the newest one clearly more often."""
+    watch.watch()
+
+
+@shared_task
+def prune_models() -> None:
+    """Drop the bytes of versions that nobody is likely to want again."""
+    registry.prune()
+
+
+@shared_task
+def triage_corrections() -> None:
+    """Accept what is plausible, hold what is suspicious."""
+    triage.triage()

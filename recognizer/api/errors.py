@@ -12,7 +12,7 @@ from rest_framework.views import exception_handler
 
 from recognizer.engine import ModelRefusedError
 from recognizer.preprocessing import PreprocessingError
-from recognizer.registry import PrunedError
+from recognizer.registry import UnservableError
 from recognizer.submissions import AlreadyDecidedError
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
             error = ParseError(str(error))
         case AlreadyDecidedError():
             error = Conflict()
-        case PrunedError():
+        case UnservableError():
             error = Conflict(str(error))
         case ModelRefusedError():
             logger.error("No model serves: %s", error)

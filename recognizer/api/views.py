@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from recognizer import registry, submissions
+from recognizer.activation import activate
 from recognizer.api import schema
 from recognizer.api.authentication import owner_of
 from recognizer.api.formats import JsonParser, UploadParser, json_response
@@ -263,7 +264,7 @@ class ActivateView(APIView):
     def post(self, request: Request, version: int) -> Response:
         """Make a version the active one; every web process serves it within two seconds."""
         found = find_version(version)
-        registry.promote(found, by=request.user)
+        activate(found, by=request.user)
         return Response(version_json(found))
 
 

@@ -1,0 +1,217 @@
+"""A version that people correct clearly more often than the one before is taken back; nothing less is."""
+
+import uuid
+from datetime import timedelta
+from math import comb
+
+import numpy as np
+import pytest
+from django.utils.timezone import now
+from pytest_django import DjangoAssertNumQueries
+
+from recognizer import registry, watch
+from recognizer.engine import engine
+from recognizer.models import Correction, ModelFile, ModelVersion, Promotion, Submission
+from recognizer.preprocessing import ink_to_input
+from recognizer.tasks import watch_promotion
+from recognizer.watch import Drawing, Limits
+from tests.drawings import canary
+
+pytestmark = pytest.mark.django_db
+
+IMAGE = ink_to_input([np.array(stroke, np.float64) for stroke in canary(3)], 100).tobytes()  # the bundled model: 3
+
+
+@pytest.fixture
+def promoted(active_model: ModelVersion) -> ModelVersion:
+    """A version that passed its gates, after 300 drawings of the bundled one with 6 corrections."""
+    people_draw(active_model, people=60, each=5, corrected=6)
+    return promote_next(active_model)
+
+
+def promote_next(parent: ModelVersion, cause: Promotion.Cause = Promotion.Cause.GATES) -> ModelVersion:
+    version = registry.register(
+        bytes(parent.files.get(kind="tflite").content),
+        None,
+        preprocessing_version=parent.preprocessing_version,
+        thresholds=parent.thresholds,
+        metrics={},
+        parent=parent,
+    )
+    registry.promote(version, cause)
+    return version
+
+
+def people_draw(
+    version: ModelVersion, people: int, each: int, corrected: int, image: bytes = IMAGE, said: int | None = 3
+) -> list[Correction]:
+    """People draw threes; `corrected` of the drawings, one of each person in turn, were read as an 8."""
+    submissions = [
+        Submission(
+            session=owner,
+            input=image,
+            digit=3,
+            confidence=0.9,
+            probabilities=[],
+            verdict="sure",
+            model_version=version,
+            preprocessing_version=1,
+        )
+        for owner in [uuid.uuid4() for _ in range(people)] * each
+    ]
+    for submission in submissions[:corrected]:
+        submission.digit = 8
+    stored = Submission.objects.bulk_create(submissions)
+    return Correction.objects.bulk_create(
+        Correction(submission=submission, session=submission.session, digit=said) for submission in stored[:corrected]
+    )
+
+
+def active() -> int:
+    return ModelVersion.objects.get(state="active").version
+
+
+def test_a_version_that_is_corrected_more_is_taken_back_once(promoted: ModelVersion) -> None:
+    people_draw(promoted, people=60, each=4, corrected=48)
+    watch_promotion()
+    watch_promotion()
+    engine.refresh()
+
+    assert engine.version == active() == 1
+    moves = Promotion.objects.order_by("id").values_list("version__version", "cause")
+    assert list(moves) == [(1, "bundled"), (2, "gates"), (1, "rollback")]
+    reason = Promotion.objects.all()[0].reason
+    assert "before 6 of 300 drawings by 60 people (2.0%)" in reason
+    assert "corrected 48 of 195 drawings" in reason  # there are 240; the last look was after 195
+    assert "version 1 reads 48 of these as people say" in reason
+
+
+def test_the_same_rate_changes_nothing(promoted: ModelVersion) -> None:
+    people_draw(promoted, people=60, each=5, corrected=9)
+
+    assert not watch.watch()
+    assert active() == 2
+
+
+def test_too_few_drawings_or_people_change_nothing(promoted: ModelVersion) -> None:
+    people_draw(promoted, people=90, each=1, corrected=45)
+    assert not watch.watch()
+
+    Submission.objects.filter(model_version=promoted).delete()
+    people_draw(promoted, people=15, each=10, corrected=75)
+    assert not watch.watch()
+
+
+def test_one_person_who_corrects_everything_is_not_enough(promoted: ModelVersion) -> None:
+    people_draw(promoted, people=1, each=500, corrected=500)
+    people_draw(promoted, people=60, each=4, corrected=4)
+
+    assert not watch.watch()
+    assert active() == 2
+
+
+def test_many_ids_that_talk_nonsense_are_not_enough(promoted: ModelVersion, caplog: pytest.LogCaptureFixture) -> None:
+    people_draw(promoted, people=100, each=3, corrected=200, said=5)
+
+    assert not watch.watch()
+    assert active() == 2
+    assert "version 1 would read only 0 of these right" in caplog.text
+
+
+def test_what_an_admin_rejected_or_its_author_took_back_does_not_count(promoted: ModelVersion) -> None:
+    said = people_draw(promoted, people=60, each=4, corrected=60)
+    Correction.objects.filter(pk__in=[row.pk for row in said[:30]]).update(state="rejected")
+    Correction.objects.filter(pk__in=[row.pk for row in said[30:56]]).update(superseded=now())
+
+    assert not watch.watch()
+
+
+def test_what_a_person_activated_is_left_alone(active_model: ModelVersion) -> None:
+    people_draw(active_model, people=60, each=5, corrected=6)
+    by_hand = promote_next(active_model, Promotion.Cause.HAND)
+    people_draw(by_hand, people=60, each=4, corrected=48)
+
+    assert not watch.watch()
+    assert active() == 2
+
+
+def test_a_version_that_served_for_long_is_left_alone(promoted: ModelVersion) -> None:
+    people_draw(promoted, people=60, each=4, corrected=48)
+    Promotion.objects.filter(version=promoted).update(created=now() - timedelta(days=31))
+
+    assert not watch.watch()
+
+
+@pytest.mark.parametrize("loss", ["gone", "damaged"])
+def test_if_the_version_before_cannot_serve_the_bundled_one_does(promoted: ModelVersion, loss: str) -> None:
+    people_draw(promoted, people=60, each=4, corrected=5)
+    third = promote_next(promoted)
+    people_draw(third, people=60, each=4, corrected=48)
+    files = ModelFile.objects.filter(version=promoted)
+    files.delete() if loss == "gone" else files.update(content=b"TFL3")
+
+    assert watch.watch()
+    assert active() == 1
+
+
+def test_if_no_earlier_version_can_serve_nothing_changes(
+    promoted: ModelVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    people_draw(promoted, people=60, each=4, corrected=48)
+    ModelFile.objects.filter(version__version=1).delete()
+
+    assert not watch.watch()
+    assert active() == 2
+    assert "no earlier version" in caplog.text
+
+
+def test_a_rollback_that_comes_too_late_does_nothing(promoted: ModelVersion, active_model: ModelVersion) -> None:
+    seen = Promotion.objects.all()[0]
+    promote_next(promoted)
+
+    assert not registry.roll_back(seen, active_model, "late")
+    assert active() == 3
+
+
+def test_a_look_takes_few_queries(
+    promoted: ModelVersion, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    people_draw(promoted, people=60, each=5, corrected=9)
+
+    with django_assert_max_num_queries(4):
+        watch.watch()
+
+
+def test_fishers_test_is_exact() -> None:
+    def exact(marked: int, drawn: int, other_marked: int, other_drawn: int) -> float:
+        both = marked + other_marked
+        ways = (comb(drawn, k) * comb(other_drawn, both - k) for k in range(marked, min(both, drawn) + 1))
+        return sum(ways) / comb(drawn + other_drawn, both)
+
+    for table in [(10, 100, 20, 1000), (3, 100, 2, 100), (5, 5, 0, 5), (300, 7000, 140, 7000), (0, 50, 0, 50)]:
+        assert watch.fisher_tail(*table) == pytest.approx(exact(*table), rel=1e-9)
+    assert watch.fisher_tail(2200, 100_000, 2000, 100_000) == pytest.approx(0.000955, rel=1e-2)
+
+
+def test_one_persons_drawings_count_as_little_as_they_tell() -> None:
+    alike = watch.tally([Drawing(pk, owner=pk // 10, wrong=pk < 100) for pk in range(1000)])  # ten people, all wrong
+    mixed = watch.tally([Drawing(pk, owner=pk // 10, wrong=pk % 10 == 0) for pk in range(1000)])
+
+    assert alike.design_effect == pytest.approx(10, rel=0.02)
+    assert mixed.design_effect == 1
+
+
+def test_equal_rates_hardly_ever_look_like_a_rise() -> None:
+    limits, rng = Limits(looks=8), np.random.default_rng(3)
+
+    def drawings(count: int) -> list[Drawing]:
+        """Of people who draw five each, some of them hard to read: 5 % wrong, and ten times as alike as chance."""
+        share = rng.beta(0.45, 8.55, count // 5).repeat(5)
+        return [Drawing(pk, pk // 5, bool(wrong)) for pk, wrong in enumerate(rng.random(len(share)) < share)]
+
+    def alarm() -> bool:
+        before, after = watch.tally(drawings(1000)), drawings(limits.sizes[-1])
+        looks = (watch.judge(before, watch.tally(after[:size]), limits) for size in limits.sizes)
+        return any(finding is not None and finding.risen for finding in looks)
+
+    assert sum(alarm() for _ in range(100)) <= 1
