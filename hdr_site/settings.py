@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
-from celery.schedules import crontab
 
 from hdr_site import environment
 from recognizer.rates import parse_rates
@@ -170,11 +169,19 @@ THROTTLES = parse_rates(
     defaults={"previews": "600/min", "submissions": "120/min", "corrections": "120/min", "writes": "120/min"},
 )
 
+# Who accepts corrections: rules where they are plausible and people else ("triage"), or people alone ("all").
+REVIEW = environment.choice("HDR_REVIEW", ("triage", "all"))
+
 # --- Background work --------------------------------------------------------------------------------------------------
 
 _SPOOL = DATA_DIR / "celery"
 if REDIS_URL:
     CELERY_BROKER_URL = REDIS_URL
+    # A message that was not acknowledged is delivered again after `visibility_timeout`; no run takes that long.
+    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+        "visibility_timeout": int(timedelta(hours=2).total_seconds()),
+        "socket_connect_timeout": 5,
+    }
 else:
     for folder in ("messages", "control"):
         (_SPOOL / folder).mkdir(parents=True, exist_ok=True)
@@ -184,13 +191,17 @@ else:
         "data_folder_out": str(_SPOOL / "messages"),
         "control_folder": str(_SPOOL / "control"),
     }
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
+CELERY_RESULT_EXPIRES = None  # there are none, so the scheduler needs no row to clean them up
 CELERY_TASK_DEFAULT_QUEUE = "site"
+CELERY_TASK_ROUTES = {"training.tasks.train": {"queue": "training"}}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # what a worker cannot begin, another one may
+CELERY_WORKER_LOST_WAIT = 2.0  # seconds that a dead process's last word is waited for, before a new one takes its place
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
-CELERY_BEAT_SCHEDULE = {
-    "forget expired sessions": {"task": "recognizer.tasks.clear_expired_sessions", "schedule": crontab("17", "3")},
-}
+CELERY_BEAT_SCHEDULER = "hdr_site.beat:PatientScheduler"  # what it sends and when: hdr_site/schedule.py
+
+TRAINING_LEARN = "training.loop.learn"  # the work of a training run
 
 # --- Data -------------------------------------------------------------------------------------------------------------
 

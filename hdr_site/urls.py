@@ -5,12 +5,18 @@ from django.urls import include, path, re_path
 
 from recognizer import health, pages
 from recognizer.api import errors
+from training import pages as training_pages
+from training.exchange import admin as exchange
 
 urlpatterns = [
     path("", pages.draw, name="draw"),
-    path("api/v1/", include("recognizer.api.urls")),
+    path("experiment", training_pages.experiment, name="experiment"),
+    path("api/v1/", include("training.api.urls")),
+    path("api/v1/", include("recognizer.api.urls")),  # the last one: it answers unknown addresses
     re_path("^api/", errors.not_found),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("admin/data/", admin.site.admin_view(exchange.data), name="data"),
+    path("admin/data/<str:name>", admin.site.admin_view(exchange.download), name="data-download"),
     path("admin/", admin.site.urls),
 ]

@@ -1,17 +1,20 @@
 """Django's admin: submissions and corrections with thumbnails, decided through the same services as the API."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin, SimpleListFilter, TabularInline
-from django.db.models import F, QuerySet
+from django.db.models import Case, F, QuerySet, Value, When
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from recognizer import registry, submissions
+from recognizer import registry, submissions, triage
+from recognizer.activation import activate
 from recognizer.api.presentation import png_data_url, stored_input
-from recognizer.models import Correction, ModelVersion, Submission
+from recognizer.models import Correction, ModelVersion, Promotion, Submission
 
 admin.site.site_header = admin.site.site_title = "Handwritten Digit Recognition"
 admin.site.index_title = "Drawings, corrections and models"
@@ -37,11 +40,30 @@ def said(digit: int | None) -> str:
     return "not a digit" if digit is None else str(digit)
 
 
+def readable(rule: str) -> str:
+    """A rule's name in words."""
+    return rule.replace("_", " ")
+
+
 def owner_name(row: Submission | Correction) -> str:
     """Name an account, or an anonymous visitor by the beginning of their id."""
     if row.account:
         return str(row.account)
     return f"visitor {str(row.session)[:8]}" if row.session else "—"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> SafeString:
+    """Lay rows out below a header."""
+    return render_to_string("admin/table.html", {"header": header, "rows": rows})
+
+
+def gate_table(report: list[dict[str, Any]] | None) -> SafeString | str:
+    """Show a gate report: what each gate saw, what it asked for, and whether that was enough."""
+    if not report:
+        return "—"
+    columns = ("gate", "value", "threshold", "n", "explanation")
+    rows = [["passed" if row["passed"] else "FAILED", *(row.get(column, "") for column in columns)] for row in report]
+    return table(["", *columns], rows)
 
 
 class LabelledFilter(SimpleListFilter):
@@ -66,6 +88,29 @@ class LabelledFilter(SimpleListFilter):
         return queryset
 
 
+class TriageFilter(SimpleListFilter):
+    """What the rules did with it, and which of them."""
+
+    title = "triage"
+    parameter_name = "triage"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        by_name = [(rule.name, f"held: {readable(rule.name)}") for rule in triage.HOLD]
+        by_name += [(rule.name, f"accepted: {readable(rule.name)}") for rule in triage.ACCEPT]
+        return [("held", "held, waiting for a person"), ("none", "left by the rules"), *by_name]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Correction]) -> QuerySet[Correction]:
+        match self.value():
+            case None:
+                return queryset
+            case "held":
+                return queryset.filter(state=Correction.State.PENDING).exclude(triage="")
+            case "none":
+                return queryset.filter(triage="")
+            case rule:
+                return queryset.filter(triage=rule)
+
+
 class CorrectionInline(TabularInline):
     """All that was ever said of a submission."""
 
@@ -77,6 +122,7 @@ class CorrectionInline(TabularInline):
         "session",
         "created",
         "superseded",
+        "triage",
         "decided",
         "decided_by",
     )
@@ -142,16 +188,32 @@ class CorrectionAdmin(ReadOnly):
         "says",
         "confirms",
         "state",
+        "reason",
         "author",
         "created",
         "decided_by",
     )
-    list_filter = ("state", "digit", "submission__digit", "submission__verdict", "submission__model_version", "created")
+    list_filter = (
+        "state",
+        TriageFilter,
+        "digit",
+        "submission__digit",
+        "submission__verdict",
+        "submission__model_version",
+        "created",
+    )
     list_per_page = 50
     search_fields = ("=id", "=submission__id", "account__username", "=session")
     search_help_text = "A correction's or submission's number, an account's name or an anonymous owner's id"
     show_full_result_count = False
-    ordering = ("submission__confidence", "id")  # the most doubtful first
+    # What waits first: what the rules left, then what each of them holds, so that many can be decided at once; in each
+    # the most doubtful answers first, for there a person who contradicts is right most often.
+    ordering = (
+        Case(When(state=Correction.State.PENDING, then=Value(0)), default=Value(1)),
+        "triage",
+        "submission__confidence",
+        "id",
+    )
     actions = ("accept", "reject")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Correction]:
@@ -182,6 +244,14 @@ class CorrectionAdmin(ReadOnly):
     @admin.display(description="confirms", boolean=True)
     def confirms(self, correction: Correction) -> bool:
         return correction.confirms
+
+    @admin.display(description="triage", ordering="triage")
+    def reason(self, correction: Correction) -> SafeString | str:
+        """The rule's name; its sentence when the pointer rests there."""
+        if not correction.triage:
+            return "—"
+        why = triage.EXPLANATIONS.get(correction.triage, "A rule of an earlier release.")
+        return format_html('<span title="{}">{}</span>', why, readable(correction.triage))
 
     @admin.display(description="author")
     def author(self, correction: Correction) -> str:
@@ -220,6 +290,12 @@ class ModelVersionAdmin(ReadOnly):
     list_display = ("version", "state", "mnist", "writers", "parent", "preprocessing_version", "created", "activated")
     list_filter = ("state",)
     actions = ("activate",)
+    readonly_fields = ("gates",)
+    exclude = ("gate_report",)
+
+    @admin.display(description="gates")
+    def gates(self, version: ModelVersion) -> SafeString | str:
+        return gate_table(version.gate_report)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -238,14 +314,26 @@ class ModelVersionAdmin(ReadOnly):
             self.message_user(request, "Select one version.", messages.ERROR)
             return
         try:
-            registry.promote(rows[0], by=request.user)
-        except registry.PrunedError as error:
+            activate(rows[0], by=request.user)
+        except registry.UnservableError as error:
             self.message_user(request, str(error), messages.ERROR)
             return
         self.message_user(request, f"Version {rows[0].version} is active.", messages.SUCCESS)
 
     def has_activate_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_staff)
+
+
+@admin.register(Promotion)
+class PromotionAdmin(ReadOnly):
+    """Which version served since when, and why."""
+
+    list_display = ("created", "version", "previous", "cause", "reason", "by")
+    list_filter = ("cause",)
+    list_select_related = ("version", "previous", "by")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 def _percent(version: ModelVersion, metric: str) -> str:

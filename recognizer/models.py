@@ -161,6 +161,10 @@ class Submission(models.Model):
         return next((correction for correction in self.corrections.all() if correction.superseded is None), None)
 
 
+IMPORTED = "import"
+"""Stands in `Correction.triage` of what came with a dataset."""
+
+
 class CorrectionQuerySet(models.QuerySet["Correction"]):
     """Reads of corrections."""
 
@@ -193,7 +197,7 @@ class Correction(models.Model):
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="corrections"
     )
-    session = models.UUIDField(null=True, blank=True)
+    session = models.UUIDField(null=True, blank=True, db_index=True)
     created = models.DateTimeField(default=now)
     superseded = models.DateTimeField(null=True, blank=True)
     triage = models.CharField(

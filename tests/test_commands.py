@@ -67,7 +67,10 @@ def test_the_site_starts_as_one_command_and_stops_cleanly(tmp_path: Path, stop: 
     )
     try:
         assert site.stdout is not None
-        next(line for line in site.stdout if "celery@" in line and "ready" in line)
+        workers = {"site@", "training@"}
+        while workers:
+            line = next(site.stdout)
+            workers -= {worker for worker in workers if f" {worker}" in line and " ready." in line}
         ready = _wait_for(f"http://127.0.0.1:{port}/readyz")
         inspect = [sys.executable, "-m", "celery", "--app", "hdr_site", "inspect", "ping", "--timeout", "10"]
         ping = subprocess.run(inspect, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -76,9 +79,9 @@ def test_the_site_starts_as_one_command_and_stops_cleanly(tmp_path: Path, stop: 
         rest, _ = site.communicate(timeout=30)
 
     assert b'"model_version": 1' in ready
-    assert "pong" in ping.stdout
+    assert "2 nodes online" in ping.stdout
     assert site.returncode == 0, rest
-    for part in ("web", "worker", "beat"):
+    for part in ("web", "worker", "training", "beat"):
         assert f"{part} stopped (rc=0)" in rest
     assert not list(tmp_path.rglob("*.pid"))
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600

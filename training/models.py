@@ -21,6 +21,10 @@ class RunQuerySet(models.QuerySet["TrainingRun"]):
         """Limit to those that made a candidate, promoted or not."""
         return self.filter(state=TrainingRun.State.SUCCEEDED)
 
+    def with_versions(self) -> Self:
+        """Fetch the version it started from and the one it made along."""
+        return self.select_related("parent", "version")
+
 
 class TrainingRun(models.Model):
     """One execution of the loop: dataset → fine-tune → gates → promotion.
@@ -85,7 +89,9 @@ class TrainingRun(models.Model):
     reason = models.CharField(max_length=500, blank=True, help_text="Why it ended as it did, in one sentence.")
 
     fingerprint = models.CharField(max_length=64, blank=True, help_text="Of labels, replay and recipe; sha256.")
-    counts = models.JSONField(default=dict, blank=True, help_text="How many drawings went where, and what was left out.")
+    counts = models.JSONField(
+        default=dict, blank=True, help_text="How many drawings went where, and what was left out."
+    )
     timings = models.JSONField(default=dict, blank=True, help_text="Seconds and peak memory of each phase.")
     parent = models.ForeignKey(ModelVersion, models.SET_NULL, null=True, blank=True, related_name="runs_from")
     version = models.OneToOneField(ModelVersion, models.SET_NULL, null=True, blank=True, related_name="run")
@@ -95,14 +101,17 @@ class TrainingRun(models.Model):
     class Meta:
         ordering = ["-id"]
         constraints = [
-            models.UniqueConstraint(
-                Case(When(state__in=("queued", "running"), then=Value(1))), name="one_live_run"
-            ),
+            models.UniqueConstraint(Case(When(state__in=("queued", "running"), then=Value(1))), name="one_live_run"),
             models.CheckConstraint(condition=Q(progress__gte=0, progress__lte=1), name="run_progress_0_to_1"),
         ]
 
     def __str__(self) -> str:
         return f"training run {self.pk}"
+
+    @property
+    def live(self) -> bool:
+        """Whether it waits or works."""
+        return self.state in self.LIVE
 
 
 class TrainingSample(models.Model):

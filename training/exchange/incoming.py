@@ -12,13 +12,10 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from recognizer import submissions
-from recognizer.models import Correction, Submission
+from recognizer.models import IMPORTED, Correction, Submission
 from recognizer.owners import Owner
 from training.exchange.examples import BATCH, LIMITS, Example, ExchangeError, Tally
 from training.exchange.formats import Format, guess_format
-
-TRIAGE = "import"
-"""Stands where the name of the rule that accepted a correction stands."""
 
 Progress = Callable[[int, int], None]
 """Is told now and then how many drawings are done, and of how many."""
@@ -124,7 +121,7 @@ def _store(batch: list[Example], done: Import, by: AbstractBaseUser | AnonymousU
                 digit=example.digit,
                 state=Correction.State.ACCEPTED,
                 session=owner.session,
-                triage=TRIAGE,
+                triage=IMPORTED,
                 decided=now(),
                 decided_by_id=by.pk if by else None,
             )

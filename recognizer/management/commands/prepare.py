@@ -12,19 +12,23 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 from hdr_site import environment
+from hdr_site.schedule import ensure_schedule
 from recognizer import registry
 
 UNSERVED = ["redoc", "rest_framework"]  # shipped by packages, linked by no page of ours
 
 
 class Command(BaseCommand):
-    help = "Migrate, collect static files, register the bundled model as version 1 and make the admin."
+    help = (
+        "Migrate, collect static files, register the bundled model as version 1, fill the schedule and make the admin."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0, interactive=False)
         self._collect_static()
         if version := registry.ensure_bundled():
             self.stdout.write(f"Registered the bundled model as version {version.version}.")
+        ensure_schedule()
         self._ensure_admin()
 
     def _collect_static(self) -> None:

@@ -1,4 +1,4 @@
-"""`runsite`: the whole site as one command, web server, worker and scheduler together."""
+"""`runsite`: the whole site as one command, web server, workers and scheduler together."""
 
 import shlex
 import signal
@@ -19,16 +19,19 @@ STOP_SECONDS = 30  # for the parts to finish what they do; the worker alone take
 READY_SECONDS = 60  # after which the readiness watch gives up; the site may still come
 
 STOPPED_BY_US = {128 + signal.SIGINT, 128 + signal.SIGTERM}  # what honcho returns after Ctrl-C or SIGTERM
-WORKER = "worker --queues site --pool threads --concurrency 2 --without-gossip --without-mingle --loglevel info"
+QUIET = "--without-gossip --without-mingle --loglevel info"
+# A fresh process for each training run, which alone loads TensorFlow and takes its memory along when it ends.
+TRAINING = "--queues training --pool prefork --concurrency 1 --max-tasks-per-child 1"
 PARTS = {
     "web": "hdr_site.server",
-    "worker": f"celery --app hdr_site {WORKER}",
+    "worker": f"celery --app hdr_site worker --hostname site@%h --queues site --pool threads --concurrency 2 {QUIET}",
+    "training": f"celery --app hdr_site worker --hostname training@%h {TRAINING} {QUIET}",
     "beat": "celery --app hdr_site beat --pidfile= --loglevel info",
 }
 
 
 class Command(BaseCommand):
-    help = "Prepare, then run web server, Celery worker and beat until Ctrl-C or SIGTERM."
+    help = "Prepare, then run web server, Celery workers and beat until Ctrl-C or SIGTERM."
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._started = time.monotonic()

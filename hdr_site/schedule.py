@@ -1,0 +1,92 @@
+"""What the site does by itself, and when, unless an admin changes it (*Periodic tasks* in the admin)."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the schedule: a time of day (hour, minute in UTC) or an interval."""
+
+    name: str
+    task: str
+    when: tuple[int, int] | timedelta
+    description: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def expires(self) -> timedelta:
+        """Return after how long a message that no worker took is worth nothing; wide, for hosts' clocks differ."""
+        return timedelta(hours=1) if isinstance(self.when, tuple) else max(2 * self.when, timedelta(minutes=2))
+
+
+SCHEDULE = [
+    Entry("retrain every night", "training.tasks.scheduled_run", (2, 30), "Skipped when nothing changed."),
+    Entry(
+        "retrain when there is enough",
+        "training.tasks.run_when_enough",
+        timedelta(minutes=1),
+        "Looks every minute; runs with that many newly accepted corrections, that many hours after the last run.",
+        {"corrections": 50, "hours": 1},
+    ),
+    Entry(
+        "look after training runs",
+        "training.tasks.supervise",
+        timedelta(seconds=15),
+        "Notices dead workers and lost messages. Do not disable it.",
+    ),
+    Entry(
+        "triage corrections",
+        "recognizer.tasks.triage_corrections",
+        timedelta(minutes=1),
+        "Accepts plausible corrections by rule, holds the others for review.",
+    ),
+    Entry(
+        "watch the last promotion",
+        "recognizer.tasks.watch_promotion",
+        timedelta(minutes=1),
+        "Rolls a new version back when people correct it more than the one before.",
+    ),
+    Entry(
+        "forget old models",
+        "recognizer.tasks.prune_models",
+        (3, 47),
+        "Drops the bytes of versions that nobody is likely to want again; their rows and reports stay.",
+    ),
+    Entry(
+        "forget expired sessions",
+        "recognizer.tasks.clear_expired_sessions",
+        (3, 17),
+        "Django never does so by itself.",
+    ),
+]
+NAMES = frozenset(entry.name for entry in SCHEDULE)
+
+
+def ensure_schedule() -> None:
+    """Add the lines that are missing, by name; what an admin changed or disabled stays as it is."""
+    known = set(PeriodicTask.objects.values_list("name", flat=True))
+    for entry in SCHEDULE:
+        if entry.name not in known:
+            PeriodicTask.objects.get_or_create(name=entry.name, defaults=_columns(entry))
+
+
+def _columns(entry: Entry) -> dict[str, Any]:
+    when: dict[str, Any]
+    if isinstance(entry.when, tuple):
+        hour, minute = entry.when
+        when = {"crontab": CrontabSchedule.objects.get_or_create(hour=str(hour), minute=str(minute), timezone="UTC")[0]}
+    else:
+        seconds = int(entry.when.total_seconds())
+        unit, period = (1, IntervalSchedule.SECONDS) if seconds % 60 else (60, IntervalSchedule.MINUTES)
+        when = {"interval": IntervalSchedule.objects.get_or_create(every=seconds // unit, period=period)[0]}
+    return when | {
+        "task": entry.task,
+        "kwargs": json.dumps(entry.kwargs),
+        "expire_seconds": int(entry.expires.total_seconds()),
+        "description": entry.description,
+    }

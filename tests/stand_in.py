@@ -1,0 +1,74 @@
+"""Stands in for the work of a training run (`settings.TRAINING_LEARN`) where its life is what is tested."""
+
+import signal
+import time
+
+from django.db import OperationalError, transaction
+
+from training.models import TrainingRun
+from training.runs import Outcome, Progress, RunFailedError, hold
+
+State, Phase = TrainingRun.State, TrainingRun.Phase
+
+
+def succeed(run: TrainingRun, progress: Progress) -> Outcome:
+    progress.phase, progress.progress, progress.losses = Phase.PROMOTE, 0.9, [0.5, float("nan")]
+    return Outcome(State.SUCCEEDED, "Version 2 serves.")
+
+
+def skip(run: TrainingRun, progress: Progress) -> Outcome:
+    return Outcome(State.SKIPPED, "Nothing changed.")
+
+
+def fail(run: TrainingRun, progress: Progress) -> Outcome:
+    raise RunFailedError("MNIST is missing: run `manage.py fetch_mnist`.")
+
+
+def crash(run: TrainingRun, progress: Progress) -> Outcome:
+    raise ZeroDivisionError("no drawings")
+
+
+def lose_the_database(run: TrainingRun, progress: Progress) -> Outcome:
+    progress.phase = Phase.EXPORT
+    raise OperationalError("disk full")
+
+
+def linger(run: TrainingRun, progress: Progress) -> Outcome:
+    """Go through the phases; in the first attempt, stay in the one that the row's `counts` name."""
+    for number, phase in enumerate(Phase):
+        progress.phase, progress.progress = phase, number / len(Phase)
+        while run.attempt == 1 and run.counts.get("linger") == phase:
+            try:
+                time.sleep(0.05)
+            except Exception:  # noqa: BLE001 - as libraries do; being stopped is no such thing
+                continue
+    return Outcome(State.SUCCEEDED, f"Attempt {run.attempt} did it.")
+
+
+def turn_a_deaf_ear(run: TrainingRun, progress: Progress) -> Outcome:
+    """Be out of reach of the interpreter, as long computations in C are."""
+    progress.phase = Phase.FIT
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM})
+    time.sleep(120)
+    raise AssertionError("nobody ended this process")
+
+
+def promote_at_last(run: TrainingRun, progress: Progress) -> Outcome:
+    """Find, before promoting, that it was cancelled a moment ago."""
+    TrainingRun.objects.filter(pk=run.pk).update(cancel_requested=run.created)
+    with transaction.atomic():
+        hold(run)
+    raise AssertionError("held a cancelled run")
+
+
+def fit_without_end(run: TrainingRun, progress: Progress) -> Outcome:
+    """Load TensorFlow, then fit."""
+    progress.phase = Phase.START
+    import keras
+    import numpy as np
+
+    network = keras.Sequential([keras.layers.Conv2D(16, 3), keras.layers.Flatten(), keras.layers.Dense(10)])
+    network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    progress.phase = Phase.FIT
+    network.fit(np.zeros((20_000, 28, 28, 1)), np.zeros(20_000), epochs=1000, verbose=0)
+    raise AssertionError("it ended")

@@ -1,0 +1,147 @@
+"""The site works by itself on a schedule that admins edit."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
+
+from hdr_site import celery_app
+from hdr_site.beat import MOST_WAITING, PatientScheduler
+from hdr_site.schedule import NAMES, SCHEDULE, ensure_schedule
+from training import runs, tasks
+from training.models import TrainingRun
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def office(admin_user: User) -> Client:
+    client = Client()
+    client.force_login(admin_user)
+    return client
+
+
+def test_prepare_makes_the_schedule_and_leaves_an_admins_changes_alone() -> None:
+    call_command("prepare")
+    nightly = PeriodicTask.objects.get(name="retrain every night")
+    nightly.enabled, nightly.description = False, "not in summer"
+    nightly.save()
+    call_command("prepare")
+
+    assert set(PeriodicTask.objects.values_list("name", flat=True)) == NAMES
+    nightly.refresh_from_db()
+    assert (nightly.enabled, nightly.description) == (False, "not in summer")
+
+
+def test_every_line_names_a_task_that_there_is() -> None:
+    celery_app.loader.import_default_modules()
+
+    assert {entry.task for entry in SCHEDULE} <= set(celery_app.tasks)
+
+
+def test_it_retrains_at_night_and_looks_for_corrections_every_minute() -> None:
+    ensure_schedule()
+    scheduler = PatientScheduler(app=celery_app, lazy=True)
+    entries = scheduler.all_as_schedule()
+
+    enough = entries["retrain when there is enough"]
+    assert enough.schedule.run_every == timedelta(minutes=1)
+    assert enough.kwargs == {"corrections": 50, "hours": 1}
+    nightly = PeriodicTask.objects.get(name="retrain every night").crontab
+    assert (nightly.hour, nightly.minute, str(nightly.timezone)) == ("2", "30", "UTC")
+    assert "celery.backend_cleanup" not in entries
+
+
+def test_no_message_of_the_schedule_lives_long() -> None:
+    ensure_schedule()
+
+    for task in PeriodicTask.objects.all():
+        assert task.expire_seconds and task.expire_seconds <= 3600, task.name
+
+
+def test_the_broker_delivers_no_run_twice_while_it_lasts() -> None:
+    if settings.REDIS_URL:
+        longest = runs.LIMITS.longest.total_seconds()
+        assert settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] > 2 * longest
+    assert tasks.train.acks_late and tasks.train.reject_on_worker_lost
+
+
+@pytest.fixture
+def line() -> Iterator[PeriodicTask]:
+    """A line of the schedule that sends to a queue that nobody listens to."""
+    interval = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
+    queue = f"nobody-{uuid.uuid4().hex}"
+    yield PeriodicTask.objects.create(name="chatter", task="training.tasks.supervise", interval=interval, queue=queue)
+    with celery_app.connection_for_write() as broker:
+        channel: Any = broker.default_channel
+        channel.queue_purge(queue)
+
+
+def test_messages_do_not_pile_up_when_no_worker_takes_them(line: PeriodicTask) -> None:
+    scheduler = PatientScheduler(app=celery_app, lazy=True)
+    entry = scheduler.all_as_schedule()[line.name]
+    for _ in range(MOST_WAITING + 20):
+        scheduler.apply_async(entry, producer=scheduler.producer, advance=False)
+
+    with celery_app.connection_for_write() as broker:
+        channel: Any = broker.default_channel
+        assert channel.queue_declare(line.queue, passive=True).message_count == MOST_WAITING
+    scheduler.connection.release()
+
+
+def test_the_night_run_waits_for_a_live_one() -> None:
+    tasks.scheduled_run()
+    tasks.scheduled_run()
+
+    assert [run.trigger for run in TrainingRun.objects.all()] == [TrainingRun.Trigger.SCHEDULE]
+
+
+def test_an_admin_edits_when_and_how_many(office: Client) -> None:
+    ensure_schedule()
+    task = PeriodicTask.objects.get(name="retrain when there is enough")
+    page = f"/admin/django_celery_beat/periodictask/{task.pk}/change/"
+    assert "<script>" not in office.get(page).content.decode()
+    form: dict[str, Any] = {
+        "task": task.task,
+        "enabled": "on",
+        "interval": task.interval_id,
+        "args": "[]",
+        "kwargs": json.dumps({"corrections": 10, "hours": 0.5}),
+        "headers": "{}",
+        "expire_seconds": 120,
+    }
+    before = PeriodicTasks.last_change()
+    assert office.post(page, form).status_code == 302
+
+    task.refresh_from_db()
+    assert (task.name, json.loads(task.kwargs)) == ("retrain when there is enough", {"corrections": 10, "hours": 0.5})
+    assert PeriodicTasks.last_change() != before  # beat reads it within seconds
+
+
+def test_the_sites_own_lines_are_disabled_not_deleted(office: Client, line: PeriodicTask) -> None:
+    ensure_schedule()
+    own = PeriodicTask.objects.get(name="retrain every night")
+    confirm = {"post": "yes"}
+
+    assert office.post(f"/admin/django_celery_beat/periodictask/{own.pk}/delete/", confirm).status_code == 403
+    body = {"action": "delete_selected", "_selected_action": [own.pk], **confirm}
+    office.post("/admin/django_celery_beat/periodictask/", body)
+    assert PeriodicTask.objects.filter(pk=own.pk).exists()
+    assert office.post(f"/admin/django_celery_beat/periodictask/{line.pk}/delete/", confirm).status_code == 302
+    office.post("/admin/django_celery_beat/periodictask/", {"action": "disable_tasks", "_selected_action": [own.pk]})
+    own.refresh_from_db()
+    assert not own.enabled
+
+
+def test_the_admins_list_knows_the_scheduler(office: Client) -> None:
+    page = office.get("/admin/django_celery_beat/periodictask/").content.decode()
+
+    assert "be dispatched unless" not in page

@@ -1,0 +1,471 @@
+"""Training runs are asked for, followed, cancelled; whatever happens to one, it ends with its reason."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.db.utils import IntegrityError
+from django.test import Client
+from django.utils.timezone import now
+
+from hdr_site import celery_app
+from recognizer.models import Correction, ModelVersion
+from tests.conftest import Visitor
+from tests.drawings import SEVEN, THREE
+from training import runs
+from training.models import TrainingRun
+
+pytestmark = pytest.mark.django_db
+for_real = pytest.mark.django_db(transaction=True)  # two threads write
+
+State, Trigger = TrainingRun.State, TrainingRun.Trigger
+LONG_AGO = timedelta(hours=5)
+
+
+@pytest.fixture
+def executed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Ask for a run and execute it here, with a stand-in for the work and a quick heart."""
+    monkeypatch.setattr(runs, "LIMITS", replace(runs.LIMITS, beat=0.05))
+
+    def execute(stand_in: str, **columns: Any) -> TrainingRun:
+        settings.TRAINING_LEARN = f"tests.stand_in.{stand_in}"
+        run = TrainingRun.objects.create(trigger=Trigger.API, **columns)
+        runs.execute(run.pk)
+        run.refresh_from_db()
+        return run
+
+    return execute
+
+
+# --- Asking -----------------------------------------------------------------------------------------------------------
+
+
+def test_staff_queue_a_run_and_read_it(staff: Client, admin_user: User) -> None:
+    answer = staff.post("/api/v1/training-runs", {"force": True}, content_type="application/json")
+
+    assert answer.status_code == 202
+    run = answer.json()
+    assert (run["state"], run["trigger"], run["force"], run["progress"]) == ("queued", "api", True, 0)
+    assert TrainingRun.objects.get().requested_by == admin_user
+    assert staff.get(f"/api/v1/training-runs/{run['id']}").json() == run
+    assert staff.get("/api/v1/training-runs").json() == {"next": None, "previous": None, "results": [run]}
+    assert staff.get("/api/v1/training-runs/999").status_code == 404
+
+
+def test_a_run_needs_no_body(staff: Client) -> None:
+    assert staff.generic("POST", "/api/v1/training-runs").status_code == 202
+
+
+@pytest.mark.parametrize("body", ["[1]", '"force"', '{"force": 1}', '{"force": null}', "{", "null"])
+def test_a_body_that_is_something_else_is_refused(staff: Client, body: str) -> None:
+    assert staff.post("/api/v1/training-runs", body, content_type="application/json").status_code == 400
+    assert not TrainingRun.objects.exists()
+
+
+def test_there_is_one_live_run_and_asking_again_names_it(staff: Client) -> None:
+    run = runs.request(Trigger.SCHEDULE)
+    answer = staff.generic("POST", "/api/v1/training-runs")
+
+    assert answer.status_code == 409
+    assert answer.json() == {"detail": f"Training run {run.pk} is queued.", "run": run.pk}
+    with pytest.raises(IntegrityError), transaction.atomic():
+        TrainingRun.objects.create(trigger=Trigger.API, state=State.RUNNING)
+
+
+def test_visitors_have_nothing_to_do_with_runs(visitor: Visitor) -> None:
+    run = runs.request(Trigger.SCHEDULE)
+
+    one = f"/api/v1/training-runs/{run.pk}"
+    for method, call in [("GET", "/api/v1/training-runs"), ("POST", "/api/v1/training-runs"), ("GET", one)]:
+        assert visitor.generic(method, call).status_code == 403
+    assert visitor.generic("POST", f"{one}/cancel").status_code == 403
+
+
+def test_listing_runs_takes_one_query_for_them_all(staff: Client, active_model: ModelVersion) -> None:
+    for _ in range(3):
+        TrainingRun.objects.create(trigger=Trigger.API, state=State.FAILED, parent=active_model)
+    with connection.execute_wrapper(counter := _Counter()):
+        assert [run["parent"] for run in staff.get("/api/v1/training-runs").json()["results"]] == [1, 1, 1]
+
+    assert counter.of("training_trainingrun") == 1
+
+
+class _Counter:
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def __call__(self, execute: Any, sql: str, *rest: Any) -> Any:
+        self.seen.append(sql)
+        return execute(sql, *rest)
+
+    def of(self, table: str) -> int:
+        return sum(table in sql for sql in self.seen)
+
+
+# --- Cancelling -------------------------------------------------------------------------------------------------------
+
+
+def test_a_queued_run_is_cancelled_at_once_and_once(staff: Client) -> None:
+    run = runs.request(Trigger.API)
+    first = staff.post(f"/api/v1/training-runs/{run.pk}/cancel")
+    second = staff.post(f"/api/v1/training-runs/{run.pk}/cancel")
+
+    assert (first.status_code, first.json()["state"]) == (202, "cancelled")
+    assert first.json()["finished"] and first.json()["cancel_requested"]
+    assert second.status_code == 409
+    assert second.json() == {"detail": f"Training run {run.pk} is over: it was cancelled."}
+
+
+def test_a_running_one_is_asked_to_stop(staff: Client) -> None:
+    run = TrainingRun.objects.create(trigger=Trigger.API, state=State.RUNNING, heartbeat=now(), attempt=1)
+    answer = staff.post(f"/api/v1/training-runs/{run.pk}/cancel")
+
+    assert answer.status_code == 202
+    assert answer.json()["state"] == "running"
+    assert answer.json()["cancel_requested"]
+
+
+@for_real
+def test_the_work_stops_in_the_middle(executed: Any) -> None:
+    started = time.monotonic()
+    with _in_half_a_second(lambda: TrainingRun.objects.update(cancel_requested=now())):
+        run = executed("linger", counts={"linger": "fit"})
+
+    assert (run.state, run.reason, run.phase) == (State.CANCELLED, "Cancelled.", "fit")
+    assert time.monotonic() - started < 5
+
+
+@contextmanager
+def _in_half_a_second(act: Callable[[], object]) -> Iterator[None]:
+    """Let something happen while the main thread is at work."""
+    before = signal.signal(signal.SIGALRM, lambda number, frame: act())
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@for_real
+def test_a_run_cancelled_at_the_last_moment_promotes_nothing(executed: Any) -> None:
+    assert executed("promote_at_last").state == State.CANCELLED
+
+
+# --- Executing --------------------------------------------------------------------------------------------------------
+
+
+@for_real
+def test_a_run_tells_how_it_went(executed: Any, staff: Client) -> None:
+    run = staff.get(f"/api/v1/training-runs/{executed('succeed').pk}").json()
+
+    assert (run["state"], run["reason"], run["progress"]) == ("succeeded", "Version 2 serves.", 1)
+    assert (run["attempt"], run["phase"], run["losses"], run["loss"]) == (1, "promote", [0.5, None], None)
+    assert run["started"] and run["finished"]
+
+
+@for_real
+@pytest.mark.parametrize(
+    ("stand_in", "state", "reason"),
+    [
+        ("skip", State.SKIPPED, "Nothing changed."),
+        ("fail", State.FAILED, "MNIST is missing: run `manage.py fetch_mnist`."),
+        ("crash", State.FAILED, "ZeroDivisionError: no drawings"),
+        (
+            "not_there",
+            State.FAILED,
+            'ImportError: Module "tests.stand_in" does not define a "not_there" attribute/class',
+        ),
+    ],
+)
+def test_each_end_has_its_reason(executed: Any, stand_in: str, state: str, reason: str) -> None:
+    run = executed(stand_in)
+
+    assert (run.state, run.reason) == (state, reason)
+
+
+@for_real
+def test_a_run_that_the_database_failed_is_tried_again_three_times(executed: Any) -> None:
+    run = executed("lose_the_database")
+    assert (run.state, run.attempt) == (State.QUEUED, 1)
+    for _ in range(2):
+        runs.execute(run.pk)
+    run.refresh_from_db()
+
+    assert (run.state, run.attempt) == (State.FAILED, 3)
+    assert run.reason == "The database failed 3 times, last while exporting: disk full."
+
+
+@for_real
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ({"longest": timedelta(seconds=0.2)}, "It took longer than"),
+        ({"memory": 0.001}, "It used more than 0.001 GB"),
+    ],
+)
+def test_time_and_memory_are_bounded(
+    executed: Any, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any], reason: str
+) -> None:
+    monkeypatch.setattr(runs, "LIMITS", replace(runs.LIMITS, **limit))
+    run = executed("linger", counts={"linger": "data"})
+
+    assert run.state == State.FAILED
+    assert run.reason.startswith(reason)
+
+
+@for_real
+@pytest.mark.parametrize("state", [State.RUNNING, State.CANCELLED, State.SUCCEEDED])
+def test_a_message_about_a_run_that_does_not_wait_does_nothing(executed: Any, state: str) -> None:
+    run = executed("fail", state=state)
+
+    assert (run.state, run.attempt, run.reason) == (state, 0, "")
+    runs.execute(4711)
+
+
+@for_real
+def test_a_worker_that_comes_back_from_the_dead_overwrites_nothing(executed: Any) -> None:
+    with _in_half_a_second(lambda: TrainingRun.objects.update(attempt=2, worker="another:1", phase="gates")):
+        run = executed("linger", counts={"linger": "fit"})
+
+    assert (run.state, run.attempt, run.worker, run.phase) == (State.RUNNING, 2, "another:1", "gates")
+
+
+# --- Supervising ------------------------------------------------------------------------------------------------------
+
+
+def dead_run(**columns: Any) -> TrainingRun:
+    """A run whose worker has not been heard of for hours."""
+    columns = {"state": State.RUNNING, "attempt": 1, "worker": "gone:1", "phase": "fit"} | columns
+    return TrainingRun.objects.create(trigger=Trigger.API, heartbeat=now() - LONG_AGO, **columns)
+
+
+def supervised(run: TrainingRun) -> TrainingRun:
+    runs.supervise()
+    run.refresh_from_db()
+    return run
+
+
+def test_a_run_whose_worker_died_is_queued_again() -> None:
+    run = supervised(dead_run())
+
+    assert (run.state, run.attempt) == (State.QUEUED, 1)
+    assert now() - run.sent < timedelta(seconds=5)
+
+
+def test_after_three_deaths_it_failed() -> None:
+    run = supervised(dead_run(attempt=3))
+
+    assert (run.state, run.reason) == (State.FAILED, "Its worker died 3 times, last while learning.")
+
+
+def test_a_dead_one_that_was_to_be_cancelled_is_cancelled() -> None:
+    run = supervised(dead_run(cancel_requested=now()))
+
+    assert (run.state, run.reason) == (State.CANCELLED, "Cancelled. Its worker died.")
+
+
+def test_a_run_that_lives_is_left_alone() -> None:
+    run = TrainingRun.objects.create(trigger=Trigger.API, state=State.RUNNING, heartbeat=now(), attempt=1)
+
+    assert supervised(run).state == State.RUNNING
+
+
+def test_a_dead_run_does_not_stand_in_the_way(staff: Client) -> None:
+    run = dead_run(attempt=3)
+
+    assert staff.generic("POST", "/api/v1/training-runs").status_code == 202
+    run.refresh_from_db()
+    assert run.state == State.FAILED
+
+
+@for_real
+def test_a_lost_message_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr(celery_app, "send_task", lambda name, args, **options: sent.append(args[0]))
+    run = runs.request(Trigger.API)
+    runs.supervise()
+    assert sent == [run.pk]
+
+    TrainingRun.objects.update(sent=now() - timedelta(seconds=61))
+    runs.supervise()
+    runs.supervise()
+    assert sent == [run.pk, run.pk]
+
+
+def test_a_run_that_no_worker_takes_fails_and_says_so() -> None:
+    run = TrainingRun.objects.create(
+        trigger=Trigger.API, created=now() - timedelta(minutes=31), sent=now() - timedelta(seconds=61)
+    )
+
+    assert supervised(run).state == State.FAILED
+    assert run.reason == "No training worker took it in 30 minutes; is one running?"
+
+
+def test_a_run_that_waited_while_everything_was_off_gets_its_chance() -> None:
+    run = TrainingRun.objects.create(trigger=Trigger.API, created=now() - LONG_AGO, sent=now() - LONG_AGO)
+
+    assert supervised(run).state == State.QUEUED
+
+
+# --- When -------------------------------------------------------------------------------------------------------------
+
+
+def accepted(visitor: Visitor, digit: int, drawing: Any = THREE) -> Correction:
+    """Draw, say what it is, and have that accepted."""
+    submission = visitor.draw(drawing)
+    visitor.say(submission["id"], digit)
+    correction = Correction.objects.get(submission=submission["id"])
+    Correction.objects.filter(pk=correction.pk).update(state=Correction.State.ACCEPTED, decided=now())
+    return correction
+
+
+def test_enough_new_corrections_start_a_run(visitor: Visitor) -> None:
+    accepted(visitor, 8)
+    assert runs.request_when_enough(corrections=2, hours=1) is None
+    accepted(visitor, 3)  # a confirmation: nothing new
+    assert runs.request_when_enough(corrections=2, hours=1) is None
+    accepted(visitor, 2, SEVEN)
+    run = runs.request_when_enough(corrections=2, hours=1)
+
+    assert run is not None
+    assert run.trigger == Trigger.CORRECTIONS
+
+
+def test_they_count_from_the_last_run_that_looked_and_not_too_often(visitor: Visitor) -> None:
+    accepted(visitor, 8)
+    run = TrainingRun.objects.create(
+        trigger=Trigger.API, state=State.FAILED, created=now() - timedelta(minutes=30), started=now()
+    )
+    assert runs.request_when_enough(corrections=1, hours=1) is None  # the last one is half an hour ago
+    TrainingRun.objects.update(created=now() - timedelta(minutes=61), state=State.SUCCEEDED)
+    assert runs.request_when_enough(corrections=1, hours=1) is None  # it has learned them
+    TrainingRun.objects.filter(pk=run.pk).update(state=State.FAILED)
+
+    assert runs.request_when_enough(corrections=1, hours=1) is not None
+
+
+# --- The command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_queues_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("retrain", force=True)
+
+    run = TrainingRun.objects.get()
+    assert (run.trigger, run.force) == (Trigger.COMMAND, True)
+    assert capsys.readouterr().out == f"Training run {run.pk} is queued.\n"
+    with pytest.raises(CommandError, match=f"Training run {run.pk} is queued"):
+        call_command("retrain", wait=True)
+
+
+@for_real
+@pytest.mark.parametrize(
+    ("stand_in", "ending"), [("succeed", "succeeded. Version 2"), ("skip", "was skipped. Nothing")]
+)
+def test_waiting_ends_with_the_run(
+    capsys: pytest.CaptureFixture[str], settings: Any, stand_in: str, ending: str
+) -> None:
+    with _taken_soon(settings, stand_in):
+        call_command("retrain", wait=True)
+
+    assert ending in capsys.readouterr().out
+
+
+@for_real
+def test_waiting_for_a_run_that_fails_fails_with_its_reason(settings: Any) -> None:
+    with _taken_soon(settings, "fail"), pytest.raises(CommandError, match=r"failed\. MNIST is missing"):
+        call_command("retrain", wait=True)
+
+
+def test_ctrl_c_leaves_the_run_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    with pytest.raises(SystemExit):
+        call_command("retrain", wait=True)
+
+    run = TrainingRun.objects.get()
+    assert run.state == State.QUEUED
+    assert f"Training run {run.pk} goes on" in capsys.readouterr().out
+
+
+@contextmanager
+def _taken_soon(settings: Any, stand_in: str) -> Iterator[None]:
+    """A worker takes the run while the command waits: here, in a signal's handler in the main thread."""
+    settings.TRAINING_LEARN = f"tests.stand_in.{stand_in}"
+    with _in_half_a_second(lambda: runs.execute(TrainingRun.objects.get().pk)):
+        yield
+
+
+# --- The admin --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def office(admin_user: User, active_model: ModelVersion) -> Client:
+    client = Client()
+    client.force_login(admin_user)
+    return client
+
+
+def test_the_button_starts_a_run_and_says_when_one_is_live(office: Client, admin_user: User) -> None:
+    assert "Start a training run" in office.get("/admin/training/trainingrun/").content.decode()
+    first = office.post("/admin/training/trainingrun/start/", follow=True).content.decode()
+    second = office.post("/admin/training/trainingrun/start/", follow=True).content.decode()
+
+    run = TrainingRun.objects.get()
+    assert (run.trigger, run.requested_by) == (Trigger.BUTTON, admin_user)
+    assert f"Training run {run.pk} is queued." in first
+    assert f"Training run {run.pk} is queued." in second and 'class="error"' in second
+    assert "<progress" in first
+
+
+def test_a_link_starts_nothing_and_needs_the_csrf_token(admin_user: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+
+    assert client.get("/admin/training/trainingrun/start/").status_code == 405
+    assert client.post("/admin/training/trainingrun/start/").status_code == 403
+    assert not TrainingRun.objects.exists()
+
+
+def test_a_live_run_can_be_cancelled_on_its_page(office: Client) -> None:
+    run = runs.request(Trigger.API)
+    page = f"/admin/training/trainingrun/{run.pk}/change/"
+    assert "Cancel this run" in office.get(page).content.decode()
+    after = office.post(f"/admin/training/trainingrun/{run.pk}/cancel/", follow=True).content.decode()
+    again = office.post(f"/admin/training/trainingrun/{run.pk}/cancel/", follow=True).content.decode()
+
+    assert f"Training run {run.pk} was cancelled." in after
+    assert "Cancel this run" not in after
+    assert f"Training run {run.pk} is over" in again
+
+
+def test_a_run_shows_its_gates_counts_and_timings(office: Client, active_model: ModelVersion) -> None:
+    report = [
+        {"gate": "floor", "value": 0.99, "threshold": 0.98, "passed": True, "n": 10_000, "explanation": "On MNIST."},
+        {"gate": "size", "value": 2, "threshold": 1, "passed": False, "n": 1, "explanation": "<b>Too large.</b>"},
+    ]
+    ModelVersion.objects.filter(pk=active_model.pk).update(gate_report=report)
+    run = TrainingRun.objects.create(
+        trigger=Trigger.API,
+        state=State.SUCCEEDED,
+        version=active_model,
+        counts={"train": 400, "holdout": 100},
+        timings={"fit": {"seconds": 31.5, "memory_gb": 0.9}, "data": {"seconds": 2}},
+    )
+    for page in (f"training/trainingrun/{run.pk}", f"recognizer/modelversion/{active_model.pk}"):
+        text = office.get(f"/admin/{page}/change/").content.decode()
+        assert "<td>floor</td>" in text and "<td>FAILED</td>" in text
+        assert "&lt;b&gt;Too large." in text
+
+    page_of_run = office.get(f"/admin/training/trainingrun/{run.pk}/change/").content.decode()
+    assert "<td>400</td>" in page_of_run and "<td>31.5</td>" in page_of_run
+    assert 'name="_save"' not in page_of_run
