@@ -33,6 +33,22 @@ def fit_temperature(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> flo
     return float(candidates[int(np.argmin(losses))])
 
 
+def match_temperature(logits: Floats, probabilities: Floats) -> float:
+    """Find the temperature at which answers are nearest to another model's, by cross-entropy.
+
+    So a fine-tuned model inherits the calibration of the one it came from, which was fitted on people's digits.
+
+    Args:
+        logits: `(n, 10)` of the digits.
+        probabilities: `(n, 10)` that the other model gives the same inputs.
+    """
+    candidates = np.exp(np.linspace(np.log(0.3), np.log(3), 181))
+    losses = [
+        -float((probabilities * log_softmax(logits / temperature)).sum(axis=1).mean()) for temperature in candidates
+    ]
+    return float(candidates[int(np.argmin(losses))])
+
+
 def choose_thresholds(answers: Floats, labels: npt.NDArray[np.integer[Any]], goals: VerdictGoals) -> Thresholds:
     """Choose the verdicts' thresholds on real digits.
 
@@ -56,6 +72,11 @@ def choose_thresholds(answers: Floats, labels: npt.NDArray[np.integer[Any]], goa
 
 
 def _cross_entropy(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> float:
+    return -float(log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """Turn `(n, k)` logits into log-probabilities of the same shape."""
     shifted = logits - logits.max(axis=1, keepdims=True)
-    log_total = np.log(np.exp(shifted).sum(axis=1))
-    return float((log_total - shifted[np.arange(len(labels)), labels]).mean())
+    logs: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logs

@@ -24,7 +24,8 @@ class Readings:
 
 def read_all(model: DigitModel, images: npt.NDArray[np.uint8]) -> Readings:
     """Read `(n, 28, 28)` uint8 one by one, as the site does."""
-    probabilities = np.stack([model.probabilities(image) for image in images])
+    answers = [model.probabilities(image) for image in images]
+    probabilities = np.stack(answers) if answers else np.empty((0, 11), np.float32)
     is_digit, confidence = probabilities[:, 10], probabilities[:, :10].max(axis=1)
     thresholds = model.thresholds
     return Readings(

@@ -19,6 +19,8 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import layers
 
+from training.recipe import Tune
+
 DIGITS = 10
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -82,6 +84,27 @@ def packed_loss(fit: Fit) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     return loss
 
 
+def taught_loss(tune: Tune) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Cross-entropy with a label where there is one, with the teacher's softened answer where there is none.
+
+    Targets are `(n, 22)`: a packed target, then the teacher's eleven logits, all zeros where the label counts.
+    """
+
+    def loss(target: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        label, teacher = target[:, : DIGITS + 1], target[:, DIGITS + 1 :]
+        taught = tf.cast(tf.reduce_any(teacher != 0, axis=1), logits.dtype)
+        softened = tf.nn.softmax(teacher[:, :DIGITS] / tune.temperature)
+        student = tf.nn.log_softmax(logits[:, :DIGITS] / tune.temperature)
+        digit = -(tune.temperature**2) * tf.reduce_sum(softened * student, axis=1)
+        is_digit = tf.nn.sigmoid(teacher[:, DIGITS])
+        digitness = tf.nn.sigmoid_cross_entropy_with_logits(is_digit, logits[:, DIGITS])
+        distilled = digit * is_digit + tune.taught_not_a_digit_weight * digitness
+        return taught * distilled + (1 - taught) * labelled(label, logits)
+
+    labelled = packed_loss(Fit(label_smoothing=tune.label_smoothing, not_a_digit_weight=tune.not_a_digit_weight))
+    return loss
+
+
 class EpochBatches(keras.utils.PyDataset):
     """Batches made by a function of (epoch, batch) alone, so that a resumed fit sees what it would have."""
 
@@ -139,6 +162,33 @@ def fit_network(
     network.fit(batches, epochs=fit.epochs, verbose=0, callbacks=[resume, _Follow(batches, report)], shuffle=False)
 
 
+def tune_network(network: keras.Model, batches: EpochBatches, tune: Tune, seed: int, report: Report) -> keras.Model:
+    """Train a copy of a trained network on targets of `taught_loss`, and return the copy in float32.
+
+    Batch normalisation stays as it is, statistics and scales: a few drawings must not move what millions settled.
+    """
+    keras.utils.set_random_seed(seed)
+    student = _in_precision(network, "mixed_bfloat16" if tune.mixed_precision else "float32")
+    for layer in student.layers:
+        layer.trainable = not isinstance(layer, layers.BatchNormalization)
+    steps = tune.epochs * len(batches)
+    warmup = max(1, round(steps * tune.warmup_share))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        tune.learning_rate / 25, steps - warmup, warmup_target=tune.learning_rate, warmup_steps=warmup
+    )
+    student.compile(keras.optimizers.Adam(schedule), taught_loss(tune))
+    student.fit(batches, epochs=tune.epochs, verbose=0, callbacks=[_Follow(batches, report)], shuffle=False)
+    return in_float32(student)
+
+
+def blend(one: keras.Model, other: keras.Model, share: float) -> keras.Model:
+    """Average two networks' weights, `share` of the other's (Wortsman et al. 2022: between two, less is forgotten)."""
+    blended = in_float32(one)
+    pairs = zip(one.get_weights(), other.get_weights(), strict=True)
+    blended.set_weights([(1 - share) * first + share * second for first, second in pairs])
+    return blended
+
+
 def new_network(architecture: Architecture, fit: Fit, seed: int) -> keras.Model:
     """Build a network with seeded weights in the precision that the fit asks for."""
     keras.utils.set_random_seed(seed)
@@ -148,24 +198,33 @@ def new_network(architecture: Architecture, fit: Fit, seed: int) -> keras.Model:
 
 def logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Run the network as it will be exported, in float32: `(n, 28, 28)` uint8 → `(n, 11)`."""
-    exact = in_float32(network)
+    exact = network if _is_exact(network) else in_float32(network)
     inputs = pack_inputs(images)
     return np.concatenate([np.asarray(exact(inputs[i : i + 500], training=False)) for i in range(0, len(inputs), 500)])
 
 
 def in_float32(network: keras.Model) -> keras.Model:
     """Copy a network out of mixed precision."""
-    policy = keras.mixed_precision.dtype_policy()
+    return _in_precision(network, "float32")
+
+
+def _is_exact(network: keras.Model) -> bool:
+    return all(layer.compute_dtype == "float32" for layer in network.layers)
+
+
+def _in_precision(network: keras.Model, policy: str) -> keras.Model:
+    before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_global_policy("float32")
     try:
         config = network.get_config()
         for layer in config["layers"]:
-            layer["config"]["dtype"] = "float32"
-        exact = keras.Model.from_config(config)
-        exact.set_weights(network.get_weights())
+            exact = layer["class_name"] == "InputLayer" or layer["config"]["name"] == "logits"
+            layer["config"]["dtype"] = "float32" if exact else policy
+        copy = keras.Model.from_config(config)
+        copy.set_weights(network.get_weights())
     finally:
-        keras.mixed_precision.set_global_policy(policy)
-    return exact
+        keras.mixed_precision.set_global_policy(before)
+    return copy
 
 
 def export_artifact(network: keras.Model, temperature: float) -> bytes:

@@ -1,0 +1,154 @@
+"""What a run learns from: accepted labels only, split by owner, nobody's word most of it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recognizer.engine import engine
+from recognizer.models import Correction, ModelVersion, Submission
+from recognizer.preprocessing import ink_to_input
+from tests.labels import labelled, person
+from training.dataset import Dataset, DatasetRules, Part, bounded_shares, build_dataset
+
+pytestmark = pytest.mark.django_db
+
+RULES = DatasetRules()
+HELD_OUT, LEARNED = "person 5", "person 0"  # where the stable hash of their ids puts them
+
+
+def build(*ingredients: object, reserved: list[np.ndarray] | None = None) -> Dataset:
+    return build_dataset(RULES, engine.model, reserved or [], *ingredients)
+
+
+def used(dataset: Dataset) -> set[int]:
+    return {label.submission for label in dataset.labels}
+
+
+def test_only_accepted_labels_that_stand_are_used(active_model: ModelVersion) -> None:
+    accepted = labelled(LEARNED, 3)
+    labelled(LEARNED, 4, state=Correction.State.PENDING)
+    labelled(LEARNED, 5, state=Correction.State.REJECTED)
+
+    assert used(build()) == {accepted.pk}
+
+
+def test_a_deleted_submission_is_in_no_later_set(active_model: ModelVersion) -> None:
+    kept, deleted = labelled(LEARNED, 3), labelled(LEARNED, 4)
+    before = build()
+    deleted_pk = deleted.pk
+    deleted.delete()
+
+    assert used(before) == {kept.pk, deleted_pk}
+    assert used(build()) == {kept.pk}
+    assert build().fingerprint != before.fingerprint
+
+
+def test_an_owner_is_on_one_side_of_the_split_in_every_set(active_model: ModelVersion) -> None:
+    for number in range(40):
+        labelled(f"person {number}", number % 10, seed=number)
+        labelled(f"person {number}", (number + 3) % 10, seed=number + 50)
+    sides: dict[str, set[bool]] = {}
+    for label in build().labels:
+        sides.setdefault(label.owner, set()).add(label.part == Part.HOLDOUT)
+
+    assert all(len(side) == 1 for side in sides.values())
+    assert sides[f"session {person(HELD_OUT)}"] == {True}
+    assert sides[f"session {person(LEARNED)}"] == {False}
+    assert {True, False} == {side for (side,) in sides.values()}
+
+
+def test_the_same_drawing_is_not_on_both_sides(active_model: ModelVersion) -> None:
+    learned = labelled(LEARNED, 8, seed=7)
+    labelled(HELD_OUT, 8, seed=7)
+    apart = labelled(HELD_OUT, 2, seed=9)
+    dataset = build()
+
+    assert used(dataset) == {learned.pk, apart.pk}
+    assert dataset.left_out == {"in the holdout, like one to learn": 1}
+
+
+def test_of_one_drawing_with_two_labels_the_contradicted_one_is_left_out(active_model: ModelVersion) -> None:
+    agreed = [labelled(f"person {n}", 1, seed=3) for n in (0, 1, 2)]
+    labelled("person 3", 7, drawn=1, seed=3)
+    dataset = build()
+
+    assert used(dataset) == {submission.pk for submission in agreed}
+    assert dataset.left_out == {"the same as one with another label": 1}
+
+
+def test_in_a_draw_neither_label_is_learned(active_model: ModelVersion) -> None:
+    labelled("person 0", 1, seed=3)
+    labelled("person 1", 7, drawn=1, seed=3)
+
+    assert used(build()) == set()
+
+
+def test_a_digit_of_a_test_set_is_not_learned(active_model: ModelVersion) -> None:
+    labelled(LEARNED, 6, seed=1)
+    other = labelled(LEARNED, 2, seed=2)
+    test_set = np.stack([np.frombuffer(Submission.objects.order_by("id")[0].input, np.uint8).reshape(28, 28)])
+
+    assert used(build(reserved=[test_set])) == {other.pk}
+
+
+def test_nobody_is_more_than_the_bounded_share_of_what_is_seen(active_model: ModelVersion) -> None:
+    for seed in range(60):
+        labelled(LEARNED, seed % 10, answered=(seed + 1) % 10, seed=seed)
+    labelled("person 1", 5, seed=3)
+    dataset = build()
+    shares: dict[str, float] = {}
+    for label in dataset.part(Part.TRAIN):
+        shares[label.owner] = shares.get(label.owner, 0) + label.share
+
+    assert shares[f"session {person(LEARNED)}"] == pytest.approx(RULES.owner_share)
+    assert max(shares.values()) <= RULES.owner_share + 1e-9
+    assert dataset.counts()["largest_owner_share"] == pytest.approx(RULES.owner_share, abs=1e-4)
+
+
+def test_what_the_champion_doubts_weighs_more(active_model: ModelVersion) -> None:
+    wrong = labelled(LEARNED, 4, drawn=3, answered=3)  # the champion would say 3
+    right = labelled(LEARNED, 3, seed=1)
+    settled = labelled(LEARNED, 3, answered=5, seed=2)  # corrected once, read rightly since
+    shares = {label.submission: label.share for label in build().part(Part.TRAIN)}
+
+    assert shares[right.pk] == pytest.approx(shares[wrong.pk] * RULES.confirmation_weight, rel=0.01)
+    assert shares[settled.pk] == pytest.approx(shares[wrong.pk] * RULES.correction_weight, rel=0.01)
+
+
+def test_the_fingerprint_follows_labels_and_recipe_and_nothing_else(active_model: ModelVersion) -> None:
+    submission = labelled(LEARNED, 4, seed=1)
+    first = build("recipe").fingerprint
+
+    assert build("recipe").fingerprint == first
+    assert build("another recipe").fingerprint != first
+    Correction.objects.filter(submission=submission).update(digit=9)
+    assert build("recipe").fingerprint != first
+    Correction.objects.filter(submission=submission).update(digit=4)
+    assert build("recipe").fingerprint == first
+
+
+def test_a_drawing_from_before_the_preprocessing_changed_is_drawn_anew(active_model: ModelVersion) -> None:
+    submission = labelled(LEARNED, 4, preprocessing_version=0, input=bytes(784))
+    assert submission.ink is not None
+    strokes = [np.array(stroke) for stroke in submission.ink["strokes"]]
+    (label,) = build().labels
+
+    assert (label.image == ink_to_input(strokes, 140)).all()
+
+
+def test_what_belongs_to_nobody_counts_as_one_owner(active_model: ModelVersion) -> None:
+    for seed in range(4):
+        labelled("unused", seed, seed=seed, session=None)
+
+    assert {label.owner for label in build().labels} == {"nobody"}
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0.01, 1000), min_size=1, max_size=30))
+def test_shares_are_bounded_and_given_out_as_far_as_they_go(totals: dict[str, float]) -> None:
+    shares = bounded_shares(totals, whole=0.25, most=0.06)
+
+    assert shares.keys() == totals.keys()
+    assert max(shares.values()) <= 0.06 + 1e-9
+    assert sum(shares.values()) == pytest.approx(min(0.25, 0.06 * len(totals)))
+    assert sorted(totals, key=totals.__getitem__) == sorted(totals, key=lambda name: (shares[name], totals[name]))

@@ -1,0 +1,140 @@
+"""A run's work, from labels to a promoted version; and what it says when it cannot be done."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+from django.test import Client
+
+from recognizer import registry
+from recognizer.engine import engine
+from recognizer.models import ModelFile, ModelVersion, Promotion
+from tests.labels import labelled
+from training.dataset import Part
+from training.loop import learn
+from training.mnist import find_mnist
+from training.models import TrainingRun, TrainingSample
+from training.recipe import Recipe, Tune
+from training.runs import Outcome, Progress, RunFailedError
+
+State = TrainingRun.State
+
+
+@pytest.fixture
+def run(active_model: ModelVersion) -> TrainingRun:
+    """A run as a worker has taken it."""
+    return new_run()
+
+
+def new_run(**columns: object) -> TrainingRun:
+    columns = {"state": State.RUNNING, "attempt": 1, "worker": "here"} | columns
+    return TrainingRun.objects.create(trigger=TrainingRun.Trigger.COMMAND, **columns)
+
+
+def end(run: TrainingRun, outcome: Outcome) -> None:
+    TrainingRun.objects.filter(pk=run.pk).update(state=outcome.state, reason=outcome.reason)
+
+
+# --- Without TensorFlow -----------------------------------------------------------------------------------------------
+
+
+def test_without_accepted_labels_there_is_nothing_to_learn(run: TrainingRun, small_mnist: Path) -> None:
+    outcome = learn(run, Progress())
+
+    assert outcome == Outcome(State.SKIPPED, "There are no accepted labels to learn from yet.")
+
+
+def test_missing_mnist_is_said_with_what_to_do(run: TrainingRun, settings: LazySettings, tmp_path: Path) -> None:
+    settings.MNIST_DIR, settings.DATA_DIR, settings.MNIST_URL = "", tmp_path, "http://127.0.0.1:9/"
+
+    with pytest.raises(RunFailedError, match="HDR_MNIST_DIR"):
+        learn(run, Progress())
+
+
+def test_altered_mnist_is_said_with_what_to_do(run: TrainingRun, small_mnist: Path) -> None:
+    (small_mnist / "train-labels-idx1-ubyte.gz").write_bytes(b"something else")
+
+    with pytest.raises(RunFailedError, match="expected sha256"):
+        learn(run, Progress())
+
+
+def test_a_version_without_a_checkpoint_cannot_be_learned_from(run: TrainingRun, small_mnist: Path) -> None:
+    ModelFile.objects.filter(kind=ModelFile.Kind.CHECKPOINT).delete()
+
+    with pytest.raises(RunFailedError, match="no checkpoint"):
+        learn(run, Progress())
+
+
+@pytest.mark.parametrize("kind", [ModelFile.Kind.ARTIFACT, ModelFile.Kind.CHECKPOINT])
+def test_a_damaged_file_of_the_champion_ends_the_run(run: TrainingRun, small_mnist: Path, kind: str) -> None:
+    file = ModelFile.objects.get(kind=kind)
+    ModelFile.objects.filter(pk=file.pk).update(content=bytes(file.content)[:-50])
+
+    with pytest.raises(RunFailedError, match="damaged"):
+        learn(run, Progress())
+
+
+# --- With a real fit of the real network on the real MNIST ------------------------------------------------------------
+
+QUICK = Recipe(tune=Tune(epochs=2, batches=30))
+
+
+@pytest.fixture
+def people(active_model: ModelVersion) -> None:
+    """Ten people, half of whose drawings were misread as they said; one is in the holdout, one drew pictures."""
+    for number in range(10):
+        for seed in range(12):
+            digit = seed % 10
+            labelled(
+                f"person {number}", digit, answered=digit if seed % 2 else (digit + 1) % 10, seed=100 * number + seed
+            )
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's and Keras' own
+@pytest.mark.skipif(find_mnist() is None, reason="needs MNIST")
+def test_a_run_makes_proves_and_promotes_a_version(run: TrainingRun, people: None, client: Client) -> None:
+    progress = Progress()
+    outcome = learn(run, progress, QUICK)
+    end(run, outcome)
+    version = ModelVersion.objects.get(version=2)
+
+    assert outcome.state == State.SUCCEEDED
+    assert version.gate_report is not None
+    failed = [row["gate"] for row in version.gate_report if not row["passed"]]
+    assert (version.state == "active") == (not failed), outcome.reason
+    assert {"mnist", "strangers", "holdout", "canaries", "parity"} <= {row["gate"] for row in version.gate_report}
+    assert version.parent == ModelVersion.objects.get(version=1)
+    assert progress.epochs == 2 and len(progress.losses) == 2 and progress.losses[1] < progress.losses[0]
+
+    samples = TrainingSample.objects.filter(run=run)
+    assert set(samples.values_list("part", flat=True)) == set(Part.values)
+    assert sum(samples.values_list("weight", flat=True)) == pytest.approx(QUICK.rules.labels_share, abs=1e-4)
+    assert set(run.timings) == {"data", "start", "fit", "export", "gates", "promote"}
+
+    answer = client.get("/api/v1/models/2").json()
+    assert answer["lineage"]["run"] == run.pk
+    assert answer["metrics"]["mnist_test"]["accuracy"] > 0.99
+    registry.promote(version)
+    engine.refresh()
+    assert engine.version == 2  # canaries, sha256 and preprocessing hold in a web process
+
+    again = new_run()
+    assert learn(again, Progress(), QUICK).reason == f"Nothing changed since {run}, which made version 2."
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.skipif(find_mnist() is None, reason="needs MNIST")
+def test_a_run_that_would_forget_is_rejected_kept_and_explained(run: TrainingRun, people: None) -> None:
+    reckless = replace(QUICK, tune=Tune(epochs=1, batches=40, learning_rate=3e-2, new_shares=(1.0,)))
+    outcome = learn(run, Progress(), reckless)
+    version = ModelVersion.objects.get(version=2)
+
+    assert outcome.state == State.SUCCEEDED
+    assert "was rejected by its gates: " in outcome.reason
+    assert version.state == "rejected"
+    assert version.files.count() == 2
+    assert registry.active_version() == ModelVersion.objects.get(version=1)
+    assert not Promotion.objects.filter(cause=Promotion.Cause.GATES).exists()

@@ -1,0 +1,262 @@
+"""What a run learns from: the accepted labels, split by owner, weighed so that nobody's word is most of it.
+
+Nothing of it is copied: a deleted submission is in no later set.
+"""
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from django.db.models import Case, When
+
+from recognizer.engine import DigitModel
+from recognizer.models import IMPORTED, Correction, Submission
+from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, Stroke, ink_to_input
+from recognizer.preprocessing.decoding import decode_picture
+from recognizer.preprocessing.picture import picture_to_input
+from recognizer.similarity import SAME_DRAWING, groups, has_neighbour, signatures
+from training.models import TrainingSample
+
+Part = TrainingSample.Part
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRules:
+    """How labels become a dataset. Shares are of what the network sees while it learns."""
+
+    holdout_owners: float = 0.1  # of the owners: none of their drawings is learned, all judge
+    validation_drawings: float = 0.12  # of the other owners' drawings: they choose between candidates
+    labels_share: float = 0.25  # of what is seen, at most, from people; the rest is replay
+    owner_share: float = 0.06  # of what is seen, at most, from one owner
+    correction_weight: float = 0.3  # at least; a label weighs as much as the champion doubts it, 0 to 1
+    confirmation_weight: float = 0.1  # at least, of a label that the model had right when it was drawn
+    most_labels: int = 20_000  # the newest, people's before imported ones
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A drawing of somebody's, and what it is."""
+
+    submission: int
+    owner: str
+    digit: int | None  # None: not a digit
+    confirms: bool  # the model had it right
+    image: ModelInput
+    strokes: list[Stroke] | None  # None: it came as a picture
+    surface: float  # the longer side of the drawing surface, in the strokes' pixels
+    part: Part
+    share: float = 0.0  # of what the network sees; 0 unless it is trained on
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The labels of one run, by part, with what tells it from another."""
+
+    labels: list[Labelled]
+    left_out: dict[str, int]  # reason: drawings
+    fingerprint: str
+
+    def part(self, part: Part) -> list[Labelled]:
+        return [label for label in self.labels if label.part == part]
+
+    def counts(self) -> dict[str, Any]:
+        """Say how many drawings went where, for people."""
+        train = self.part(Part.TRAIN)
+        return {
+            **{part.value: len(self.part(part)) for part in Part},
+            "corrections": sum(not label.confirms for label in self.labels),
+            "confirmations": sum(label.confirms for label in self.labels),
+            "owners": len({label.owner for label in self.labels}),
+            "labels_share": round(sum(label.share for label in train), 4),
+            "largest_owner_share": round(max(_by_owner(train).values(), default=0.0), 4),
+            "left_out": self.left_out,
+        }
+
+
+def build_dataset(
+    rules: DatasetRules, champion: DigitModel, reserved: Sequence[npt.NDArray[np.uint8]], *ingredients: object
+) -> Dataset:
+    """Gather the accepted labels, part and weigh them.
+
+    Args:
+        champion: what it doubts weighs more.
+        reserved: images `(n, 28, 28)` uint8 that judge candidates, such as MNIST's test set; whoever sends one of
+            them, or nearly, does not get it learned.
+        ingredients: whatever else shapes the result (recipe, replay), for the fingerprint.
+    """
+    rows = _accepted(rules.most_labels)
+    left_out: Counter[str] = Counter()
+    labels = [_labelled(row, rules) for row in rows]
+    fingerprint = _fingerprint(labels, rules, *ingredients)
+    if labels:
+        labels = _without_duplicates(labels, reserved, left_out)
+        labels = _validation_apart(labels, rules)
+        labels = _weighed(labels, rules, champion)
+    return Dataset(labels, dict(left_out), fingerprint)
+
+
+def _accepted(most: int) -> Iterable[Correction]:
+    rows = Correction.objects.standing().filter(state=Correction.State.ACCEPTED).select_related("submission")
+    people_first = Case(When(triage=IMPORTED, then=1), default=0)  # a large import must not push them out
+    return rows.order_by(people_first, "-id")[:most].iterator(chunk_size=500)
+
+
+def owner_of(submission: Submission) -> str:
+    """Name whose a drawing is: an account, an anonymous session, or nobody, who counts as one owner."""
+    if submission.account_id:
+        return f"account {submission.account_id}"
+    return f"session {submission.session}" if submission.session else "nobody"
+
+
+def _labelled(correction: Correction, rules: DatasetRules) -> Labelled:
+    submission = correction.submission
+    ink = submission.ink
+    strokes = [np.array([point[:2] for point in stroke], np.float64) for stroke in ink["strokes"]] if ink else None
+    surface = float(max(ink["width"], ink["height"])) if ink else 0.0
+    owner = owner_of(submission)
+    return Labelled(
+        submission=submission.pk,
+        owner=owner,
+        digit=correction.digit,
+        confirms=correction.digit == submission.digit,
+        image=_input(submission, strokes, surface),
+        strokes=strokes,
+        surface=surface,
+        part=Part.HOLDOUT if _hash_share(owner) < rules.holdout_owners else Part.TRAIN,
+    )
+
+
+def _input(submission: Submission, strokes: list[Stroke] | None, surface: float) -> ModelInput:
+    """Return the drawing in today's preprocessing, whatever it was drawn under."""
+    if submission.preprocessing_version == PREPROCESSING_VERSION:
+        return np.frombuffer(submission.input, np.uint8).reshape(28, 28)
+    if strokes:
+        return ink_to_input(strokes, surface)
+    return picture_to_input(decode_picture(bytes(submission.picture or b"")))
+
+
+def _hash_share(text: str) -> float:
+    """Map a text to 0…1, the same on every machine and in every run."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+
+
+def _without_duplicates(
+    labels: list[Labelled], reserved: Sequence[npt.NDArray[np.uint8]], left_out: Counter[str]
+) -> list[Labelled]:
+    """Leave out what judges candidates elsewhere, what is labelled in two ways, and copies across the split."""
+    signed = signatures(np.stack([label.image for label in labels]))
+    judges = np.zeros(len(labels), np.bool_)
+    for images in reserved:
+        judges |= has_neighbour(signed, signatures(images), SAME_DRAWING)
+    learned = np.array([label.part == Part.TRAIN for label in labels]) & ~judges
+    copies = ~learned & has_neighbour(signed, signed[learned])
+    disputed = _disputed(labels, groups(signed, SAME_DRAWING))
+    kept = []
+    for index, label in enumerate(labels):
+        if judges[index]:
+            left_out["the same as a digit of a test set"] += 1
+        elif disputed[index]:
+            left_out["the same as one with another label"] += 1
+        elif copies[index]:
+            left_out["in the holdout, like one to learn"] += 1
+        else:
+            kept.append(label)
+    return kept
+
+
+def _disputed(labels: list[Labelled], group: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """Find the labels that most of the same drawing's other labels contradict; in a draw, all of them."""
+    said: dict[int, Counter[int | None]] = defaultdict(Counter)
+    for number, label in zip(group, labels, strict=True):
+        said[int(number)][label.digit] += 1
+    return np.array(
+        [
+            2 * said[int(number)][label.digit] <= said[int(number)].total()
+            for number, label in zip(group, labels, strict=True)
+        ]
+    )
+
+
+def _validation_apart(labels: list[Labelled], rules: DatasetRules) -> list[Labelled]:
+    """Put some of the drawings to learn aside, copies of one drawing together."""
+    if not labels:
+        return []
+    group = groups(signatures(np.stack([label.image for label in labels])), SAME_DRAWING)
+    first: dict[int, int] = {}
+    for number, label in zip(group, labels, strict=True):
+        first[int(number)] = min(label.submission, first.get(int(number), label.submission))
+    return [
+        replace(label, part=Part.VALIDATION)
+        if label.part == Part.TRAIN and _hash_share(f"drawing {first[int(number)]}") < rules.validation_drawings
+        else label
+        for number, label in zip(group, labels, strict=True)
+    ]
+
+
+def _weighed(labels: list[Labelled], rules: DatasetRules, champion: DigitModel) -> list[Labelled]:
+    """Give each label to learn its share of what the network sees, no owner's total above the bound."""
+    weights = {
+        label.submission: max(
+            rules.confirmation_weight if label.confirms else rules.correction_weight,
+            1 - _belief(champion, label),
+        )
+        for label in labels
+        if label.part == Part.TRAIN
+    }
+    totals: dict[str, float] = defaultdict(float)
+    for label in labels:
+        totals[label.owner] += weights.get(label.submission, 0.0)
+    totals = {owner: total for owner, total in totals.items() if total}
+    shares = bounded_shares(totals, rules.labels_share, rules.owner_share)
+    return [
+        replace(label, share=shares[label.owner] * weights[label.submission] / totals[label.owner])
+        if label.part == Part.TRAIN
+        else label
+        for label in labels
+    ]
+
+
+def _belief(champion: DigitModel, label: Labelled) -> float:
+    """The probability that the champion gives a label."""
+    answer = champion.probabilities(label.image)
+    return float(1 - answer[10] if label.digit is None else answer[label.digit] * answer[10])
+
+
+def bounded_shares(totals: dict[str, float], whole: float, most: float) -> dict[str, float]:
+    """Part `whole` in proportion to the totals, nobody above `most`; what one may not have goes to the others.
+
+    With too few to take it all, less than `whole` is given out.
+    """
+    given: dict[str, float] = {}
+    left, rest = whole, dict(totals)
+    while rest:
+        scale = left / sum(rest.values())
+        over = [name for name, total in rest.items() if total * scale > most]
+        if not over:
+            return given | {name: total * scale for name, total in rest.items()}
+        for name in over:
+            given[name] = most
+            del rest[name]
+        left -= most * len(over)
+        if left <= 0:
+            return given | dict.fromkeys(rest, 0.0)
+    return given
+
+
+def _by_owner(labels: Iterable[Labelled]) -> dict[str, float]:
+    shares: dict[str, float] = defaultdict(float)
+    for label in labels:
+        shares[label.owner] += label.share
+    return shares
+
+
+def _fingerprint(labels: Sequence[Labelled], rules: DatasetRules, *ingredients: object) -> str:
+    """Digest everything that shapes what is learned: (ids, labels, owners' parts), preprocessing, replay, recipe."""
+    rows = sorted((label.submission, -1 if label.digit is None else label.digit, label.part.value) for label in labels)
+    everything = [rows, PREPROCESSING_VERSION, asdict(rules), [repr(ingredient) for ingredient in ingredients]]
+    return hashlib.sha256(json.dumps(everything).encode()).hexdigest()

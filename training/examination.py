@@ -1,0 +1,96 @@
+"""What candidates are judged on, and what models say to it. Nothing of it is ever learned from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from recognizer.engine import DigitModel
+from recognizer.preprocessing import ink_to_input
+from training import evaluation
+from training.dataset import Dataset, Labelled, Part
+from training.evaluation import Readings
+from training.mnist import Digits
+from training.pens import Pens
+
+STRANGERS_FILE = Path(__file__).parent / "strangers.npz"
+"""The pen model of writers whose manner no replay has."""
+
+NOT_A_DIGIT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Images `(n, 28, 28)` uint8 and what they are: `(n,)` 0–9, or -1 for not a digit."""
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """All that candidates are judged on."""
+
+    mnist: Samples  # the test set
+    strangers: Samples  # pen digits in the manner of people whom neither labels nor replay know
+    others: Samples  # characters that are no digits, in the manner of the same people
+    holdout: Samples  # labels of the owners who are only ever judged on
+    validation: Samples  # labels put aside from the owners who are learned from
+    lessons: Samples  # what was learned: a candidate should at least know that
+
+
+@dataclass(frozen=True, slots=True)
+class StrangersMix:
+    """How many drawings of strangers there are; the same ones in every run."""
+
+    of_each_digit: int = 400
+    others: int = 1500
+    seed: int = 2026
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A model with what it says to everything in an examination."""
+
+    model: DigitModel
+    readings: dict[str, Readings]
+
+    def right(self, samples: Samples, name: str) -> npt.NDArray[np.bool_]:
+        right: npt.NDArray[np.bool_] = self.readings[name].digits == samples.labels
+        return right
+
+    def wrong_count(self, samples: Samples, name: str) -> int:
+        return int((~self.right(samples, name)).sum())
+
+
+def make_examination(dataset: Dataset, mnist_test: Digits, strangers: Pens, mix: StrangersMix) -> Examination:
+    """Gather everything that a candidate is judged on."""
+    rng = np.random.default_rng(mix.seed)
+    digits = [digit for digit in range(10) for _ in range(mix.of_each_digit)]
+    return Examination(
+        mnist=Samples(mnist_test.images, mnist_test.labels.astype(np.int64)),
+        strangers=Samples(_drawn(strangers, digits, rng), np.array(digits)),
+        others=Samples(_drawn(strangers, [None] * mix.others, rng), np.full(mix.others, NOT_A_DIGIT)),
+        **{
+            name: _samples(dataset.part(part))
+            for name, part in (("holdout", Part.HOLDOUT), ("validation", Part.VALIDATION), ("lessons", Part.TRAIN))
+        },
+    )
+
+
+def examine(model: DigitModel, examination: Examination) -> Judged:
+    """Have a model read everything in an examination."""
+    names = Examination.__dataclass_fields__
+    return Judged(model, {name: evaluation.read_all(model, getattr(examination, name).images) for name in names})
+
+
+def _drawn(pens: Pens, digits: Sequence[int | None], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    return np.stack([ink_to_input(pens.draw(digit, rng), 1.0) for digit in digits])
+
+
+def _samples(labels: Sequence[Labelled]) -> Samples:
+    images = np.stack([label.image for label in labels]) if labels else np.empty((0, 28, 28), np.uint8)
+    digits = [NOT_A_DIGIT if label.digit is None else label.digit for label in labels]
+    return Samples(images, np.array(digits, np.int64))

@@ -1,0 +1,243 @@
+"""The gates: what a candidate must pass to be promoted, judged on its exported artifact through the production engine.
+
+Champion and candidate read the same samples, so that what differs is the model and not the luck of the draw.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import lgamma
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recognizer.engine import DigitModel, misread_canaries
+from training import evaluation
+from training.examination import Examination, Judged
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """Every threshold. Shares are 0…1, significances are one-sided probabilities."""
+
+    mnist_accuracy: float = 0.995
+    significance: float = 0.05  # below it, "worse than the champion" is no chance
+    recall_drop: float = 0.005  # of one digit; a smaller one is not noticed by anybody …
+    recall_significance: float = 0.05  # … nor one that chance explains
+    drift_significance: float = 0.01  # against the bundled model, over all runs so far
+    rejection_drop: float = 0.02  # of characters that are no digits
+    calibration_error: float = 0.01
+    sure_right: float = 0.998  # of the sure answers
+    agreement: float = 0.997  # of artifact and network, share of equal answers
+    size: int = 1_000_000  # bytes
+    slowdown: float = 1.5  # of a reading, against the champion
+    latency_readings: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the gates look at."""
+
+    examination: Examination
+    champion: Judged
+    candidate: Judged
+    bundled: Judged
+    artifact_size: int
+    agreement: float  # of artifact and network
+    limits: GateLimits = field(default_factory=GateLimits)
+
+    def changes(self, name: str, against: Judged | None = None) -> "Changes":
+        """Compare two models on the same samples."""
+        samples = getattr(self.examination, name)
+        before, after = (judged.right(samples, name) for judged in (against or self.champion, self.candidate))
+        return Changes(len(before), int((before & ~after).sum()), int((~before & after).sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many samples two models differ on."""
+
+    n: int
+    lost: int  # right before, wrong now
+    won: int
+
+    @property
+    def chance(self) -> float:
+        """The probability of at least so many lost by chance: McNemar's exact test, one-sided."""
+        return at_least(self.lost, self.lost + self.won)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One gate's judgement."""
+
+    value: float
+    threshold: float
+    passed: bool
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A rule that a candidate must pass."""
+
+    name: str
+    explanation: str
+    judge: Callable[[Evidence], Result]
+
+
+def _mnist_accuracy(evidence: Evidence) -> Result:
+    right = evidence.candidate.right(evidence.examination.mnist, "mnist")
+    value, threshold = float(right.mean()), evidence.limits.mnist_accuracy
+    return Result(value, threshold, value >= threshold, len(right))
+
+
+def _no_worse(name: str) -> Callable[[Evidence], Result]:
+    def judge(evidence: Evidence) -> Result:
+        changes, threshold = evidence.changes(name), evidence.limits.significance
+        return Result(changes.chance, threshold, changes.chance >= threshold, changes.n)
+
+    return judge
+
+
+def _no_drift(name: str) -> Callable[[Evidence], Result]:
+    def judge(evidence: Evidence) -> Result:
+        changes, threshold = evidence.changes(name, evidence.bundled), evidence.limits.drift_significance
+        return Result(changes.chance, threshold, changes.chance >= threshold, changes.n)
+
+    return judge
+
+
+def _recall(evidence: Evidence) -> Result:
+    """The largest fall of one digit's recall that chance does not explain, on MNIST and the strangers together."""
+    limits, worst, total = evidence.limits, 0.0, 0
+    parts = ("mnist", "strangers")
+    labels = np.concatenate([getattr(evidence.examination, part).labels for part in parts])
+    before, after = (
+        np.concatenate([judged.right(getattr(evidence.examination, part), part) for part in parts])
+        for judged in (evidence.champion, evidence.candidate)
+    )
+    for digit in range(10):
+        of_digit = labels == digit
+        lost = int((before & ~after & of_digit).sum())
+        won = int((~before & after & of_digit).sum())
+        total += int(of_digit.sum())
+        if of_digit.any() and at_least(lost, lost + won) < limits.recall_significance:
+            worst = max(worst, (lost - won) / int(of_digit.sum()))
+    return Result(worst, limits.recall_drop, worst <= limits.recall_drop, total)
+
+
+def _learned(evidence: Evidence) -> Result:
+    """Wrong answers to what was learned, as a share of the champion's; with nothing wrong there is nothing to gain."""
+    samples = evidence.examination.lessons
+    before, after = (
+        int((~judged.right(samples, "lessons")).sum()) for judged in (evidence.champion, evidence.candidate)
+    )
+    value = after / before if before else 0.0
+    return Result(value, 1.0, value < 1.0, len(samples.labels))
+
+
+def _rejects_others(evidence: Evidence) -> Result:
+    """A fall, beyond chance, of the share of characters that are no digits and are not taken for one."""
+    changes, limits = evidence.changes("others"), evidence.limits
+    fall = (changes.lost - changes.won) / max(changes.n, 1)
+    passed = fall <= limits.rejection_drop or changes.chance >= limits.significance
+    return Result(fall, limits.rejection_drop, passed, changes.n)
+
+
+def _canaries(evidence: Evidence) -> Result:
+    wrong = len(misread_canaries(evidence.candidate.model))
+    return Result(wrong, 0, wrong == 0, 20)
+
+
+def _calibration(evidence: Evidence) -> Result:
+    samples, readings = evidence.examination.mnist, evidence.candidate.readings["mnist"]
+    value = evaluation.expected_calibration_error(readings.probabilities[:, :10], samples.labels)
+    return Result(
+        value, evidence.limits.calibration_error, value <= evidence.limits.calibration_error, len(samples.labels)
+    )
+
+
+def _sure(evidence: Evidence) -> Result:
+    right = evidence.candidate.right(evidence.examination.mnist, "mnist")
+    sure = evidence.candidate.readings["mnist"].sure
+    value = float(right[sure].mean()) if sure.any() else 0.0
+    return Result(value, evidence.limits.sure_right, value >= evidence.limits.sure_right, int(sure.sum()))
+
+
+def _agreement(evidence: Evidence) -> Result:
+    value, threshold = evidence.agreement, evidence.limits.agreement
+    return Result(value, threshold, value >= threshold, len(evidence.examination.strangers.labels))
+
+
+def _size(evidence: Evidence) -> Result:
+    return Result(evidence.artifact_size, evidence.limits.size, evidence.artifact_size <= evidence.limits.size, 1)
+
+
+def _latency(evidence: Evidence) -> Result:
+    images = evidence.examination.mnist.images[: evidence.limits.latency_readings]
+    before, after = _best_times(images, evidence.champion.model, evidence.candidate.model)
+    value = after / before
+    return Result(value, evidence.limits.slowdown, value <= evidence.limits.slowdown, len(images))
+
+
+GATES: Sequence[Gate] = (
+    Gate("mnist", "Accuracy on MNIST's test set has a floor.", _mnist_accuracy),
+    Gate("mnist_champion", "On MNIST's test set it is not worse than the champion beyond chance.", _no_worse("mnist")),
+    Gate("strangers", "Digits of strangers' hands are not read worse beyond chance.", _no_worse("strangers")),
+    Gate("recall", "No digit is recognised noticeably less often.", _recall),
+    Gate("holdout", "Labels of people who are never learned from are not read worse.", _no_worse("holdout")),
+    Gate("validation", "Other drawings of the people learned from are not read worse.", _no_worse("validation")),
+    Gate("learned", "Of what it was taught it reads more than the champion; the share still wrong.", _learned),
+    Gate("mnist_bundled", "Over all runs, MNIST's test set is not forgotten.", _no_drift("mnist")),
+    Gate("strangers_bundled", "Over all runs, strangers' hands are not forgotten.", _no_drift("strangers")),
+    Gate("not_digits", "What is no digit is not taken for one noticeably more often.", _rejects_others),
+    Gate("canaries", "All canary drawings are read right.", _canaries),
+    Gate("calibration", "Confidence means what it says on MNIST's test set.", _calibration),
+    Gate("sure", "Sure answers on MNIST's test set are right.", _sure),
+    Gate("parity", "The exported artifact answers as the network does.", _agreement),
+    Gate("size", "The artifact is small, in bytes.", _size),
+    Gate("latency", "Reading takes no longer than the champion's, as a ratio.", _latency),
+)
+
+
+def judge(evidence: Evidence, gates: Sequence[Gate] = GATES) -> list[dict[str, Any]]:
+    """Judge a candidate: one row per gate with its value, threshold, whether it passed, and on how many samples."""
+    report = []
+    for gate in gates:
+        result = gate.judge(evidence)
+        report.append(
+            {
+                "gate": gate.name,
+                "explanation": gate.explanation,
+                "value": round(float(result.value), 5),
+                "threshold": result.threshold,
+                "passed": bool(result.passed),
+                "n": result.n,
+            }
+        )
+    return report
+
+
+def at_least(k: int, n: int) -> float:
+    """The probability of at least k heads in n tosses of a fair coin."""
+    if k <= 0:
+        return 1.0
+    counts = np.arange(k, n + 1)
+    logs = np.array([lgamma(n + 1) - lgamma(i + 1) - lgamma(n - i + 1) for i in counts]) - n * np.log(2)
+    return float(min(1.0, np.exp(logs).sum()))
+
+
+def _best_times(images: npt.NDArray[np.uint8], *models: DigitModel) -> list[float]:
+    """The median seconds of a reading, the best of three rounds, taking turns: others use the machine too."""
+    best = [float("inf")] * len(models)
+    for _ in range(3):
+        for index, model in enumerate(models):
+            times = []
+            for image in images:
+                start = time.perf_counter()
+                model.probabilities(image)
+                times.append(time.perf_counter() - start)
+            best[index] = min(best[index], float(np.median(times)))
+    return best

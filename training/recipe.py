@@ -1,0 +1,45 @@
+"""All that shapes a run beside the labels themselves, in one place."""
+
+from dataclasses import dataclass, field
+
+from training.augment import Distortion
+from training.dataset import DatasetRules
+from training.examination import StrangersMix
+from training.gates import GateLimits
+from training.replay import ReplayMix
+
+
+@dataclass(frozen=True, slots=True)
+class Tune:
+    """How a trained network learns some more without forgetting."""
+
+    epochs: int = 6
+    batches: int = 50  # in an epoch
+    batch_size: int = 128
+    learning_rate: float = 4e-4  # at its peak; linear warm-up, then half a cosine down to zero
+    warmup_share: float = 0.1
+    label_smoothing: float = 0.05
+    not_a_digit_weight: float = 0.3  # of the eleventh logit's loss, on labels …
+    taught_not_a_digit_weight: float = 1.0  # … and on replay: what is no digit is forgotten first
+    temperature: float = 2.0  # of the champion's answers on the replay (Hinton, Vinyals and Dean 2015)
+    mixed_precision: bool = True
+    new_shares: tuple[float, ...] = (0.35, 0.5, 0.7, 0.85)  # of the new weights in the average with the champion's
+    forgetting_weight: float = (
+        2.0  # of a nat away from the champion on replay, against one of error on validation labels
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A run's recipe; part of the fingerprint that tells whether there is anything new."""
+
+    seed: int = 1
+    rules: DatasetRules = field(default_factory=DatasetRules)
+    tune: Tune = field(default_factory=Tune)
+    distortion: Distortion = field(default_factory=Distortion)  # of people's drawings
+    replay: ReplayMix = field(default_factory=ReplayMix)
+    unseen: ReplayMix = field(
+        default_factory=lambda: ReplayMix(mnist=1000, pens=800, others=300, scribbles=100, among=3)
+    )
+    strangers: StrangersMix = field(default_factory=StrangersMix)
+    limits: GateLimits = field(default_factory=GateLimits)
