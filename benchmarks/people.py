@@ -72,7 +72,7 @@ def simulate(strokes: Path, rounds: int, fold: int) -> None:
     django.setup()
     from training.strokes import Drawing, load_drawings
 
-    staff = Client(token=_staff_token())
+    staff = Client(token=staff_token())
     drawings = load_drawings(strokes, "test")
     by_writer: dict[str, list[Drawing]] = defaultdict(list)
     for drawing in drawings:
@@ -104,7 +104,7 @@ def simulate(strokes: Path, rounds: int, fold: int) -> None:
         said = {"confirmed": 0, "corrected": 0}
         for writer, client in sessions.items():
             for drawing in drawn[writer][number::rounds]:
-                said[client.draw_and_say(drawing)] += 1
+                said[client.draw_and_say(drawing, drawing.digit)] += 1
         accepted = accept_all(staff)
         seconds = retrain(staff)
         name = f"round {number + 1}: {said['corrected']} wrong of {accepted}"
@@ -131,10 +131,10 @@ def accept_all(staff: "Client") -> int:
     return accepted
 
 
-def retrain(staff: "Client") -> float:
+def retrain(staff: "Client", *, force: bool = False) -> float:
     """Queue a run, wait for its end and print what came of it; return the seconds from asking to the end."""
     start = time.monotonic()
-    run = staff.call("POST", "/api/v1/training-runs", {})
+    run = staff.call("POST", "/api/v1/training-runs", {"force": force})
     while run["state"] in ("queued", "running"):
         time.sleep(0.5)
         run = staff.call("GET", f"/api/v1/training-runs/{run['id']}")
@@ -143,14 +143,14 @@ def retrain(staff: "Client") -> float:
     phases = {name: f"{phase['seconds']:.1f} s, {phase['peak_mb']} MB" for name, phase in run["timings"].items()}
     print(f"    run {run['id']}: {run['state']}. {run['reason']}\n    {phases}\n    {run['counts']}")
     if run["model_version"]:
-        print(f"    scores {staff.call('GET', '/api/v1/models/' + str(run['model_version']))['lineage']['scores']}")
+        print(f"    blends {staff.call('GET', '/api/v1/models/' + str(run['model_version']))['lineage']['blends']}")
     for gate in run["gate_report"] or []:
         mark = " " if gate["passed"] else "!"
         print(f"   {mark} {gate['gate']:18} {gate['value']:10.5f}  threshold {gate['threshold']:g}, n {gate['n']}")
     return seconds
 
 
-def _staff_token() -> str:
+def staff_token() -> str:
     command = [sys.executable, "manage.py", "drf_create_token", "admin"]
     made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return made.stdout.split()[2]
@@ -164,17 +164,21 @@ class Client:
     cookies: str = ""
     csrf: str = ""
 
-    def draw_and_say(self, drawing: Any) -> str:
-        """Draw on the site, then say what it is: `confirmed` or `corrected`."""
+    def draw_and_say(self, drawing: Any, digit: int | None) -> str:
+        """Draw on the site, then say that it is so; return whether that `confirmed` or `corrected` the answer."""
         if not self.csrf:
             self._open_page()
         answer = self.call("POST", "/api/v1/submissions", body_of(drawing))
-        self.call("POST", f"/api/v1/submissions/{answer['id']}/correction", {"digit": drawing.digit})
-        return "confirmed" if answer["digit"] == drawing.digit else "corrected"
+        self.call("POST", f"/api/v1/submissions/{answer['id']}/correction", {"digit": digit})
+        return "confirmed" if answer["digit"] == digit else "corrected"
+
+    def preview(self, drawing: Any) -> Any:
+        """Have a drawing read without storing it."""
+        return self.call("POST", "/api/v1/previews", body_of(drawing))
 
     def read(self, drawings: Any) -> list[bool]:
-        """Have drawings read without storing them; say which came out right."""
-        return [self.call("POST", "/api/v1/previews", body_of(d))["digit"] == d.digit for d in drawings]
+        """Have drawings read; say which came out right."""
+        return [self.preview(drawing)["digit"] == drawing.digit for drawing in drawings]
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         headers = {"Content-Type": "application/json", "X-CSRFToken": self.csrf, "Cookie": self.cookies}

@@ -18,7 +18,7 @@ def test_a_correction_is_saved_as_pending(visitor: Visitor) -> None:
 
     assert response.status_code == 201
     assert response.json() | {"id": 0, "created": ""} == {
-        "id": 0, "submission": drawn, "digit": 8, "status": "pending", "created": "", "decided": None,
+        "id": 0, "submission": drawn, "digit": 8, "status": "pending", "triage": "", "created": "", "decided": None,
     }  # fmt: skip
     assert visitor.get(f"/api/v1/submissions/{drawn}").json()["correction"]["digit"] == 8
     assert Submission.objects.get().digit == 3

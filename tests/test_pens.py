@@ -69,13 +69,14 @@ def test_pens_without_some_digit_are_refused() -> None:
         fit_pens([drawing for drawing in drawings() if drawing.digit != 4])
 
 
-def test_the_replay_is_the_same_for_the_same_seed(model: DigitModel) -> None:
+def test_the_replay_is_the_same_for_the_same_seed() -> None:
     from training.mnist import Digits
 
     mnist = Digits(np.full((5, 28, 28), 80, np.uint8), np.zeros(5, np.uint8))
+    none = Digits(mnist.images[:0], mnist.labels[:0])
     mix = ReplayMix(mnist=3, pens=10, others=0, scribbles=2)
     pens = Pens.from_bytes(PENS_FILE.read_bytes())
-    first, again, other = (make_replay(mnist, pens, model, mix, seed) for seed in (1, 1, 2))
+    first, again, other = (make_replay(mnist, pens, none, mix, seed) for seed in (1, 1, 2))
 
     assert first.shape == (15, 28, 28) and first.dtype == np.uint8
     assert (first == again).all() and not (first == other).all()

@@ -90,7 +90,12 @@ def _drawn(pens: Pens, digits: Sequence[int | None], rng: np.random.Generator) -
     return np.stack([ink_to_input(pens.draw(digit, rng), 1.0) for digit in digits])
 
 
+def stacked(images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """Stack inputs, perhaps none: `(n, 28, 28)` uint8."""
+    return np.stack(images) if images else np.empty((0, 28, 28), np.uint8)
+
+
 def _samples(labels: Sequence[Labelled]) -> Samples:
-    images = np.stack([label.image for label in labels]) if labels else np.empty((0, 28, 28), np.uint8)
+    images = stacked([label.image for label in labels])
     digits = [NOT_A_DIGIT if label.digit is None else label.digit for label in labels]
     return Samples(images, np.array(digits, np.int64))

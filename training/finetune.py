@@ -1,11 +1,12 @@
 """The fine-tune: learns a handful of corrections without forgetting what the champion knows.
 
 Each batch is part people's labels, distorted as ink where there is ink, part replay with the champion's own softened
-answers as targets. Batch normalisation is frozen. At the end the weights are averaged with the champion's: the share of
-the new ones is the one that does best on validation labels and unseen replay together.
+answers as targets. Batch normalisation is frozen. At the end the weights are averaged with the champion's, with as many
+of the new ones as stay close to the champion on replay that neither learned.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from training.recipe import Recipe, Tune
 Images = npt.NDArray[np.uint8]
 
 
-class Batches:
-    """Makes any batch of any epoch from (seed, epoch, batch) alone.
+class Lessons:
+    """Makes any batch of an epoch from (seed, epoch, batch) and the odds of that epoch.
 
     Args:
         labels: to learn, with the share of what is seen that each has.
@@ -38,11 +39,26 @@ class Batches:
         self._odds = shares / shares.sum()
         self._people = max(1, round(float(shares.sum()) * recipe.tune.batch_size))
         self._targets = network.pack_targets([label.digit for label in labels])
+        self._replay_odds = np.full(len(replay), 1 / len(replay))
 
-    def __call__(self, epoch: int, batch: int) -> network.Batch:
+    def epoch(self, number: int, student: Any) -> network.EpochBatches:
+        """Return an epoch's batches.
+
+        From the second one on, half of the replay is what the student's answers have moved away from the champion's on
+        most: maximally interfered retrieval (Aljundi et al. 2019). What is about to be forgotten depends on what is
+        being learned, so it is looked for while that goes on.
+        """
+        if number in self._recipe.tune.look_before:
+            away = divergences(self._answers, network.rough_logits_of(student, self._replay)).astype(np.float64)
+            interfered = self._recipe.tune.interfered
+            self._replay_odds = (1 - interfered) / len(away) + interfered * away / away.sum()
+        odds = self._replay_odds
+        return network.EpochBatches(self._recipe.tune.batches, lambda _, batch: self._batch(number, batch, odds))
+
+    def _batch(self, epoch: int, batch: int, odds: npt.NDArray[np.float64]) -> network.Batch:
         rng = np.random.default_rng((self._recipe.seed, epoch, batch))
         chosen = rng.choice(len(self._labels), self._people, p=self._odds)
-        replayed = rng.choice(len(self._replay), self._recipe.tune.batch_size - self._people)
+        replayed = rng.choice(len(self._replay), self._recipe.tune.batch_size - self._people, p=odds)
         drawn = np.stack([self._draw(self._labels[index], rng) for index in chosen])
         images = network.pack_inputs(np.concatenate([drawn, self._replay[replayed]]))
         untaught = np.zeros((len(chosen), network.DIGITS + 1), np.float32)
@@ -56,43 +72,45 @@ class Batches:
         return distort_image(label.image, self._recipe.distortion, rng)
 
 
-def fine_tune(champion: Any, batches: Batches, recipe: Recipe, report: network.Report) -> Any:
+def fine_tune(champion: Any, lessons: Lessons, recipe: Recipe, report: network.Report) -> Any:
     """Return the tuned network, before it is averaged with the champion."""
-    epochs = network.EpochBatches(recipe.tune.batches, batches)
-    return network.tune_network(champion, epochs, recipe.tune, recipe.seed, report)
+    return network.tune_network(champion, lessons.epoch, recipe.tune, recipe.seed, report)
 
 
-def choose_blend(
-    champion: Any, tuned: Any, tune: Tune, score: Callable[[Any], float]
-) -> tuple[Any, dict[float, float]]:
-    """Average the weights in each proportion and keep the network with the least score.
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """How an average of champion's and new weights does on what neither learned."""
+
+    new_share: float
+    divergence: float  # from the champion's answers on unseen replay, nats
+    validation: float  # cross-entropy with people's validation labels, nats; the champion's is in `validation_before`
+    validation_before: float
+
+
+def choose_blend(champion: Any, tuned: Any, tune: Tune, validation: Samples, unseen: Images) -> tuple[Any, list[Tried]]:
+    """Average the weights with as many of the new ones as forgetting allows.
 
     Returns:
-        The network, and every share's score.
+        The network, and what was tried, the one taken last. If even the least share forgets too much, it is that: the
+        gates will say so.
     """
-    blends = {share: network.blend(champion, tuned, share) for share in tune.new_shares}
-    scores = {share: round(score(blend), 5) for share, blend in blends.items()}
-    return blends[min(scores, key=scores.__getitem__)], scores
+    before, tried = network.logits_of(champion, unseen), []
+    labels = network.pack_targets([None if label < 0 else int(label) for label in validation.labels])
+    error_before = _cross_entropy(labels, network.logits_of(champion, validation.images))
+    for share in tune.new_shares:
+        blend = network.blend(champion, tuned, share)
+        divergence = float(divergences(before, network.logits_of(blend, unseen)).mean())
+        error = _cross_entropy(labels, network.logits_of(blend, validation.images))
+        tried.append(Tried(share, round(divergence, 5), round(error, 5), round(error_before, 5)))
+        if divergence <= tune.most_divergence and error <= error_before:
+            break
+    return blend, tried
 
 
-def validation_score(
-    champion: Any, validation: Samples, unseen: Images, forgetting_weight: float
-) -> Callable[[Any], float]:
-    """Return a function of a network: its error on people's validation labels, plus how far it went from the champion.
-
-    Both in nats: the cross-entropy with the labels, and the divergence from the champion's answers on unseen replay.
-    """
-    before = network.logits_of(champion, unseen)
-    targets = network.pack_targets([None if label < 0 else int(label) for label in validation.labels])
-
-    def score(candidate: Any) -> float:
-        after = network.logits_of(candidate, unseen)
-        divergence = _cross_entropy(_answers(before), after) - _cross_entropy(_answers(before), before)
-        if not len(validation.labels):
-            return forgetting_weight * divergence
-        return _cross_entropy(targets, network.logits_of(candidate, validation.images)) + forgetting_weight * divergence
-
-    return score
+def divergences(champion: npt.NDArray[np.float32], candidate: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
+    """How far a candidate's answers are from the champion's, in nats: `(n, 11)` logits of each → `(n,)`."""
+    answers = _answers(champion)
+    return np.maximum(_cross_entropies(answers, candidate) - _cross_entropies(answers, champion), 0)
 
 
 def _answers(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
@@ -102,8 +120,14 @@ def _answers(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
 
 
 def _cross_entropy(targets: npt.NDArray[np.floating[Any]], logits: npt.NDArray[np.float32]) -> float:
-    """The mean cross-entropy of packed targets, in nats: of the digit, and of being one."""
+    return float(_cross_entropies(targets, logits).mean()) if len(targets) else 0.0
+
+
+def _cross_entropies(
+    targets: npt.NDArray[np.floating[Any]], logits: npt.NDArray[np.float32]
+) -> npt.NDArray[np.floating[Any]]:
+    """The cross-entropy of packed targets, of the digit and of being one together, in nats: `(n,)`."""
     digits, is_digit, of_one = targets[:, : network.DIGITS], targets[:, network.DIGITS], logits[:, network.DIGITS]
     of_digit = -(digits * log_softmax(logits[:, : network.DIGITS])).sum(axis=1)
-    of_being_one = np.logaddexp(0, of_one) - is_digit * of_one
-    return float((of_digit + of_being_one).mean())
+    both: npt.NDArray[np.floating[Any]] = of_digit + np.logaddexp(0, of_one) - is_digit * of_one
+    return both

@@ -19,7 +19,7 @@ from recognizer.models import ModelFile, ModelVersion, Promotion, Submission
 from recognizer.preprocessing import PREPROCESSING_VERSION
 from training import calibration, evaluation, gates, runs
 from training.dataset import Dataset, Part, build_dataset
-from training.examination import STRANGERS_FILE, Examination, Judged, examine, make_examination
+from training.examination import STRANGERS_FILE, Examination, Judged, examine, make_examination, stacked
 from training.mnist import Digits, MnistError, ensure_mnist, load_mnist
 from training.models import TrainingRun, TrainingSample
 from training.pens import Pens
@@ -31,6 +31,8 @@ State, Phase = TrainingRun.State, TrainingRun.Phase
 
 MNIST_VALIDATION = 5000
 """The last of MNIST's training digits choose between candidates; the bundled model did not learn them either."""
+
+NOTHING = Digits(stacked([]), np.empty(0, np.uint8))
 
 BEGINS = {  # at what share of a whole run each phase begins, as measured
     Phase.DATA: 0.0,
@@ -62,8 +64,8 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
         _note(run, parent=champion, fingerprint=dataset.fingerprint, counts=dataset.counts())
         if reason := _nothing_to_do(run, dataset):
             return Outcome(State.SKIPPED, reason)
-        replay = make_replay(known, pens, serving, recipe.replay, recipe.seed)
-        unseen = make_replay(kept, pens, serving, recipe.unseen, recipe.seed + 1)
+        replay = make_replay(known, pens, _misread(dataset, serving), recipe.replay, recipe.seed)
+        unseen = make_replay(kept, pens, NOTHING, recipe.unseen, recipe.seed + 1)
         examination = make_examination(dataset, test, strangers, recipe.strangers)
 
     with clock.phase(Phase.START):
@@ -73,10 +75,9 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
         answers = network.logits_of(teacher, replay)
 
     with clock.phase(Phase.FIT):
-        batches = finetune.Batches(dataset.part(Part.TRAIN), replay, answers, recipe)
-        tuned = finetune.fine_tune(teacher, batches, recipe, clock.fit_report(recipe))
-        score = finetune.validation_score(teacher, examination.validation, unseen, recipe.tune.forgetting_weight)
-        candidate, scores = finetune.choose_blend(teacher, tuned, recipe.tune, score)
+        lessons = finetune.Lessons(dataset.part(Part.TRAIN), replay, answers, recipe)
+        tuned = finetune.fine_tune(teacher, lessons, recipe, clock.fit_report(recipe))
+        candidate, tried = finetune.choose_blend(teacher, tuned, recipe.tune, examination.validation, unseen)
 
     with clock.phase(Phase.EXPORT):
         wanted = evaluation.read_all(serving, unseen).probabilities[:, :10]
@@ -105,7 +106,7 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
                 "run": run.pk,
                 "fingerprint": dataset.fingerprint,
                 "drawings": dataset.counts(),
-                "scores": {str(share): score for share, score in scores.items()},  # by the new weights' share
+                "blends": [asdict(blend) for blend in tried],
                 "temperature": round(temperature, 4),
                 "recipe": asdict(recipe),
             },
@@ -181,6 +182,13 @@ def _split(train: Digits) -> tuple[Digits, Digits]:
     """Part MNIST's training digits into those to replay and those to choose by."""
     cut = len(train.labels) - min(MNIST_VALIDATION, len(train.labels) // 10)
     return Digits(train.images[:cut], train.labels[:cut]), Digits(train.images[cut:], train.labels[cut:])
+
+
+def _misread(dataset: Dataset, champion: DigitModel) -> Digits:
+    """Return the digits to learn that the champion reads as something else."""
+    digits = [label for label in dataset.part(Part.TRAIN) if label.digit is not None]
+    wrong = [label for label in digits if champion.read(label.image).digit != label.digit]
+    return Digits(stacked([label.image for label in wrong]), np.array([label.digit for label in wrong], np.uint8))
 
 
 def _digests() -> list[str]:

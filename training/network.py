@@ -162,22 +162,30 @@ def fit_network(
     network.fit(batches, epochs=fit.epochs, verbose=0, callbacks=[resume, _Follow(batches, report)], shuffle=False)
 
 
-def tune_network(network: keras.Model, batches: EpochBatches, tune: Tune, seed: int, report: Report) -> keras.Model:
+def tune_network(
+    network: keras.Model, epoch: Callable[[int, keras.Model], EpochBatches], tune: Tune, seed: int, report: Report
+) -> keras.Model:
     """Train a copy of a trained network on targets of `taught_loss`, and return the copy in float32.
 
     Batch normalisation stays as it is, statistics and scales: a few drawings must not move what millions settled.
+
+    Args:
+        epoch: returns the batches of an epoch, given its number and the network as it is when the epoch begins.
     """
     keras.utils.set_random_seed(seed)
     student = _in_precision(network, "mixed_bfloat16" if tune.mixed_precision else "float32")
     for layer in student.layers:
         layer.trainable = not isinstance(layer, layers.BatchNormalization)
-    steps = tune.epochs * len(batches)
+    steps = tune.epochs * tune.batches
     warmup = max(1, round(steps * tune.warmup_share))
     schedule = keras.optimizers.schedules.CosineDecay(
         tune.learning_rate / 25, steps - warmup, warmup_target=tune.learning_rate, warmup_steps=warmup
     )
     student.compile(keras.optimizers.Adam(schedule), taught_loss(tune))
-    student.fit(batches, epochs=tune.epochs, verbose=0, callbacks=[_Follow(batches, report)], shuffle=False)
+    for number in range(tune.epochs):
+        batches = epoch(number, student)
+        follow = _Follow(batches, report)
+        student.fit(batches, initial_epoch=number, epochs=number + 1, verbose=0, callbacks=[follow], shuffle=False)
     return in_float32(student)
 
 
@@ -200,7 +208,14 @@ def logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArra
     """Run the network as it will be exported, in float32: `(n, 28, 28)` uint8 → `(n, 11)`."""
     exact = network if _is_exact(network) else in_float32(network)
     inputs = pack_inputs(images)
-    return np.concatenate([np.asarray(exact(inputs[i : i + 500], training=False)) for i in range(0, len(inputs), 500)])
+    parts = [np.asarray(exact(inputs[i : i + 500], training=False)) for i in range(0, len(inputs), 500)]
+    return np.concatenate(parts) if parts else np.empty((0, DIGITS + 1), np.float32)
+
+
+def rough_logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Run the network in the precision it has: `(n, 28, 28)` uint8 → `(n, 11)`; quick, for what need not be exact."""
+    logits: npt.NDArray[np.float32] = network.predict(pack_inputs(images), batch_size=512, verbose=0)
+    return logits
 
 
 def in_float32(network: keras.Model) -> keras.Model:

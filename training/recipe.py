@@ -22,11 +22,13 @@ class Tune:
     not_a_digit_weight: float = 0.3  # of the eleventh logit's loss, on labels …
     taught_not_a_digit_weight: float = 1.0  # … and on replay: what is no digit is forgotten first
     temperature: float = 2.0  # of the champion's answers on the replay (Hinton, Vinyals and Dean 2015)
+    interfered: float = 0.6  # of the replay: what is being forgotten most, as seen …
+    look_before: tuple[int, ...] = (1, 3)  # … before these epochs, the first being 0
     mixed_precision: bool = True
-    new_shares: tuple[float, ...] = (0.35, 0.5, 0.7, 0.85)  # of the new weights in the average with the champion's
-    forgetting_weight: float = (
-        2.0  # of a nat away from the champion on replay, against one of error on validation labels
-    )
+    # Of the new weights in the average with the champion's, from most to least. The first is taken that …
+    new_shares: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+    most_divergence: float = 0.005  # … answers unseen replay as the champion does, within so many nats, and does not
+    # read validation labels worse, in nats too.
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Recipe:
     distortion: Distortion = field(default_factory=Distortion)  # of people's drawings
     replay: ReplayMix = field(default_factory=ReplayMix)
     unseen: ReplayMix = field(
-        default_factory=lambda: ReplayMix(mnist=1000, pens=800, others=300, scribbles=100, among=3)
+        default_factory=lambda: ReplayMix(mnist=1000, contrasts=0, pens=800, others=300, scribbles=100)
     )
     strangers: StrangersMix = field(default_factory=StrangersMix)
     limits: GateLimits = field(default_factory=GateLimits)
