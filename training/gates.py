@@ -26,7 +26,8 @@ class GateLimits:
     recall_drop: float = 0.005  # of one digit; a smaller one is not noticed by anybody …
     recall_significance: float = 0.05  # … nor one that chance explains
     drift_significance: float = 0.01  # against the bundled model, over all runs so far
-    rejection_drop: float = 0.02  # of characters that are no digits
+    rejection_drop: float = 0.02  # of characters that are no digits, against the champion …
+    rejection_drift: float = 0.04  # … and against the bundled model
     calibration_error: float = 0.01
     sure_right: float = 0.998  # of the sure answers
     agreement: float = 0.997  # of artifact and network, share of equal answers
@@ -139,11 +140,19 @@ def _learned(evidence: Evidence) -> Result:
 
 
 def _rejects_others(evidence: Evidence) -> Result:
+    return _rejection(evidence, evidence.champion, evidence.limits.rejection_drop)
+
+
+def _rejects_others_still(evidence: Evidence) -> Result:
+    return _rejection(evidence, evidence.bundled, evidence.limits.rejection_drift)
+
+
+def _rejection(evidence: Evidence, against: Judged, threshold: float) -> Result:
     """A fall, beyond chance, of the share of characters that are no digits and are not taken for one."""
-    changes, limits = evidence.changes("others"), evidence.limits
+    changes = evidence.changes("others", against)
     fall = (changes.lost - changes.won) / max(changes.n, 1)
-    passed = fall <= limits.rejection_drop or changes.chance >= limits.significance
-    return Result(fall, limits.rejection_drop, passed, changes.n)
+    passed = fall <= threshold or changes.chance >= evidence.limits.significance
+    return Result(fall, threshold, passed, changes.n)
 
 
 def _canaries(evidence: Evidence) -> Result:
@@ -193,6 +202,7 @@ GATES: Sequence[Gate] = (
     Gate("mnist_bundled", "Over all runs, MNIST's test set is not forgotten.", _no_drift("mnist")),
     Gate("strangers_bundled", "Over all runs, strangers' hands are not forgotten.", _no_drift("strangers")),
     Gate("not_digits", "What is no digit is not taken for one noticeably more often.", _rejects_others),
+    Gate("not_digits_bundled", "Nor is it over all runs, by much.", _rejects_others_still),
     Gate("canaries", "All canary drawings are read right.", _canaries),
     Gate("calibration", "Confidence means what it says on MNIST's test set.", _calibration),
     Gate("sure", "Sure answers on MNIST's test set are right.", _sure),

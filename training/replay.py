@@ -32,7 +32,7 @@ class ReplayMix:
     contrasts: int = 60  # of MNIST's digits for each drawing that is misread: the most like it that are something else
     most_contrasts: int = 5000
     pens: int = 5000
-    others: int = 2600  # characters that are no digits
+    others: int = 4000  # characters that are no digits
     scribbles: int = 700
     plain: float = 0.7  # of MNIST's digits and the pens', as they are; the others distorted
     ones: OneStyle = field(default_factory=OneStyle)
