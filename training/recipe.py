@@ -25,9 +25,9 @@ class Tune:
     interfered: float = 0.6  # of the replay: what is being forgotten most, as seen …
     look_before: tuple[int, ...] = (1, 3)  # … before these epochs, the first being 0
     mixed_precision: bool = True
-    new_shares: tuple[float, ...] = (0.9, 0.7, 0.55, 0.4, 0.3)  # of the new weights in the average with the champion's
-    most_divergence: float = 0.004  # from the champion's answers on unseen replay, nats
-    most_forgotten: float = 0.0004  # of MNIST's digits that were kept back, more wrong than the champion has
+    new_shares: tuple[float, ...] = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3)  # of new weights in the average
+    most_divergence: float = 0.005  # from the champion's answers on unseen replay, nats
+    most_forgotten: float = 0.001  # of MNIST's digits that were kept back, more wrong than the champion has
 
 
 @dataclass(frozen=True, slots=True)
