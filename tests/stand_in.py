@@ -5,8 +5,8 @@ import time
 
 from django.db import OperationalError, transaction
 
+from training.attempt import Outcome, Progress, RunFailedError, hold
 from training.models import TrainingRun
-from training.runs import Outcome, Progress, RunFailedError, hold
 
 State, Phase = TrainingRun.State, TrainingRun.Phase
 

@@ -11,12 +11,12 @@ from recognizer import registry
 from recognizer.engine import engine
 from recognizer.models import ModelFile, ModelVersion, Promotion
 from tests.labels import labelled
+from training.attempt import Outcome, Progress, RunFailedError
 from training.dataset import Part
 from training.loop import learn
 from training.mnist import find_mnist
 from training.models import TrainingRun, TrainingSample
 from training.recipe import Recipe, Tune
-from training.runs import Outcome, Progress, RunFailedError
 
 State = TrainingRun.State
 

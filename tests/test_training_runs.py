@@ -20,7 +20,7 @@ from hdr_site import celery_app
 from recognizer.models import Correction, ModelVersion
 from tests.conftest import Visitor
 from tests.drawings import SEVEN, THREE
-from training import runs
+from training import attempt, runs
 from training.models import TrainingRun
 
 pytestmark = pytest.mark.django_db
@@ -38,7 +38,7 @@ def executed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     def execute(stand_in: str, **columns: Any) -> TrainingRun:
         settings.TRAINING_LEARN = f"tests.stand_in.{stand_in}"
         run = TrainingRun.objects.create(trigger=Trigger.API, **columns)
-        runs.execute(run.pk)
+        attempt.execute(run.pk)
         run.refresh_from_db()
         return run
 
@@ -196,7 +196,7 @@ def test_a_run_that_the_database_failed_is_tried_again_three_times(executed: Any
     run = executed("lose_the_database")
     assert (run.state, run.attempt) == (State.QUEUED, 1)
     for _ in range(2):
-        runs.execute(run.pk)
+        attempt.execute(run.pk)
     run.refresh_from_db()
 
     assert (run.state, run.attempt) == (State.FAILED, 3)
@@ -227,7 +227,7 @@ def test_a_message_about_a_run_that_does_not_wait_does_nothing(executed: Any, st
     run = executed("fail", state=state)
 
     assert (run.state, run.attempt, run.reason) == (state, 0, "")
-    runs.execute(4711)
+    attempt.execute(4711)
 
 
 @for_real
@@ -401,7 +401,7 @@ def test_ctrl_c_leaves_the_run_alone(capsys: pytest.CaptureFixture[str], monkeyp
 def _taken_soon(settings: Any, stand_in: str) -> Iterator[None]:
     """A worker takes the run while the command waits: here, in a signal's handler in the main thread."""
     settings.TRAINING_LEARN = f"tests.stand_in.{stand_in}"
-    with _in_half_a_second(lambda: runs.execute(TrainingRun.objects.get().pk)):
+    with _in_half_a_second(lambda: attempt.execute(TrainingRun.objects.get().pk)):
         yield
 
 

@@ -17,7 +17,8 @@ from recognizer import registry
 from recognizer.engine import DigitModel, ModelRefusedError, Thresholds, load_model
 from recognizer.models import ModelFile, ModelVersion, Promotion, Submission
 from recognizer.preprocessing import PREPROCESSING_VERSION
-from training import calibration, evaluation, gates, runs
+from training import attempt, calibration, evaluation, gates
+from training.attempt import Outcome, Progress, RunFailedError
 from training.dataset import Dataset, Part, build_dataset
 from training.examination import STRANGERS_FILE, Examination, Judged, examine, make_examination, stacked
 from training.mnist import Digits, MnistError, ensure_mnist, load_mnist
@@ -25,7 +26,6 @@ from training.models import TrainingRun, TrainingSample
 from training.pens import Pens
 from training.recipe import Recipe
 from training.replay import PENS_FILE, make_replay
-from training.runs import Outcome, Progress, RunFailedError
 
 State, Phase = TrainingRun.State, TrainingRun.Phase
 
@@ -36,11 +36,11 @@ NOTHING = Digits(stacked([]), np.empty(0, np.uint8))
 
 BEGINS = {  # at what share of a whole run each phase begins, as measured
     Phase.DATA: 0.0,
-    Phase.START: 0.08,
-    Phase.FIT: 0.25,
-    Phase.EXPORT: 0.75,
-    Phase.GATES: 0.85,
-    Phase.PROMOTE: 0.98,
+    Phase.START: 0.06,
+    Phase.FIT: 0.18,
+    Phase.EXPORT: 0.86,
+    Phase.GATES: 0.91,
+    Phase.PROMOTE: 0.99,
 }
 
 
@@ -93,7 +93,7 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
         report = gates.judge(evidence)
 
     with clock.phase(Phase.PROMOTE), transaction.atomic():
-        runs.hold(run)
+        attempt.hold(run)
         version = registry.register(
             artifact,
             content,

@@ -10,7 +10,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from celery.worker import state
 from django.db import Error, connections
 
-from training import runs
+from training import attempt, runs
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ HARD_LIMIT = (
 @shared_task(name=runs.TASK, acks_late=True, reject_on_worker_lost=True, time_limit=HARD_LIMIT)
 def train(run_id: int) -> None:
     """Do a queued run; a message about any other does nothing."""
-    runs.execute(run_id)
+    attempt.execute(run_id)
 
 
 @shared_task
