@@ -13,7 +13,7 @@ from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
 from hdr_site.schedule import NAMES
-from recognizer.admin import ReadOnly, gate_table, table
+from recognizer.admin import ReadOnly, gate_table, number_table
 from training import runs
 from training.models import OptimizerResult, TrainingRun
 
@@ -95,11 +95,11 @@ class TrainingRunAdmin(ReadOnly):
 
     @admin.display(description="drawings")
     def counted(self, run: TrainingRun) -> SafeString | str:
-        return _table_of(run.counts)
+        return number_table(run.counts)
 
     @admin.display(description="time and memory")
     def timed(self, run: TrainingRun) -> SafeString | str:
-        return _table_of(run.timings)
+        return number_table(run.timings)
 
 
 @admin.register(OptimizerResult)
@@ -124,13 +124,3 @@ class ScheduleAdmin(PeriodicTaskAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return not (obj and obj.name in NAMES) and bool(super().has_delete_permission(request, obj))
-
-
-def _table_of(data: dict[str, Any]) -> SafeString | str:
-    """Lay out one number, or several named ones, for each name."""
-    if not data:
-        return "—"
-    named = {name: value if isinstance(value, dict) else {"": value} for name, value in data.items()}
-    columns = list(dict.fromkeys(column for values in named.values() for column in values))
-    rows = [[name, *(values.get(column, "") for column in columns)] for name, values in named.items()]
-    return table(["", *columns], rows)
