@@ -19,8 +19,8 @@ class Tune:
     learning_rate: float = 4e-4  # at its peak; linear warm-up, then half a cosine down to zero
     warmup_share: float = 0.1
     label_smoothing: float = 0.05
-    not_a_digit_weight: float = 0.3  # of the eleventh logit's loss, on labels …
-    taught_not_a_digit_weight: float = 2.0  # … and on replay: what is no digit is forgotten first
+    not_a_digit_weight: float = 0.1  # of the eleventh logit's loss, on labels …
+    taught_not_a_digit_weight: float = 3.0  # … and on replay: what is no digit is forgotten first
     temperature: float = 2.0  # of the champion's answers on the replay (Hinton, Vinyals and Dean 2015)
     interfered: float = 0.6  # of the replay: what is being forgotten most, as seen …
     look_before: tuple[int, ...] = (1, 3)  # … before these epochs, the first being 0
