@@ -186,6 +186,7 @@ else:
     for folder in ("messages", "control"):
         (_SPOOL / folder).mkdir(parents=True, exist_ok=True)
     CELERY_BROKER_URL = "filesystem://localhost"
+    CELERY_BROKER_TRANSPORT = "hdr_site.broker:Transport"
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(_SPOOL / "messages"),
         "data_folder_out": str(_SPOOL / "messages"),
@@ -228,6 +229,7 @@ WHITENOISE_MAX_AGE = 3600
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
+FORMAT_MODULE_PATH = "hdr_site.formats"
 
 LOGGING = {
     "version": 1,

@@ -1,5 +1,6 @@
 """Django's admin: submissions and corrections with thumbnails, decided through the same services as the API."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from recognizer.models import Correction, ModelVersion, Promotion, Submission
 
 admin.site.site_header = admin.site.site_title = "Handwritten Digit Recognition"
 admin.site.index_title = "Drawings, corrections and models"
+admin.site.enable_nav_sidebar = False  # the review list and the gate reports need its room
 
 
 class ReadOnly(ModelAdmin):
@@ -40,9 +42,9 @@ def said(digit: int | None) -> str:
     return "not a digit" if digit is None else str(digit)
 
 
-def readable(rule: str) -> str:
-    """A rule's name in words."""
-    return rule.replace("_", " ")
+def readable(name: str) -> str:
+    """The name of a rule or a number, in words."""
+    return name.replace("_", " ")
 
 
 def owner_name(row: Submission | Correction) -> str:
@@ -62,8 +64,31 @@ def gate_table(report: list[dict[str, Any]] | None) -> SafeString | str:
     if not report:
         return "—"
     columns = ("gate", "value", "threshold", "n", "explanation")
-    rows = [["passed" if row["passed"] else "FAILED", *(row.get(column, "") for column in columns)] for row in report]
+    failed = format_html("<strong>{}</strong>", "FAILED")
+    rows = [["passed" if row["passed"] else failed, *(row.get(column, "") for column in columns)] for row in report]
     return table(["", *columns], rows)
+
+
+def number_table(data: dict[str, Any]) -> SafeString | str:
+    """Show named numbers, one a row; where each name has several of them, they are the columns."""
+    if not data:
+        return "—"
+    if all(isinstance(numbers, dict) for numbers in data.values()):
+        columns = list(dict.fromkeys(column for numbers in data.values() for column in numbers))
+        rows = [[readable(name), *(numbers.get(column, "") for column in columns)] for name, numbers in data.items()]
+        return table(["", *map(readable, columns)], rows)
+    rows = []
+    for name, value in data.items():
+        if isinstance(value, dict):
+            rows += [[f"{readable(name)}: {part}", number] for part, number in value.items()]
+        else:
+            rows.append([readable(name), value])
+    return table([], rows)
+
+
+def json_block(data: Any) -> SafeString:
+    """Show data as the API gives it."""
+    return format_html("<pre>{}</pre>", json.dumps(data, indent=2, ensure_ascii=False))
 
 
 class LabelledFilter(SimpleListFilter):
@@ -144,8 +169,20 @@ class SubmissionAdmin(ReadOnly):
     search_help_text = "A submission's number, an account's name or an anonymous owner's id"
     show_full_result_count = False
     inlines = (CorrectionInline,)
-    readonly_fields = ("large_drawing",)
-    exclude = ("input", "picture", "ink")
+    fields = (
+        "large_drawing",
+        "answer",
+        "percent",
+        "verdict",
+        "label",
+        "probabilities",
+        "model_version",
+        "preprocessing_version",
+        "account",
+        "session",
+        "created",
+    )
+    readonly_fields = ("large_drawing", "answer", "percent", "label")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Submission]:
         return Submission.objects.with_labels().select_related("account")
@@ -187,11 +224,10 @@ class CorrectionAdmin(ReadOnly):
         "percent",
         "says",
         "confirms",
-        "state",
+        "decision",
         "reason",
         "author",
         "created",
-        "decided_by",
     )
     list_filter = (
         "state",
@@ -245,6 +281,12 @@ class CorrectionAdmin(ReadOnly):
     def confirms(self, correction: Correction) -> bool:
         return correction.confirms
 
+    @admin.display(description="state", ordering="state")
+    def decision(self, correction: Correction) -> str:
+        """The state, and who decided; rules leave their name in the next column."""
+        state: str = correction.get_state_display()
+        return f"{state} by {correction.decided_by}" if correction.decided_by else state
+
     @admin.display(description="triage", ordering="triage")
     def reason(self, correction: Correction) -> SafeString | str:
         """The rule's name; its sentence when the pointer rests there."""
@@ -283,15 +325,23 @@ class CorrectionAdmin(ReadOnly):
             self.message_user(request, f"{late} had been decided already and stay as they are.", messages.WARNING)
 
 
+RAW = ("thresholds_json", "metrics_json", "lineage_json")
+
+
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnly):
     """The registry, with promotion and rollback by hand."""
 
-    list_display = ("version", "state", "mnist", "writers", "parent", "preprocessing_version", "created", "activated")
+    list_display = ("version", "state", "mnist", "writers", "strangers", "parent", "created", "activated")
     list_filter = ("state",)
+    list_select_related = ("parent",)
     actions = ("activate",)
-    readonly_fields = ("gates",)
-    exclude = ("gate_report",)
+    fieldsets = (
+        (None, {"fields": ("version", "state", "parent", "created", "activated", "notes")}),
+        ("Proved", {"fields": ("gates", "measured")}),
+        ("As the API gives it", {"classes": ("collapse",), "fields": ("preprocessing_version", *RAW)}),
+    )
+    readonly_fields = ("gates", "measured", *RAW)
 
     @admin.display(description="gates")
     def gates(self, version: ModelVersion) -> SafeString | str:
@@ -300,6 +350,23 @@ class ModelVersionAdmin(ReadOnly):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    @admin.display(description="metrics")
+    def measured(self, version: ModelVersion) -> SafeString | str:
+        sets = version.metrics.items()
+        return number_table({name: _single_numbers(metrics) for name, metrics in sets if isinstance(metrics, dict)})
+
+    @admin.display(description="thresholds")
+    def thresholds_json(self, version: ModelVersion) -> SafeString:
+        return json_block(version.thresholds)
+
+    @admin.display(description="metrics")
+    def metrics_json(self, version: ModelVersion) -> SafeString:
+        return json_block(version.metrics)
+
+    @admin.display(description="lineage")
+    def lineage_json(self, version: ModelVersion) -> SafeString:
+        return json_block(version.lineage)
+
     @admin.display(description="MNIST test set")
     def mnist(self, version: ModelVersion) -> str:
         return _percent(version, "mnist_test")
@@ -307,6 +374,10 @@ class ModelVersionAdmin(ReadOnly):
     @admin.display(description="held-out writers")
     def writers(self, version: ModelVersion) -> str:
         return _percent(version, "held_out_writers")
+
+    @admin.display(description="strangers")
+    def strangers(self, version: ModelVersion) -> str:
+        return _percent(version, "strangers")
 
     @admin.action(description="Activate the selected version", permissions=["activate"])
     def activate(self, request: HttpRequest, rows: QuerySet[ModelVersion]) -> None:
@@ -339,3 +410,8 @@ class PromotionAdmin(ReadOnly):
 def _percent(version: ModelVersion, metric: str) -> str:
     accuracy = version.metrics.get(metric, {}).get("accuracy")
     return "—" if accuracy is None else f"{accuracy:.2%}"
+
+
+def _single_numbers(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Leave out lists, such as the recall of each digit."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, list)}

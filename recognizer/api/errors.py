@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent, TooManyFilesSent
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException, ParseError
@@ -42,6 +43,14 @@ class NotReady(APIException):
     default_code = "not_ready"
 
 
+class NotStored(APIException):
+    """503: the database cannot be reached, or has no space left."""
+
+    status_code = 503
+    default_detail = "The database cannot keep or find anything now; try again soon."
+    default_code = "not_stored"
+
+
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """Turn what the services raise into the answer that the contract names."""
     match error:
@@ -58,6 +67,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         case ModelRefusedError():
             logger.error("No model serves: %s", error)
             error = NotReady()
+        case OperationalError() | InterfaceError():
+            logger.error("The database failed: %s", error)
+            error = NotStored()
     return exception_handler(error, context)
 
 

@@ -1,0 +1,5 @@
+"""How pages write dates and times: short, sortable, and the same everywhere in the world. Times are UTC."""
+
+DATE_FORMAT = "Y-m-d"
+TIME_FORMAT = "H:i"
+DATETIME_FORMAT = "Y-m-d H:i"

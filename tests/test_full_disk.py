@@ -1,0 +1,98 @@
+"""A disk without space: what cannot be stored is refused in words, and nobody stumbles over a message half written."""
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from django.conf import settings
+from django.db import connection
+from kombu.exceptions import OperationalError
+
+from recognizer.models import Submission
+from tests.conftest import Visitor
+from tests.drawings import THREE
+
+SUBMISSIONS, PREVIEWS = "/api/v1/submissions", "/api/v1/previews"
+
+
+@contextmanager
+def no_space() -> Iterator[None]:
+    """Let this process write to no file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_drawing_that_cannot_be_stored_is_refused_in_words_and_still_read(visitor: Visitor) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL's disk is not ours")
+    with no_space():
+        refused = visitor.post(SUBMISSIONS, THREE, content_type="application/json")
+        preview = visitor.post(PREVIEWS, THREE, content_type="application/json")
+
+    assert (refused.status_code, list(refused.json())) == (503, ["detail"])
+    assert preview.json()["digit"] == 3
+    assert visitor.draw()["digit"] == 3
+    assert Submission.objects.count() == 1
+
+
+@pytest.fixture
+def messages(tmp_path: Path) -> Iterator[tuple[Celery, Path]]:
+    """A Celery application with the folder broker, and its folder of messages."""
+    with Celery(broker="filesystem://localhost", set_as_current=False) as app:
+        app.conf.broker_transport = "hdr_site.broker:Transport"
+        app.conf.broker_transport_options = {
+            "data_folder_in": str(tmp_path),
+            "data_folder_out": str(tmp_path),
+            "control_folder": str(tmp_path / "control"),
+        }
+        app.conf.task_default_queue = "site"
+        yield app, tmp_path
+
+
+def received(app: Celery) -> str | None:
+    """Take the next message and return the name of its task."""
+    with app.connection_for_read() as broker, broker.SimpleQueue("site") as queue:
+        try:
+            message = queue.get(block=False)
+        except queue.Empty:
+            return None
+        message.ack()
+        return str(message.headers["task"])
+
+
+def test_a_message_that_cannot_be_written_leaves_none_behind(messages: tuple[Celery, Path]) -> None:
+    app, folder = messages
+    app.send_task("before")
+    with no_space(), pytest.raises(OperationalError, match="No message could be written"):
+        app.send_task("lost", retry=False)
+    app.send_task("after")
+
+    assert [received(app), received(app), received(app)] == ["before", "after", None]
+    assert not list(folder.glob("*.site.*"))
+
+
+def test_a_damaged_message_is_thrown_away(messages: tuple[Celery, Path]) -> None:
+    app, folder = messages
+    app.send_task("whole")
+    for name, content in {"0_empty": "", "1_cut": json.dumps({"body": "x"})[:-3]}.items():
+        (folder / f"{name}.site.msg").write_text(content)
+
+    assert [received(app), received(app)] == ["whole", None]
+
+
+def test_the_site_without_redis_uses_this_broker() -> None:
+    if settings.REDIS_URL:
+        pytest.skip("shown with the folder")
+    from hdr_site import celery_app
+
+    with celery_app.connection_for_write() as broker:
+        assert type(broker.transport).__module__ == "hdr_site.broker"
