@@ -22,7 +22,7 @@ class GateLimits:
     """Every threshold. Shares are 0…1, significances are one-sided probabilities."""
 
     mnist_accuracy: float = 0.995
-    significance: float = 0.05  # below it, "worse than the champion" is no chance
+    significance: float = 0.02  # below it, "worse than the champion" is no chance; half a dozen gates ask
     recall_drop: float = 0.005  # of one digit; a smaller one is not noticed by anybody …
     recall_significance: float = 0.05  # … nor one that chance explains
     drift_significance: float = 0.01  # against the bundled model, over all runs so far
