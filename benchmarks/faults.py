@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -280,7 +280,7 @@ def killed_processes(site: Site) -> Iterator[Row]:
     """`kill -9` of the process that learns, in each phase."""
     admin = Admin()
     for phase in ("data", "start", "fit", "export", "gates"):
-        yield killed(site, admin, f"process killed in {phase}", lambda run, phase=phase: in_phase(admin, run, phase))
+        yield killed(site, admin, f"process killed in {phase}", partial(in_phase, admin, phase=phase))
     yield killed(site, admin, "process killed in promote, before it holds", lambda run: judged(admin, run), whole=True)
     yield killed(site, admin, "process killed in promote, after", lambda run: promoting(site, run), whole=True)
 
@@ -363,15 +363,13 @@ def promoting(site: Site, run: int) -> None:
 
 def truncated_artifact(site: Site) -> Iterator[Row]:
     """Make a version active, in the database itself, whose artifact lacks its end."""
-    from recognizer import registry
     from recognizer.models import ModelFile, ModelVersion
 
     admin, row = Admin(), Row("artifact truncated, and made active")
     with previews(row) as versions:
         damaged = copy_of_the_bundled_version()
         cut_off(damaged, ModelFile.Kind.ARTIFACT)
-        bundled = registry.active_version()
-        ModelVersion.objects.filter(pk=bundled and bundled.pk).update(state=ModelVersion.State.RETIRED)
+        ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).update(state=ModelVersion.State.RETIRED)
         ModelVersion.objects.filter(pk=damaged.pk).update(state=ModelVersion.State.ACTIVE)
         at = time.monotonic()
         problem = until(lambda: ask("GET", "/readyz")[1]["problem"], SOON, lambda: "nobody noticed")
@@ -591,18 +589,19 @@ FAULTS = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="faults with this in their name")
+    parser.add_argument("--logs", type=Path, help="keep what the parts printed in this folder")
     arguments = parser.parse_args()
     rows: list[Row] = []
     for number, fault in enumerate(FAULTS):
         if arguments.only in fault.name:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:  # Django is set up once in it
-                rows += process.submit(play, number).result()
+                rows += process.submit(play, number, arguments.logs).result()
     print(f"\n{'fault':46} {'noticed':>8} {'over':>8}  what happened (seconds)")
     print(*rows, sep="\n")
     sys.exit(1 if not rows or any(row.broken for row in rows) else 0)
 
 
-def play(number: int) -> list[Row]:
+def play(number: int, kept: Path | None) -> list[Row]:
     """Start a site, break something, and say what came of it."""
     fault, rows = FAULTS[number], []
     with tempfile.TemporaryDirectory(prefix="digits-faults-") as name:
@@ -618,8 +617,8 @@ def play(number: int) -> list[Row]:
                 except SystemExit as unexpected:
                     rows.append(Row(fault.name, broken=[str(unexpected)]))
         finally:
-            if kept := os.environ.get("FAULTS_LOGS"):
-                shutil.copytree(logs, Path(kept) / fault.name.replace(" ", "-"), dirs_exist_ok=True)
+            if kept:
+                shutil.copytree(logs, kept / fault.name.replace(" ", "-"), dirs_exist_ok=True)
     return rows
 
 

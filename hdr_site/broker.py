@@ -20,19 +20,19 @@ logger = logging.getLogger(__name__)
 class Channel(filesystem.Channel):
     """Reads and writes the messages of the queues."""
 
-    def _put(self, queue: str, payload: dict[str, Any], **options: Any) -> None:
+    def _put(self, queue: str, payload: Any, **options: Any) -> None:  # type: ignore[override]  # as kombu's own does
         """Write a message, then give it the name that makes it one."""
         name = f"{time.time_ns()}_{uuid.uuid4()}.{queue}.msg"
-        message = Path(self.data_folder_out) / name
-        unfinished = message.with_name(f"{name}.unfinished")
+        file = Path(self.data_folder_out) / name
+        unfinished = file.with_name(f"{name}.unfinished")
         try:
             unfinished.write_text(dumps(payload))
-            unfinished.rename(message)
+            unfinished.rename(file)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
-            raise ChannelError(f"No message could be written to {message.parent}: {error.strerror}") from error
+            raise ChannelError(f"No message could be written to {file.parent}: {error.strerror}") from error
 
-    def _get(self, queue: str) -> dict[str, Any]:
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         """Take the oldest message; one that a crash of the machine damaged is thrown away."""
         while True:
             try:

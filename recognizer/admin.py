@@ -273,7 +273,7 @@ class CorrectionAdmin(ReadOnly):
     def percent(self, correction: Correction) -> str:
         return f"{correction.submission.confidence:.1%}"
 
-    @admin.display(description="person says", ordering="digit")
+    @admin.display(description="label", ordering="digit")
     def says(self, correction: Correction) -> str:
         return said(correction.digit)
 

@@ -86,5 +86,26 @@ def test_a_version_is_activated_from_the_list(office: Client, active_model: Mode
     assert "Version 1 is active" in page
 
 
+def test_a_version_shows_its_metrics_and_what_it_was_made_of(office: Client, active_model: ModelVersion) -> None:
+    ModelVersion.objects.update(lineage={"recipe": {"seed": "<1>"}})
+    listed = office.get("/admin/recognizer/modelversion/").content.decode()
+    page = office.get(f"/admin/recognizer/modelversion/{active_model.pk}/change/").content.decode()
+
+    accuracy = active_model.metrics["mnist_test"]["accuracy"]
+    assert f"{accuracy:.2%}" in listed
+    assert f"<td>mnist test</td><td>10000</td><td>{accuracy}</td>" in page
+    assert "&lt;1&gt;" in page
+
+
+def test_the_review_list_says_who_decided(office: Client, admin_user: User) -> None:
+    act(office, "reject", Correction.objects.order_by("id")[0])
+
+    assert "Rejected by boss" in office.get("/admin/recognizer/correction/").content.decode()
+
+
+def test_the_index_leads_to_the_data(office: Client) -> None:
+    assert 'href="/admin/data/"' in office.get("/admin/").content.decode()
+
+
 def test_a_visitor_does_not_get_in(visitor: Visitor) -> None:
     assert visitor.get("/admin/recognizer/submission/").status_code == 302

@@ -60,7 +60,7 @@ def test_a_fresh_site_shows_what_was_measured_for_it_best_first(shipped: Path, c
         "Adadelta Keras’ default rate 0.001 98.00 % 84.53 % 61",
         "Adam 0.001 97.00 % 99.15 % 61",
     ]
-    assert "Measured when this version of the site was made (2026-01-31, Keras 3.15.1)" in text
+    assert "Measured when this version of the site was made (<time>2026-01-31</time>, Keras 3.15.1)" in text
     assert f"3 of {len(OPTIMIZERS)} finished so far" in text
 
 

@@ -458,14 +458,15 @@ def test_a_run_shows_its_gates_counts_and_timings(office: Client, active_model: 
         trigger=Trigger.API,
         state=State.SUCCEEDED,
         version=active_model,
-        counts={"train": 400, "holdout": 100},
+        counts={"train": 400, "holdout": 100, "left_out": {"a duplicate": 7}},
         timings={"fit": {"seconds": 31.5, "memory_gb": 0.9}, "data": {"seconds": 2}},
     )
     for page in (f"training/trainingrun/{run.pk}", f"recognizer/modelversion/{active_model.pk}"):
         text = office.get(f"/admin/{page}/change/").content.decode()
-        assert "<td>floor</td>" in text and "<td>FAILED</td>" in text
+        assert "<td>floor</td>" in text and "<strong>FAILED</strong>" in text
         assert "&lt;b&gt;Too large." in text
 
     page_of_run = office.get(f"/admin/training/trainingrun/{run.pk}/change/").content.decode()
+    assert "<td>left out: a duplicate</td><td>7</td>" in page_of_run
     assert "<td>400</td>" in page_of_run and "<td>31.5</td>" in page_of_run
     assert 'name="_save"' not in page_of_run
