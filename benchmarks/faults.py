@@ -270,7 +270,10 @@ def child_of(run: int) -> int:
 
 
 def serving() -> int:
-    return int(ask("GET", "/api/v1/models/active")[1]["version"])
+    """Return the version that serves, once what was promoted last does."""
+    active = int(ask("GET", "/api/v1/models/active")[1]["version"])
+    until(lambda: ask("GET", "/readyz")[1]["model_version"] == active, SOON, lambda: f"version {active} does not serve")
+    return active
 
 
 # --- Faults -----------------------------------------------------------------------------------------------------------

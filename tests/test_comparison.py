@@ -144,6 +144,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, object], mess
         call_command("compare_optimizers", **options)
 
 
+@pytest.mark.tensorflow  # only for the version that it writes beside the results
 def test_what_is_finished_is_written_without_training_anything(tmp_path: Path) -> None:
     for optimizer in OPTIMIZERS:
         comparison.store(Protocol(), result(optimizer, 0.9))
