@@ -1,10 +1,11 @@
 """Whether liars can make the model worse: sessions send wrong labels to a site with its default settings.
 
-    python -m benchmarks.attack --strokes FILE [--only NAME]
+    python -m benchmarks.attack --strokes FILE [--only NAME] [--careless]
 
 Each attack gets a fresh site. Attackers draw over HTTP, in the manner of the pen model, and say what is not true. Their
 rows are then spread over a day, as if they had been patient, the rules decide, and a training run is forced. What is
-measured are the held-out writers of the strokes file, over HTTP, and MNIST's test set.
+measured are the held-out writers of the strokes file, over HTTP, and MNIST's test set. With `--careless` an admin
+accepts every lie, so that only bounded shares, the careful fine-tune and the gates are left.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.people import PORT, Client, retrain, site, staff_token
+from benchmarks.people import PORT, Client, accept_all, retrain, site, staff_token
 
 Said = tuple[Any, int]
 """A drawing, and what the attacker says it is."""
@@ -93,19 +94,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strokes", type=Path, required=True)
     parser.add_argument("--only", default="", help="attacks with this in their name")
+    parser.add_argument("--careless", action="store_true")
     arguments = parser.parse_args()
     chosen = [number for number, attack in enumerate(ATTACKS) if arguments.only in attack.name]
     for number in chosen:
         if len(chosen) == 1:
-            run(ATTACKS[number], arguments.strokes)
+            run(ATTACKS[number], arguments.strokes, careless=arguments.careless)
         elif not os.fork():  # Django's database is the process's, and each attack has its own
-            run(ATTACKS[number], arguments.strokes)
+            run(ATTACKS[number], arguments.strokes, careless=arguments.careless)
             os._exit(0)
         else:
             os.wait()
 
 
-def run(attack: Attack, strokes: Path) -> None:
+def run(attack: Attack, strokes: Path, *, careless: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="digits-attack-") as folder:
         os.environ |= {"HDR_DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "hdr_site.settings", "PORT": str(PORT)}
         os.environ |= {"HDR_THROTTLES": "off", "SECRET_KEY": "attack", "WEB_CONCURRENCY": "1"}
@@ -120,7 +122,11 @@ def run(attack: Attack, strokes: Path) -> None:
             print(f"\n{attack.name}: {attack.labels} labels", flush=True)
             measure("before", staff, drawings)
             said = send(attack)
-            print(f"    what it said to them: {said}\n    what the rules made of it: {decide()}", flush=True)
+            print(f"    what it said to them: {dict(said)}", flush=True)
+            if careless:
+                print(f"    accepted by a careless admin: {accept_all(staff)}", flush=True)
+            else:
+                print(f"    what the rules made of it: {decide()}", flush=True)
             retrain(staff, force=True)
             measure("after", staff, drawings)
 
