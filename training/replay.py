@@ -23,6 +23,8 @@ PENS_FILE = Path(__file__).parent / "pens.npz"
 
 Images = npt.NDArray[np.uint8]
 
+AT_ONCE = 64  # misread drawings compared with all of MNIST at a time: some 40 MB
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayMix:
@@ -67,7 +69,11 @@ def _contrasts(mnist: Digits, misread: Digits, mix: ReplayMix) -> Images:
     """Find MNIST's digits that are most like a misread drawing and have another label."""
     if not len(misread.labels):
         return mnist.images[:0]
-    likeness = signatures(mnist.images) @ signatures(misread.images).T  # (MNIST's, misread)
-    likeness[mnist.labels[:, None] == misread.labels[None]] = -1
     most = max(1, min(mix.contrasts, mix.most_contrasts // len(misread.labels)))
-    return mnist.images[np.unique(np.argpartition(-likeness, most, axis=0)[:most])]
+    signed, chosen = signatures(mnist.images), []
+    for start in range(0, len(misread.labels), AT_ONCE):
+        labels = misread.labels[start : start + AT_ONCE]
+        likeness = signed @ signatures(misread.images[start : start + AT_ONCE]).T  # (MNIST's, misread)
+        likeness[mnist.labels[:, None] == labels[None]] = -1
+        chosen.append(np.argpartition(-likeness, most, axis=0)[:most].ravel())
+    return mnist.images[np.unique(np.concatenate(chosen))]
