@@ -74,7 +74,8 @@ def number_table(data: dict[str, Any]) -> SafeString | str:
     if not data:
         return "—"
     if all(isinstance(numbers, dict) for numbers in data.values()):
-        columns = list(dict.fromkeys(column for numbers in data.values() for column in numbers))
+        names = {column for numbers in data.values() for column in numbers}
+        columns = sorted(names, key=lambda name: (len(name), name))  # as PostgreSQL keeps them, on SQLite too
         rows = [[readable(name), *(numbers.get(column, "") for column in columns)] for name, numbers in data.items()]
         return table(["", *map(readable, columns)], rows)
     rows = []

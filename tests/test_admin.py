@@ -93,7 +93,7 @@ def test_a_version_shows_its_metrics_and_what_it_was_made_of(office: Client, act
 
     accuracy = active_model.metrics["mnist_test"]["accuracy"]
     assert f"{accuracy:.2%}" in listed
-    assert f"<td>mnist test</td><td>10000</td><td>{accuracy}</td>" in page
+    assert "<td>mnist test</td><td>10000</td>" in page and f"<td>{accuracy}</td>" in page
     assert "&lt;1&gt;" in page
 
 

@@ -99,7 +99,7 @@ class TrainingRunAdmin(ReadOnly):
 
     @admin.display(description="time and memory")
     def timed(self, run: TrainingRun) -> SafeString | str:
-        return number_table(run.timings)
+        return number_table({phase: run.timings[phase] for phase in TrainingRun.Phase if phase in run.timings})
 
 
 @admin.register(OptimizerResult)
