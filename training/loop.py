@@ -77,7 +77,8 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
     with clock.phase(Phase.FIT):
         lessons = finetune.Lessons(dataset.part(Part.TRAIN), replay, answers, recipe)
         tuned = finetune.fine_tune(teacher, lessons, recipe, clock.fit_report(recipe))
-        candidate, tried = finetune.choose_blend(teacher, tuned, recipe.tune, examination.validation, kept, unseen)
+        careful = recipe.tune.after(champion.children.filter(state=ModelVersion.State.REJECTED).count())
+        candidate, tried = finetune.choose_blend(teacher, tuned, careful, examination.validation, kept, unseen)
 
     with clock.phase(Phase.EXPORT):
         wanted = evaluation.read_all(serving, unseen).probabilities[:, :10]

@@ -1,6 +1,6 @@
 """All that shapes a run beside the labels themselves, in one place."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from training.augment import Distortion
 from training.dataset import DatasetRules
@@ -25,9 +25,15 @@ class Tune:
     interfered: float = 0.6  # of the replay: what is being forgotten most, as seen …
     look_before: tuple[int, ...] = (1, 3)  # … before these epochs, the first being 0
     mixed_precision: bool = True
-    new_shares: tuple[float, ...] = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3)  # of new weights in the average
+    new_shares: tuple[float, ...] = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2)  # of new weights in the average
     most_divergence: float = 0.005  # from the champion's answers on unseen replay, nats
     most_forgotten: float = 0.0008  # of MNIST's digits that were kept back, more wrong than the champion has
+    caution: float = 0.5  # times both, for each candidate of the same champion's that the gates rejected
+
+    def after(self, rejections: int) -> "Tune":
+        """Return the same, more careful by so many rejections."""
+        less = self.caution**rejections
+        return replace(self, most_divergence=self.most_divergence * less, most_forgotten=self.most_forgotten * less)
 
 
 @dataclass(frozen=True, slots=True)
