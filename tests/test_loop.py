@@ -106,7 +106,9 @@ def test_a_run_makes_proves_and_promotes_a_version(run: TrainingRun, people: Non
     assert (version.state == "active") == (not failed), outcome.reason
     assert {"mnist", "strangers", "holdout", "canaries", "parity"} <= {row["gate"] for row in version.gate_report}
     assert version.parent == ModelVersion.objects.get(version=1)
-    assert progress.epochs == 2 and len(progress.losses) == 2 and progress.losses[1] < progress.losses[0]
+    assert progress.epochs == 2 and len(progress.losses) == 2
+    learned = next(row for row in version.gate_report if row["gate"] == "learned")
+    assert learned["value"] < 1 and learned["n"] > 50  # what was taught is read better than before
 
     samples = TrainingSample.objects.filter(run=run)
     assert set(samples.values_list("part", flat=True)) == set(Part.values)
