@@ -54,20 +54,6 @@ def similarities(a: Signatures, b: Signatures) -> Iterator[tuple[slice, npt.NDAr
         yield rows, a[rows] @ b.T
 
 
-def neighbours(
-    a: Signatures, b: Signatures, threshold: float = NEAR_DUPLICATE
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Find all pairs that are at least so similar.
-
-    Returns:
-        Row numbers of `a` and of `b`, a pair at each position. They take as much memory as there are pairs.
-    """
-    found = [(rows.start, np.nonzero(block >= threshold)) for rows, block in similarities(a, b)]
-    if not found:
-        return np.empty(0, np.intp), np.empty(0, np.intp)
-    return np.concatenate([start + i for start, (i, _) in found]), np.concatenate([j for _, (_, j) in found])
-
-
 def has_neighbour(a: Signatures, b: Signatures, threshold: float = NEAR_DUPLICATE) -> npt.NDArray[np.bool_]:
     """Say for each row of `a` whether any row of `b` is at least so similar: `(len(a),)`."""
     found = np.zeros(len(a), np.bool_)

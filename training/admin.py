@@ -13,7 +13,8 @@ from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
 from hdr_site.schedule import NAMES
-from recognizer.admin import ReadOnly, gate_table, number_table
+from recognizer.admin import ReadOnly
+from recognizer.admin_tables import gate_table, number_table
 from training import runs
 from training.models import OptimizerResult, TrainingRun
 

@@ -45,7 +45,7 @@ class Lessons:
     def epoch(self, number: int, student: Any) -> network.EpochBatches:
         """Return an epoch's batches.
 
-        From the second one on, half of the replay is what the student's answers have moved away from the champion's on
+        From the second one on, most of the replay is what the student's answers have moved away from the champion's on
         most: maximally interfered retrieval (Aljundi et al. 2019). What is about to be forgotten depends on what is
         being learned, so it is looked for while that goes on.
         """

@@ -3,6 +3,7 @@
 Champion and candidate read the same samples, so that what differs is the model and not the luck of the draw.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recognizer.engine import DigitModel, misread_canaries
+from recognizer.engine import CANARY_FILE, DigitModel, misread_canaries
 from training import evaluation
 from training.examination import Examination, Judged
 
@@ -157,7 +158,7 @@ def _rejection(evidence: Evidence, against: Judged, threshold: float) -> Result:
 
 def _canaries(evidence: Evidence) -> Result:
     wrong = len(misread_canaries(evidence.candidate.model))
-    return Result(wrong, 0, wrong == 0, 20)
+    return Result(wrong, 0, wrong == 0, len(json.loads(CANARY_FILE.read_text())))
 
 
 def _calibration(evidence: Evidence) -> Result:
