@@ -18,7 +18,7 @@ from django.db import DatabaseError, close_old_connections
 
 from recognizer.models import ModelFile, ModelVersion, Promotion, Verdict
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, ink_to_input
-from recognizer.registry import BUNDLED_VERSION
+from recognizer.registry import bundled_versions
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +124,7 @@ def load_model(version: ModelVersion) -> DigitModel:
 def load_earlier_model(version: ModelVersion) -> DigitModel | None:
     """Load what served before a version, else the bundled model; None if neither may serve."""
     last = Promotion.objects.filter(version=version).select_related("previous").first()
-    bundled = ModelVersion.objects.filter(version=BUNDLED_VERSION).first()
-    for earlier in (last.previous if last else None, bundled):
+    for earlier in (last.previous if last else None, bundled_versions().first()):
         if earlier is not None and earlier != version:
             try:
                 return load_model(earlier)

@@ -7,13 +7,14 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import transaction
-from django.db.models import F, Max
+from django.db.models import F, Max, Q, QuerySet
 from django.utils.timezone import now
 
 from recognizer.models import ModelFile, ModelVersion, Promotion
 
 BUNDLED = Path(__file__).parent / "bundled"
-BUNDLED_VERSION = 1  # what an empty registry begins with; never pruned
+FIRST_VERSION = 1  # what an empty registry begins with, always a bundled model
+SHIPPED = {"shipped": True}  # the lineage of every bundled model, this release's and earlier ones'; never pruned
 
 KEPT_SERVING = 10  # versions that served, the latest: their bytes stay, so that each can serve again at once
 KEPT_REJECTED = 3  # versions that failed their gates, the latest: their bytes stay for whoever wants to know why
@@ -117,7 +118,7 @@ def reject(version: ModelVersion) -> None:
 def prune() -> int:
     """Drop the bytes of versions that nobody is likely to want again; their rows and reports stay.
 
-    The active version, the one before it and the bundled one are never among them, nor is a candidate.
+    The active version, the one before it and the bundled ones are never among them, nor is a candidate.
 
     Returns:
         How many versions lost their bytes.
@@ -132,8 +133,9 @@ def prune() -> int:
 def _old_versions() -> list[int]:
     """Return the rows that `prune` may take, by primary key."""
     last = Promotion.objects.select_related("previous").first()
-    kept = {BUNDLED_VERSION, last.previous.version} if last and last.previous else {BUNDLED_VERSION}
-    others = ModelVersion.objects.filter(files__isnull=False).exclude(version__in=kept).distinct()
+    kept = {last.previous.pk} if last and last.previous else set()
+    bundled = bundled_versions().values_list("pk", flat=True)
+    others = ModelVersion.objects.filter(files__isnull=False).exclude(pk__in=kept | set(bundled)).distinct()
     served = others.filter(state=ModelVersion.State.RETIRED).order_by(F("activated").desc(nulls_last=True))
     rejected = others.filter(state=ModelVersion.State.REJECTED).order_by("-version")
     return [
@@ -152,21 +154,41 @@ def has_artifact(version: ModelVersion) -> bool:
     return ModelFile.objects.filter(version=version, kind=ModelFile.Kind.ARTIFACT).exists()
 
 
+def bundled_versions() -> QuerySet[ModelVersion]:
+    """Return the models that shipped, the latest release's first."""
+    return ModelVersion.objects.filter(Q(version=FIRST_VERSION) | Q(lineage=SHIPPED))
+
+
+def base_of(version: ModelVersion) -> ModelVersion:
+    """Return what a version was fine-tuned from in the beginning; a bundled model is its own."""
+    while version.parent is not None:
+        version = version.parent
+    return version
+
+
 def ensure_bundled() -> ModelVersion | None:
-    """Register the bundled model as version 1 and activate it, if the registry is empty; return it if so."""
+    """Register the bundled model if the registry has not got it; return it if so.
+
+    In an empty registry it is version 1. After an upgrade it serves if an earlier release's did; where the site has
+    learned a model of its own, it waits as a candidate, for staff to make it active.
+    """
+    card = json.loads((BUNDLED / "model.json").read_text())
     with transaction.atomic():
-        if ModelVersion.objects.exists():
+        _take_turns()
+        if ModelFile.objects.filter(kind=ModelFile.Kind.ARTIFACT, sha256=card["sha256"]["tflite"]).exists():
             return None
-        card = json.loads((BUNDLED / "model.json").read_text())
         version = register(
             (BUNDLED / "digits.tflite").read_bytes(),
             (BUNDLED / "digits.keras").read_bytes(),
             preprocessing_version=card["preprocessing_version"],
             thresholds=card["thresholds"],
             metrics=card["metrics"],
+            lineage=SHIPPED,
             notes="bundled",
         )
-        promote(version, Promotion.Cause.BUNDLED)
+        active = active_version()
+        if active is None or bundled_versions().filter(pk=active.pk).exists():
+            promote(version, Promotion.Cause.BUNDLED)
     return version
 
 
@@ -177,5 +199,5 @@ def _take_turns() -> None:
     active one's, for whoever waited on that finds it no longer active and would take the registry to have none.
     `no_key`: a submission's reference to the version does not wait.
     """
-    first = ModelVersion.objects.select_for_update(no_key=True).filter(version=BUNDLED_VERSION)
+    first = ModelVersion.objects.select_for_update(no_key=True).filter(version=FIRST_VERSION)
     list(first.values_list("pk"))

@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
@@ -132,6 +133,36 @@ def test_a_model_with_other_outputs_does_not_end_the_follower(active_model: Mode
 
     assert engine.version == 1
     assert "10 outputs" in (engine.problem or "")
+
+
+# --- A new release's model --------------------------------------------------------------------------------------------
+
+
+def upgraded_from_another_model() -> ModelVersion:
+    """Version 1 as an earlier release had it, with other bytes."""
+    earlier = registry.ensure_bundled()
+    assert earlier is not None
+    earlier.files.filter(kind="tflite").update(sha256="0" * 64)
+    return earlier
+
+
+def test_after_an_upgrade_the_new_model_serves_where_the_old_one_did() -> None:
+    upgraded_from_another_model()
+    call_command("prepare")
+
+    assert registry.active_version() == ModelVersion.objects.get(version=2)
+    assert [promotion.cause for promotion in Promotion.objects.all()] == [Promotion.Cause.BUNDLED] * 2
+    assert registry.ensure_bundled() is None
+
+
+def test_after_an_upgrade_what_the_site_learned_goes_on_serving(capsys: pytest.CaptureFixture[str]) -> None:
+    upgraded_from_another_model()
+    registry.promote(learned := register())
+    call_command("prepare")
+
+    assert registry.active_version() == learned
+    assert ModelVersion.objects.get(version=3).state == "candidate"
+    assert "version 3, not active" in capsys.readouterr().out
 
 
 # --- Pruning ----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,8 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0, interactive=False)
         self._collect_static()
         if version := registry.ensure_bundled():
-            self.stdout.write(f"Registered the bundled model as version {version.version}.")
+            serves = "" if version.state == version.State.ACTIVE else ", not active: what serves was learned here"
+            self.stdout.write(f"Registered the bundled model as version {version.version}{serves}.")
         ensure_schedule()
         self._ensure_admin()
 
