@@ -25,7 +25,7 @@ import numpy as np
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hdr_site.settings")
 django.setup()
 
-from training.mnist import ensure_mnist, load_mnist  # noqa: E402 - needs Django's settings
+from recognizer.mnist import ensure_mnist, load_mnist  # noqa: E402 - needs Django's settings
 from training.strokes import Drawing, load_drawings  # noqa: E402
 
 CANVAS = 280  # pixels

@@ -508,7 +508,7 @@ def mnist_missing(site: Site) -> Iterator[Row]:
 
 def mnist_altered(site: Site) -> Iterator[Row]:
     """Start the training worker with a copy of MNIST that differs in a byte."""
-    from training.mnist import ensure_mnist
+    from recognizer.mnist import ensure_mnist
 
     copy = Path(shutil.copytree(ensure_mnist(), site.folder / "altered", copy_function=shutil.copyfile))
     file = copy / "train-images-idx3-ubyte.gz"

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from recognizer import submissions
 from recognizer.api.parsing import parse_drawing
+from recognizer.mnist import _idx
 from recognizer.models import Correction, ModelVersion, Submission
 from recognizer.owners import Owner
 from tests.conftest import Visitor
@@ -28,7 +29,6 @@ from training.exchange import examples as exchange
 from training.exchange.examples import ExchangeError
 from training.exchange.formats import FORMATS
 from training.exchange.incoming import import_dataset
-from training.mnist import _idx
 
 pytestmark = pytest.mark.django_db
 

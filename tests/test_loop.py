@@ -9,12 +9,12 @@ from django.test import Client
 
 from recognizer import registry
 from recognizer.engine import engine
+from recognizer.mnist import find_mnist
 from recognizer.models import ModelFile, ModelVersion, Promotion
 from tests.labels import labelled
 from training.attempt import Outcome, Progress, RunFailedError
 from training.dataset import Part
 from training.loop import learn
-from training.mnist import find_mnist
 from training.models import TrainingRun, TrainingSample
 from training.recipe import Recipe, Tune
 

@@ -70,7 +70,7 @@ def test_pens_without_some_digit_are_refused() -> None:
 
 
 def test_the_replay_is_the_same_for_the_same_seed() -> None:
-    from training.mnist import Digits
+    from recognizer.mnist import Digits
 
     mnist = Digits(np.full((5, 28, 28), 80, np.uint8), np.zeros(5, np.uint8))
     none = Digits(mnist.images[:0], mnist.labels[:0])

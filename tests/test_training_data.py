@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 
 from recognizer.engine import Thresholds
+from recognizer.mnist import MnistError, find_mnist, load_mnist
+from recognizer.preprocessing import Stroke
 from tests.drawings import CANARIES
 from training import calibration, evaluation
 from training.augment import Distortion, distort_image, distort_strokes
-from training.mnist import MnistError, find_mnist, load_mnist
+from training.base_data import Mixture
 from training.scribbles import scribble
-from training.strokes import load_drawings, writer_split
+from training.strokes import BUNDLED_FOLD, FOLDS, load_drawings, writer_split
+from training.styles import OneStyle, SevenStyle, Styles, restyle
 
 
 @pytest.fixture
@@ -64,6 +68,14 @@ def test_a_writer_is_in_one_split_on_every_machine() -> None:
     assert 0.15 < splits.count("test") / len(splits) < 0.25
 
 
+def test_folds_hold_out_every_writer_once_and_never_validate_on_them() -> None:
+    for writer in (f"writer {i}" for i in range(200)):
+        splits = [writer_split(writer, fold) for fold in range(FOLDS)]
+
+        assert splits.count("test") == 1
+        assert splits[BUNDLED_FOLD] == writer_split(writer)
+
+
 def test_strokes_are_read_without_look_alikes(strokes_file: Path) -> None:
     drawings = load_drawings(strokes_file)
 
@@ -86,7 +98,7 @@ def test_distorted_digits_stay_inputs_with_ink_and_are_reproducible(seed: int, s
         [
             distort_strokes(drawing.strokes, Distortion(), rng),
             distort_image(drawing.to_input(), Distortion(), rng),
-            distort_strokes(scribble(rng, [drawing.strokes]), Distortion(), rng),
+            distort_strokes(scribble(rng, [(3, drawing.strokes)]), Distortion(), rng),
         ]
         for rng in (np.random.default_rng(seed), np.random.default_rng(seed))
     ]
@@ -95,6 +107,51 @@ def test_distorted_digits_stay_inputs_with_ink_and_are_reproducible(seed: int, s
         assert image.shape == (28, 28) and image.dtype == np.uint8
         assert image.max() > 60
         assert (image == again).all()
+
+
+def test_the_last_epochs_bend_less_with_as_many_pens() -> None:
+    mixture = Mixture(eased_share=0.25, eased_strength=0.5)
+    first, last = mixture.distortion_in(0, 8), mixture.distortion_in(6, 8)
+
+    assert first == mixture.distortion_in(5, 8) == Distortion()
+    assert last.rotation == first.rotation / 2 and last.pen_widths == first.pen_widths
+
+
+def test_a_plain_one_gets_an_upstroke_that_no_seven_could_have() -> None:
+    stem = [np.array([[50.0, 10.0], [50.0, 60.0], [50.0, 110.0]])]
+    styled = [restyle(1, stem, Styles(OneStyle(share=1)), np.random.default_rng(seed)) for seed in range(200)]
+
+    for strokes in styled:
+        tip, top = strokes[0][0], strokes[0][2]
+        across, down = top[0] - tip[0], tip[1] - top[1]
+        level = np.degrees(np.arctan2(down, across)) < 30
+        assert across > 0 and down > 0 and (np.hypot(across, down) < 30 or not level)
+
+
+def test_a_plain_seven_gets_a_bar_through_its_stem() -> None:
+    seven = [np.array([[10.0, 10.0], [70.0, 10.0], [40.0, 110.0]])]
+    for seed in range(50):
+        path, bar = restyle(7, seven, Styles(sevens=SevenStyle(share=1)), np.random.default_rng(seed))
+
+        assert (path == seven[0]).all()
+        assert 40 < bar[:, 1].mean() < 85 and 35 < bar[:, 0].mean() < 70
+
+
+@pytest.mark.parametrize(
+    ("digit", "strokes"),
+    [
+        (1, [np.array([[0.0, 0.0], [50.0, 0.0]])]),  # lies
+        (1, [np.array([[5.0, 5.0]])]),  # a dot
+        (7, [np.array([[0.0, 0.0], [50.0, 0.0]])]),  # no stem
+        (7, [np.array([[0.0, 0.0], [9.0, 0.0]]), np.array([[5.0, 0.0], [5.0, 9.0]])]),
+        (4, [np.array([[0.0, 0.0], [9.0, 30.0]])]),
+        (None, [np.array([[0.0, 0.0], [9.0, 30.0]])]),
+    ],
+)
+def test_what_has_no_other_style_stays_as_it_is(digit: int | None, strokes: list[Stroke]) -> None:
+    always = Styles(OneStyle(share=1), SevenStyle(share=1))
+
+    assert restyle(digit, strokes, always, np.random.default_rng(0)) == strokes
 
 
 def test_the_temperature_of_overconfident_logits_is_found() -> None:
@@ -164,3 +221,43 @@ def test_a_real_network_is_trained_resumed_exported_and_agrees_with_its_artifact
     assert seen == [0, 1, 2, 3]
     assert np.abs(served[:, :10] - softmax).max() < 0.05
     assert np.allclose(network.logits_of(again, images), logits, atol=1e-4)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # Keras's, outside a compiled step
+def test_fused_batch_normalisation_computes_what_keras_does() -> None:
+    import keras
+
+    from training.network import FusedBatchNormalization
+
+    images = np.random.default_rng(0).normal(3, 2, (64, 7, 7, 32)).astype(np.float32)
+    kinds = (keras.layers.BatchNormalization, FusedBatchNormalization)
+    plain, fused = (kind(momentum=0.9, dtype="float32") for kind in kinds)
+    for training, tolerance in ((True, 1e-4), (False, 1e-2)):
+        one, other = (keras.ops.convert_to_numpy(layer(images, training=training)) for layer in (plain, fused))
+        assert np.allclose(one, other, atol=tolerance)
+    for one, other in zip(plain.get_weights(), fused.get_weights(), strict=True):
+        assert np.allclose(one, other, rtol=1e-3)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+def test_a_fit_that_is_over_is_loaded_and_another_recipe_keeps_away(small_mnist: Path, strokes_file: Path) -> None:
+    from training import base, network
+    from training.base_data import load_base_data
+
+    mixture = Mixture(mnist_validation=10, scribbles=8)
+    fit = network.Fit(epochs=1, batch_size=16)
+    recipe = base.Recipe(architecture=network.Architecture(((8, 3, 2),)), fit=fit, mixture=mixture)
+    data = load_base_data(small_mnist, strokes_file, strokes_file, mixture)
+    folder, told = strokes_file.parent / "work", []
+    fitted = base.fit_base(recipe, data, folder, lambda *progress: told.append(progress))
+    batches = len(told)
+    again = base.fit_base(recipe, data, folder, lambda *progress: told.append(progress))
+
+    assert len(told) == batches > 0
+    assert np.allclose(
+        network.logits_of(fitted, data.mnist_test.images), network.logits_of(again, data.mnist_test.images)
+    )
+    with pytest.raises(base.AnotherRecipeError, match="delete it"):
+        base.fit_base(replace(recipe, seed=2), data, folder, lambda *_: None)

@@ -4,7 +4,7 @@ Strokes are distorted as strokes and drawn anew; only pixels that have no stroke
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,16 +18,24 @@ from recognizer.preprocessing.ink import Stroke, ink_to_input
 class Distortion:
     """How far a drawing is bent; standard deviations or half-ranges in the units named."""
 
-    rotation: float = 12.0  # degrees, half-range
-    shear: float = 0.25  # half-range
-    scale: float = 0.12  # half-range of each axis's factor around 1
-    shift: float = 1.6  # pixels of the model input, half-range
-    elastic: float = 6.0  # strength of the displacement field (Simard et al. 2003), scaled as there
-    elastic_sigma: float = 4.5  # smoothness of the field, pixels
-    pen_widths: tuple[float, float] = (1.5, 3.9)  # pixels of the model input
-    point_noise: float = 0.012  # of the drawing's size
+    rotation: float = 15.0  # degrees, half-range
+    shear: float = 0.3  # half-range
+    scale: float = 0.18  # half-range of each axis's factor around 1
+    shift: float = 1.8  # pixels of the model input, half-range
+    elastic: float = 1.6  # pixels by which an image's points stray, at most, standard deviation
+    pen_widths: tuple[float, float] = (1.4, 4.2)  # pixels of the model input
+    waves: float = 0.04  # of the drawing's size, by which ink's points stray, smoothly
+    point_noise: float = 0.015  # of the drawing's size
     stroke_shift: float = 0.03  # of the drawing's size
-    cut_ends: float = 0.05  # share of a stroke that may be missing at an end
+    cut_ends: float = 0.06  # share of a stroke that may be missing at an end
+    resampled: float = 0.3  # share of drawings with fewer points than were made, as a slow device sends them
+    joined: float = 0.08  # share of drawings whose pen did not quite leave the paper between strokes
+    hooked: float = 0.15  # share of strokes with a tick where the pen came down or left
+
+    def eased(self, strength: float) -> "Distortion":
+        """Return the same with all bending at `strength`, 0…1; pens stay as different as they are."""
+        bending = ("rotation", "shear", "scale", "shift", "elastic", "waves", "point_noise", "stroke_shift")
+        return replace(self, **{name: getattr(self, name) * strength for name in bending})
 
 
 def distort_image(image: ModelInput, distortion: Distortion, rng: np.random.Generator) -> ModelInput:
@@ -39,16 +47,12 @@ def distort_image(image: ModelInput, distortion: Distortion, rng: np.random.Gene
     Returns:
         `(28, 28)` uint8.
     """
-    centre = (INPUT_SIDE - 1) / 2
     inverse = np.linalg.inv(_affine(distortion, rng))
     shift = rng.uniform(-distortion.shift, distortion.shift, 2)
-    rows, columns = np.mgrid[0:INPUT_SIDE, 0:INPUT_SIDE].astype(np.float32) - centre
-    source_x = inverse[0, 0] * columns + inverse[0, 1] * rows + centre - shift[0]
-    source_y = inverse[1, 0] * columns + inverse[1, 1] * rows + centre - shift[1]
-    if distortion.elastic and rng.random() < 0.7:
-        source_x = source_x + _displacement(distortion, rng)
-        source_y = source_y + _displacement(distortion, rng)
-    bent = cv2.remap(image, source_x.astype(np.float32), source_y.astype(np.float32), cv2.INTER_LINEAR)
+    source = (_GRID @ inverse.T + (_CENTRE - shift)).astype(np.float32)  # (28, 28, 2), x before y
+    if rng.random() < 0.75:
+        source += _displacement(distortion, rng)
+    bent = cv2.remap(image, source, None, cv2.INTER_LINEAR)
     return _reink(bent, rng)
 
 
@@ -62,19 +66,43 @@ def distort_strokes(strokes: Sequence[Stroke], distortion: Distortion, rng: np.r
     low, high = points.min(axis=0), points.max(axis=0)
     size = max(float((high - low).max()), 1e-6)
     affine = _affine(distortion, rng).T / size
-    waves = _waves(rng, 0.035)
-    bent = []
-    for stroke in strokes:
-        path = (stroke - (low + high) / 2) @ affine  # about -0.5 … 0.5
-        path = path + waves(path)
-        path = path + rng.normal(0, distortion.stroke_shift, 2) * (len(strokes) > 1)
-        path = path + rng.normal(0, distortion.point_noise * rng.random(), path.shape)
-        bent.append(_cut_ends(path, distortion.cut_ends, rng))
-    pen = rng.uniform(*distortion.pen_widths)
-    drawn = ink_to_input(bent, 1.0, pen)
+    bend = _waves(rng, distortion.waves)
+    noise = distortion.point_noise * rng.random()
+    step = int(rng.integers(2, 6)) if rng.random() < distortion.resampled else 1
+    paths = []
+    for stroke in _joined(strokes, distortion, rng):
+        path = bend((stroke - (low + high) / 2) @ affine)  # about -0.5 … 0.5
+        path = _cut_ends(path, distortion.cut_ends, rng)
+        path = path[np.unique(np.append(np.arange(0, len(path), step), len(path) - 1))]
+        path = path + rng.normal(0, noise, path.shape)
+        if len(strokes) > 1:
+            path += rng.normal(0, distortion.stroke_shift, 2)
+        paths.append(_hooked(path, distortion, rng))
+    drawn = ink_to_input(paths, 1.0, rng.uniform(*distortion.pen_widths))
     if rng.random() < 0.5:
         drawn = _nudge(drawn, distortion, rng)
     return drawn
+
+
+def _joined(strokes: Sequence[Stroke], distortion: Distortion, rng: np.random.Generator) -> Sequence[Stroke]:
+    if len(strokes) == 1 or rng.random() >= distortion.joined:
+        return strokes
+    first = int(rng.integers(len(strokes) - 1))
+    return [*strokes[:first], np.concatenate(strokes[first : first + 2]), *strokes[first + 2 :]]
+
+
+def _hooked(path: Stroke, distortion: Distortion, rng: np.random.Generator) -> Stroke:
+    if len(path) < 2 or rng.random() >= distortion.hooked:
+        return path
+    angle, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.1)
+    tick = length * np.array([np.cos(angle), np.sin(angle)])
+    if rng.random() < 0.5:
+        return np.concatenate([path[:1] + tick, path])
+    return np.concatenate([path, path[-1:] + tick])
+
+
+_CENTRE = (INPUT_SIDE - 1) / 2
+_GRID = np.stack(np.meshgrid(*[np.arange(INPUT_SIDE) - _CENTRE] * 2), axis=-1)  # (28, 28, 2), x before y
 
 
 def _affine(distortion: Distortion, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -87,10 +115,10 @@ def _affine(distortion: Distortion, rng: np.random.Generator) -> npt.NDArray[np.
 
 
 def _displacement(distortion: Distortion, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """One axis of an elastic field (Simard, Steinkraus and Platt 2003): smoothed noise, `(28, 28)` float32 pixels."""
-    noise = rng.uniform(-1, 1, (INPUT_SIDE, INPUT_SIDE)).astype(np.float32)
-    smooth = cv2.GaussianBlur(noise, (0, 0), distortion.elastic_sigma)
-    return smooth * distortion.elastic * 3.2
+    """An elastic field (after Simard et al. 2003): noise on a coarse grid, smoothed; `(28, 28, 2)` float32 pixels."""
+    nodes = int(rng.integers(4, 8))
+    noise = rng.normal(0, distortion.elastic * rng.random(), (nodes, nodes, 2)).astype(np.float32)
+    return cv2.resize(noise, (INPUT_SIDE, INPUT_SIDE), interpolation=cv2.INTER_CUBIC)
 
 
 def _reink(image: ModelInput, rng: np.random.Generator) -> ModelInput:
@@ -119,17 +147,11 @@ def _nudge(image: ModelInput, distortion: Distortion, rng: np.random.Generator) 
 
 def _waves(rng: np.random.Generator, strength: float) -> Callable[[Stroke], Stroke]:
     """A smooth bending of the plane: two sine waves of about the drawing's size in each direction."""
-    frequency = rng.normal(0, 4.0, (2, 2, 2))  # radians per drawing size
-    phase = rng.uniform(0, 2 * np.pi, (2, 2))
-    amplitude = rng.normal(0, strength, (2, 2))
-
-    def bend(path: Stroke) -> Stroke:
-        return np.stack(
-            [sum(amplitude[a, k] * np.sin(path @ frequency[a, k] + phase[a, k]) for k in (0, 1)) for a in (0, 1)],
-            axis=1,
-        )
-
-    return bend
+    frequency = rng.normal(0, 4.0, (2, 4))  # radians per drawing size
+    phase = rng.uniform(0, 2 * np.pi, 4)
+    amplitude = np.zeros((4, 2))
+    amplitude[:2, 0], amplitude[2:, 1] = rng.normal(0, strength, (2, 2))
+    return lambda path: path + np.sin(path @ frequency + phase) @ amplitude
 
 
 def _cut_ends(path: Stroke, share: float, rng: np.random.Generator) -> Stroke:

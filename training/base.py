@@ -45,14 +45,27 @@ class BaseModel:
         (folder / "model.json").write_text(json.dumps(self.card, indent=2) + "\n")
 
 
-def train_base(recipe: Recipe, data: BaseData, work_folder: Path, progress: network.Report) -> BaseModel:
-    """Train the bundled model; interrupted, it resumes after the last finished epoch.
+class AnotherRecipeError(RuntimeError):
+    """The folder holds a training of another recipe; the message says what to do."""
+
+
+def fit_base(recipe: Recipe, data: BaseData, work_folder: Path, progress: network.Report) -> Any:
+    """Fit the bundled model's network; interrupted, go on after the last finished epoch; over, load what was fitted.
+
+    So it can be fitted with one Keras backend and finished with another.
 
     Args:
         work_folder: holds the resumable state.
         progress: told of every batch, and of the network after each epoch.
+
+    Raises:
+        AnotherRecipeError: what the folder holds was not made with this recipe.
     """
-    make = EpochMaker(data, recipe.mixture, recipe.fit.batch_size, recipe.seed)
+    _claim(work_folder, recipe)
+    fitted = work_folder / "fitted.keras"
+    if fitted.is_file():
+        return network.load_checkpoint(fitted.read_bytes())
+    make = _epoch_maker(recipe, data)
 
     def batch(epoch: int, index: int) -> network.Batch:
         images, labels = make(epoch, index)
@@ -61,12 +74,27 @@ def train_base(recipe: Recipe, data: BaseData, work_folder: Path, progress: netw
     model = network.new_network(recipe.architecture, recipe.fit, recipe.seed)
     batches = network.EpochBatches(make.batches_per_epoch, batch)
     network.fit_network(model, batches, recipe.fit, recipe.seed, work_folder, progress)
-    return finish(model, recipe, data)
+    fitted.write_bytes(network.save_checkpoint(model))
+    return model
+
+
+def _claim(work_folder: Path, recipe: Recipe) -> None:
+    work_folder.mkdir(parents=True, exist_ok=True)
+    note, content = work_folder / "recipe.json", json.dumps(asdict(recipe), indent=2)
+    if note.is_file() and note.read_text() != content:
+        raise AnotherRecipeError(
+            f"{work_folder} holds a training of another recipe: delete it, or choose another --out."
+        )
+    note.write_text(content)
 
 
 def batches_per_epoch(recipe: Recipe, data: BaseData) -> int:
     """Say how many batches an epoch has."""
-    return EpochMaker(data, recipe.mixture, recipe.fit.batch_size, recipe.seed).batches_per_epoch
+    return _epoch_maker(recipe, data).batches_per_epoch
+
+
+def _epoch_maker(recipe: Recipe, data: BaseData) -> EpochMaker:
+    return EpochMaker(data, recipe.mixture, recipe.fit.epochs, recipe.fit.batch_size, recipe.seed)
 
 
 def validate(model: Any, data: BaseData) -> dict[str, float]:

@@ -6,24 +6,31 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from recognizer.mnist import Digits, load_mnist
 from training.augment import Distortion, distort_image, distort_strokes
-from training.mnist import Digits, load_mnist
 from training.scribbles import scribble
-from training.strokes import Drawing, load_drawings
-from training.styles import OneStyle, restyle_one
+from training.strokes import BUNDLED_FOLD, Drawing, load_drawings
+from training.styles import Styles, restyle
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
     """How often each source is seen in an epoch, and how it is distorted."""
 
-    stroke_repeats: int = 3  # each pen digit is drawn so often, differently every time
-    letter_repeats: int = 2
-    scribbles: int = 5000
+    fold: int = BUNDLED_FOLD  # of the writers, whom to hold out
+    stroke_repeats: int = 4  # each pen digit is drawn so often, differently every time
+    letter_repeats: int = 3
+    scribbles: int = 9000
     mnist_validation: int = 5000  # the last of MNIST's training digits are kept for validation
-    image_distortion: Distortion = field(default_factory=Distortion)
-    ones: OneStyle = field(default_factory=OneStyle)
-    ink_distortion: Distortion = field(default_factory=Distortion)
+    distortion: Distortion = field(default_factory=Distortion)
+    styles: Styles = field(default_factory=Styles)
+    eased_share: float = 0.15  # of the epochs, the last: distorted less, as what the site sees is
+    eased_strength: float = 0.6
+
+    def distortion_in(self, epoch: int, epochs: int) -> Distortion:
+        """Say how far drawings are bent in an epoch, of so many."""
+        eased = epoch >= round(epochs * (1 - self.eased_share))
+        return self.distortion.eased(self.eased_strength) if eased else self.distortion
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +53,18 @@ def load_base_data(mnist_folder: Path, strokes_file: Path, letters_file: Path, m
         mnist=Digits(train.images[:cut], train.labels[:cut]),
         mnist_validation=Digits(train.images[cut:], train.labels[cut:]),
         mnist_test=test,
-        digits={split: load_drawings(strokes_file, split) for split in splits},
-        letters={split: load_drawings(letters_file, split) for split in splits},
+        digits={split: load_drawings(strokes_file, split, mixture.fold) for split in splits},
+        letters={split: load_drawings(letters_file, split, mixture.fold) for split in splits},
     )
 
 
 class EpochMaker:
     """Makes any batch of any epoch from (seed, epoch, batch) alone."""
 
-    def __init__(self, data: BaseData, mixture: Mixture, batch_size: int, seed: int) -> None:
-        self._data, self._mixture, self._batch_size, self._seed = data, mixture, batch_size, seed
-        self._inks = [drawing.strokes for drawing in data.digits["train"]]
+    def __init__(self, data: BaseData, mixture: Mixture, epochs: int, batch_size: int, seed: int) -> None:
+        self._data, self._mixture, self._epochs = data, mixture, epochs
+        self._batch_size, self._seed = batch_size, seed
+        self._inks = [(drawing.digit or 0, drawing.strokes) for drawing in data.digits["train"]]
         self._drawings = data.digits["train"] * mixture.stroke_repeats + data.letters["train"] * mixture.letter_repeats
         self._size = len(data.mnist.labels) + len(self._drawings) + mixture.scribbles
         self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
@@ -70,17 +78,20 @@ class EpochMaker:
         if self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng((self._seed, epoch)).permutation(self._size))
         rng = np.random.default_rng((self._seed, epoch, batch))
+        distortion = self._mixture.distortion_in(epoch, self._epochs)
         chosen = self._order[1][batch * self._batch_size : (batch + 1) * self._batch_size]
-        made = [self._sample(int(index), rng) for index in chosen]
+        made = [self._sample(int(index), distortion, rng) for index in chosen]
         return np.stack([image for image, _ in made]), [label for _, label in made]
 
-    def _sample(self, index: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], int | None]:
+    def _sample(
+        self, index: int, distortion: Distortion, rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], int | None]:
         mnist = self._data.mnist
         if index < len(mnist.labels):
-            return distort_image(mnist.images[index], self._mixture.image_distortion, rng), int(mnist.labels[index])
+            return distort_image(mnist.images[index], distortion, rng), int(mnist.labels[index])
         index -= len(mnist.labels)
         if index < len(self._drawings):
             drawing = self._drawings[index]
-            strokes = restyle_one(drawing.strokes, self._mixture.ones, rng) if drawing.digit == 1 else drawing.strokes
-            return distort_strokes(strokes, self._mixture.ink_distortion, rng), drawing.digit
-        return distort_strokes(scribble(rng, self._inks), self._mixture.ink_distortion, rng), None
+            strokes = restyle(drawing.digit, drawing.strokes, self._mixture.styles, rng)
+            return distort_strokes(strokes, distortion, rng), drawing.digit
+        return distort_strokes(scribble(rng, self._inks), distortion, rng), None

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recognizer.engine import DigitModel
+from recognizer.mnist import Digits
 from recognizer.preprocessing import ink_to_input
 from training import evaluation
 from training.dataset import Dataset, Labelled, Part
 from training.evaluation import Readings
-from training.mnist import Digits
 from training.pens import Pens
 
 STRANGERS_FILE = Path(__file__).parent / "strangers.npz"

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recognizer.mnist import Digits
 from training import network
 from training.augment import distort_image, distort_strokes
 from training.calibration import log_softmax
 from training.dataset import Labelled
 from training.examination import Samples
-from training.mnist import Digits
 from training.recipe import Recipe, Tune
 
 Images = npt.NDArray[np.uint8]

@@ -15,13 +15,13 @@ from django.db import transaction
 
 from recognizer import registry
 from recognizer.engine import DigitModel, ModelRefusedError, Thresholds, load_model
+from recognizer.mnist import Digits, MnistError, ensure_mnist, load_mnist
 from recognizer.models import ModelFile, ModelVersion, Promotion, Submission
 from recognizer.preprocessing import PREPROCESSING_VERSION
 from training import attempt, calibration, evaluation, gates
 from training.attempt import Outcome, Progress, RunFailedError
 from training.dataset import Dataset, Part, build_dataset
 from training.examination import STRANGERS_FILE, Examination, Judged, examine, make_examination, stacked
-from training.mnist import Digits, MnistError, ensure_mnist, load_mnist
 from training.models import TrainingRun, TrainingSample
 from training.pens import Pens
 from training.recipe import Recipe
@@ -88,7 +88,8 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
     with clock.phase(Phase.GATES):
         after = examine(DigitModel(artifact, Thresholds(**champion.thresholds)), examination)
         before = examine(serving, examination)
-        bundled = before if champion.version == 1 else examine(_load(ModelVersion.objects.get(version=1)), examination)
+        base = registry.base_of(champion)
+        bundled = before if base == champion else examine(_load(base), examination)
         agreement = _agreement(network.logits_of(candidate, examination.strangers.images), after)
         evidence = gates.Evidence(examination, before, after, bundled, len(artifact), agreement, recipe.limits)
         report = gates.judge(evidence)

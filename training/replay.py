@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from recognizer.mnist import Digits
 from recognizer.preprocessing import ink_to_input
 from recognizer.similarity import signatures
 from training.augment import Distortion, distort_image, distort_strokes
-from training.mnist import Digits
 from training.pens import Pens
 from training.scribbles import scribble
-from training.styles import OneStyle, restyle_one
+from training.styles import Styles, restyle
 
 PENS_FILE = Path(__file__).parent / "pens.npz"
 """The pen model of the writers that the bundled model was trained on."""
@@ -37,7 +37,7 @@ class ReplayMix:
     others: int = 4000  # characters that are no digits
     scribbles: int = 700
     plain: float = 0.7  # of MNIST's digits and the pens', as they are; the others distorted
-    ones: OneStyle = field(default_factory=OneStyle)
+    styles: Styles = field(default_factory=Styles)
     distortion: Distortion = field(default_factory=Distortion)
 
 
@@ -57,8 +57,8 @@ def make_replay(mnist: Digits, pens: Pens, misread: Digits, mix: ReplayMix, seed
     for number in range(mix.pens):
         digit = number % 10
         ink = pens.draw(digit, rng)
-        inks.append(ink)
-        ink = restyle_one(ink, mix.ones, rng) if digit == 1 else ink
+        inks.append((digit, ink))
+        ink = restyle(digit, ink, mix.styles, rng)
         images.append(ink_to_input(ink, 1.0) if rng.random() < mix.plain else distort_strokes(ink, mix.distortion, rng))
     images += [distort_strokes(pens.draw(None, rng), mix.distortion, rng) for _ in range(mix.others)]
     images += [distort_strokes(scribble(rng, inks), mix.distortion, rng) for _ in range(mix.scribbles)]

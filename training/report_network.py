@@ -14,8 +14,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from recognizer.mnist import Digits
 from training.comparison import Epoch, Optimizer, Protocol, Result
-from training.mnist import Digits
 
 Report = Callable[[int, int, float], None]
 """Called with (epoch, batches done in it, mean loss of the epoch so far)."""

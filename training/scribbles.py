@@ -8,31 +8,45 @@ from recognizer.preprocessing.ink import Stroke
 
 Strokes = list[Stroke]
 
+Ink = tuple[int, Strokes]
+"""A digit and its strokes."""
 
-def scribble(rng: np.random.Generator, digits: Sequence[Strokes]) -> Strokes:
+
+def scribble(rng: np.random.Generator, digits: Sequence[Ink]) -> Strokes:
     """Draw something that is not a digit.
 
     Args:
-        digits: ink of single digits, of which two or three are put side by side into a number.
+        digits: single ones, to be put side by side into numbers, or laid on their side.
     """
-    kinds = (_knot, _zigzag, _hatching, _polygon, _dots, _spiral, _parallels)
-    if rng.random() < 0.3:
+    chance = rng.random()
+    if chance < 0.2:
         return _number(rng, digits)
-    return kinds[int(rng.integers(len(kinds)))](rng)
+    if chance < 0.27:
+        return _lying(rng, digits)
+    return _KINDS[int(rng.integers(len(_KINDS)))](rng)
 
 
-def _number(rng: np.random.Generator, digits: Sequence[Strokes]) -> Strokes:
-    """Two or three digits in a row, not touching."""
+def _number(rng: np.random.Generator, digits: Sequence[Ink]) -> Strokes:
+    """Two or three digits in a row, some of them touching."""
     number: Strokes = []
     left = 0.0
     for _ in range(rng.integers(2, 4)):
-        ink = digits[int(rng.integers(len(digits)))]
+        _, ink = digits[int(rng.integers(len(digits)))]
         points = np.concatenate(ink)
         low = points.min(axis=0)
         height = max(float(np.ptp(points[:, 1])), float(np.ptp(points[:, 0])) / 1.5, 1e-6)
         number += [(stroke - low) / height + (left, rng.normal(0, 0.05)) for stroke in ink]
-        left += float(np.ptp(points[:, 0])) / height + rng.uniform(0.12, 0.5)
+        left += float(np.ptp(points[:, 0])) / height + rng.uniform(-0.05, 0.5)
     return number
+
+
+def _lying(rng: np.random.Generator, digits: Sequence[Ink]) -> Strokes:
+    """A digit on its side; but a zero on its side is one."""
+    digit, ink = digits[int(rng.integers(len(digits)))]
+    if digit == 0:
+        return _icon(rng)
+    turn = _rotation(np.deg2rad(rng.choice([-1, 1]) * rng.uniform(75, 105)))
+    return [stroke @ turn for stroke in ink]
 
 
 def _knot(rng: np.random.Generator) -> Strokes:
@@ -103,6 +117,53 @@ def _parallels(rng: np.random.Generator) -> Strokes:
     ]
 
 
+def _blob(rng: np.random.Generator) -> Strokes:
+    """A closed outline with bulges, or with dents between them."""
+    angle = np.linspace(0, 2 * np.pi, 60)
+    bulges = int(rng.integers(3, 8))
+    wave = np.cos(bulges * angle / 2 + rng.uniform(0, np.pi))
+    radius = 1 + rng.uniform(0.25, 0.7) * (np.abs(wave) if rng.random() < 0.5 else wave**2)
+    radius += rng.normal(0, 0.1) * np.cos(angle + rng.uniform(0, np.pi))
+    outline = np.stack([radius * np.cos(angle), radius * np.sin(angle) * rng.uniform(0.6, 1.2)], axis=1)
+    return [outline]
+
+
+def _dented(rng: np.random.Generator) -> Strokes:
+    """A closed outline with one to three deep dents: a bean, a bite, a bone."""
+    angle = np.linspace(0, 2 * np.pi, 80)
+    radius = np.ones_like(angle)
+    for place in np.cumsum(rng.uniform(1.5, 2.6, rng.integers(1, 4))):
+        away = np.abs((angle - place + np.pi) % (2 * np.pi) - np.pi)
+        radius = radius - rng.uniform(0.55, 0.85) * np.exp(-((away / rng.uniform(0.25, 0.6)) ** 2))
+    outline = np.stack([radius * np.cos(angle) * rng.uniform(0.7, 1.3), radius * np.sin(angle)], axis=1)
+    return [_turned(outline, rng)]
+
+
+def _ring(rng: np.random.Generator) -> Strokes:
+    """A ring with two to five marks in it, as in signs, faces and dials; one alone would be a zero's slash or dot."""
+    angle = np.linspace(0, 2 * np.pi, 40)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (rng.uniform(0.7, 1.1), 1)
+    marks = [_part(rng) * rng.uniform(0.15, 0.4) for _ in range(rng.integers(2, 6))]
+    return [ring, *(mark + rng.uniform(-0.5, 0.5, 2) for mark in marks)]
+
+
+def _icon(rng: np.random.Generator) -> Strokes:
+    """Three to six lines, bows and rings put together anyhow: plans, tools, flags, faces."""
+    return [_part(rng) * rng.uniform(0.3, 0.8) + rng.uniform(-0.8, 0.8, 2) for _ in range(rng.integers(3, 7))]
+
+
+def _part(rng: np.random.Generator) -> Stroke:
+    """A line, a bow, a ring or a corner about (0, 0), of size 2."""
+    kind = rng.integers(4)
+    if kind == 3:
+        return _turned(np.array([[-1, rng.uniform(-1, 1)], [0, 0], [rng.uniform(-1, 1), 1.0]]), rng)
+    bend = (0.0, rng.uniform(0.5, 1.5), 2.0)[int(kind)] * np.pi
+    if bend == 0:
+        return _turned(np.array([[-1.0, 0], [1, 0]]), rng)
+    angle = np.linspace(0, bend, 24)
+    return _turned(np.stack([np.cos(angle), np.sin(angle) * rng.uniform(0.5, 1)], axis=1), rng)
+
+
 def _turned(path: Stroke, rng: np.random.Generator) -> Stroke:
     turned: Stroke = path @ _rotation(rng.uniform(0, 2 * np.pi))
     return turned
@@ -110,3 +171,6 @@ def _turned(path: Stroke, rng: np.random.Generator) -> Stroke:
 
 def _rotation(angle: float) -> np.ndarray:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+_KINDS = (_knot, _zigzag, _hatching, _polygon, _dots, _spiral, _parallels, _blob, _dented, _ring, _ring, _icon, _icon)

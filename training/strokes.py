@@ -17,8 +17,8 @@ from recognizer.preprocessing.geometry import ModelInput
 from recognizer.preprocessing.ink import Stroke, ink_to_input
 
 SPLIT_BUCKETS = 10
-TEST_BUCKETS = {3, 8}  # a fifth of the writers: never trained on, never tuned on
-VALIDATION_BUCKETS = {1}  # a tenth: calibration, thresholds and the choice between recipes
+FOLDS = 5  # each holds out another fifth of the writers, two buckets
+BUNDLED_FOLD = 3  # the bundled model's: these writers are never trained on, never tuned on
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,15 @@ class Drawing:
         return ink_to_input(self.strokes, self.size)
 
 
-def writer_split(writer: str) -> str:
-    """Say which of `train`, `validation` and `test` a writer belongs to: a stable hash, equal on every machine."""
+def writer_split(writer: str, fold: int = BUNDLED_FOLD) -> str:
+    """Say which of `train`, `validation` and `test` a writer belongs to: a stable hash, equal on every machine.
+
+    Of ten buckets two are for the test, one is for validation: calibration, thresholds and the choice between recipes.
+    """
     bucket = writer_bucket(writer)
-    if bucket in TEST_BUCKETS:
+    if bucket % FOLDS == fold:
         return "test"
-    return "validation" if bucket in VALIDATION_BUCKETS else "train"
+    return "validation" if bucket == (fold + 8) % SPLIT_BUCKETS else "train"
 
 
 def writer_bucket(writer: str) -> int:
@@ -49,8 +52,8 @@ def writer_bucket(writer: str) -> int:
     return int.from_bytes(hashlib.sha256(writer.encode()).digest()[:4], "big") % SPLIT_BUCKETS
 
 
-def load_drawings(path: Path, split: str | None = None) -> list[Drawing]:
-    """Read a strokes file, all of it or one split.
+def load_drawings(path: Path, split: str | None = None, fold: int = BUNDLED_FOLD) -> list[Drawing]:
+    """Read a strokes file, all of it or one split of a fold.
 
     Characters flagged as `lookalike` (an O, an l) are left out: alone they can be read as a digit.
 
@@ -69,7 +72,7 @@ def load_drawings(path: Path, split: str | None = None) -> list[Drawing]:
                 character=str(row["label"]),
             )
             for row in rows
-            if not row.get("lookalike") and (split is None or writer_split(row["writer"]) == split)
+            if not row.get("lookalike") and (split is None or writer_split(row["writer"], fold) == split)
         ]
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path} is not a strokes file: {error!r}") from error

@@ -1,6 +1,6 @@
 """Ways of writing a digit that the writers of the strokes file hardly have, and much of the world does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,10 +15,38 @@ class OneStyle:
     foot_share: float = 0.3  # of those, with a foot too
     angle: tuple[float, float] = (25.0, 55.0)  # degrees of the upstroke from upright; near 90 it would be a seven
     opening: float = 18.0  # degrees between stem and upstroke, at least
+    length: tuple[float, float] = (0.12, 0.55)  # of the stem
+    short: float = 0.28  # of the stem: an upstroke below it may be nearly level, for no seven's bar is so short
+    short_angle: float = 80.0  # degrees from upright, at most, of a short one
     foot_slant: float = 20.0  # degrees of the stem from upright, at most, to have a foot
-    length: tuple[float, float] = (0.2, 0.55)  # of the stem
     foot: tuple[float, float] = (0.35, 0.75)  # of the stem
     straightness: float = 0.08  # of the stem: a path that leaves its chord further is no plain one
+
+
+@dataclass(frozen=True, slots=True)
+class SevenStyle:
+    """A seven with a bar through its stem, which tells it from a one."""
+
+    share: float = 0.3  # of those in one stroke that get it
+    place: tuple[float, float] = (0.38, 0.65)  # of the height, from the top
+    half_length: tuple[float, float] = (0.12, 0.3)  # of the height
+    tilt: float = 10.0  # degrees, standard deviation
+    shift: float = 0.05  # of the height, standard deviation
+
+
+@dataclass(frozen=True, slots=True)
+class Styles:
+    """How often drawings are given another style."""
+
+    ones: OneStyle = field(default_factory=OneStyle)
+    sevens: SevenStyle = field(default_factory=SevenStyle)
+
+
+def restyle(digit: int | None, strokes: list[Stroke], styles: Styles, rng: np.random.Generator) -> list[Stroke]:
+    """Draw a digit in another style where one is known and chance wants it; else it comes back as it is."""
+    if digit == 1:
+        return restyle_one(strokes, styles.ones, rng)
+    return cross_seven(strokes, styles.sevens, rng) if digit == 7 else strokes
 
 
 def restyle_one(strokes: list[Stroke], style: OneStyle, rng: np.random.Generator) -> list[Stroke]:
@@ -29,11 +57,13 @@ def restyle_one(strokes: list[Stroke], style: OneStyle, rng: np.random.Generator
     along = stem[-1] - stem[0]  # y grows downwards
     height = float(np.hypot(*along))
     slant = float(np.rad2deg(np.arctan2(-along[0], along[1])))  # from upright, the foot to the left
+    length = rng.uniform(*style.length)
     smallest = max(style.angle[0], slant + style.opening)
-    if smallest > style.angle[1]:
+    largest = style.short_angle if length < style.short else style.angle[1]
+    if smallest > largest:
         return strokes
-    angle = np.deg2rad(rng.uniform(smallest, style.angle[1]))
-    tip = stem[0] + rng.uniform(*style.length) * height * np.array([-np.sin(angle), np.cos(angle)])
+    angle = np.deg2rad(rng.uniform(smallest, largest))
+    tip = stem[0] + length * height * np.array([-np.sin(angle), np.cos(angle)])
     bow = rng.normal(0, 0.02) * along
     upstroke = np.array([tip, (tip + stem[0]) / 2 + bow, stem[0]])
     restyled = [np.concatenate([upstroke, stem])]
@@ -41,6 +71,24 @@ def restyle_one(strokes: list[Stroke], style: OneStyle, rng: np.random.Generator
         half = rng.uniform(*style.foot) / 2 * height
         restyled.append(stem[-1] + np.array([[-half, rng.normal(0, 0.05) * half], [half, 0.0]]))
     return restyled
+
+
+def cross_seven(strokes: list[Stroke], style: SevenStyle, rng: np.random.Generator) -> list[Stroke]:
+    """Put a bar through the stem of a seven in one stroke; anything else comes back as it is."""
+    if len(strokes) != 1 or rng.random() >= style.share:
+        return strokes
+    path = strokes[0]
+    top, height = path[:, 1].min(), np.ptp(path[:, 1])
+    level = top + rng.uniform(*style.place) * height
+    crossings = np.flatnonzero((path[:-1, 1] < level) & (path[1:, 1] >= level))
+    if not len(crossings):
+        return strokes
+    before, after = path[crossings[-1]], path[crossings[-1] + 1]
+    on_stem = before + (after - before) * (level - before[1]) / (after[1] - before[1])
+    angle, half = np.deg2rad(rng.normal(0, style.tilt)), rng.uniform(*style.half_length) * height
+    middle = on_stem + np.array([rng.normal(0, style.shift) * height, 0.0])
+    arm = half * np.array([np.cos(angle), np.sin(angle)])
+    return [path, np.array([middle - arm, middle + arm])]
 
 
 def _is_plain(stroke: Stroke, straightness: float) -> bool:

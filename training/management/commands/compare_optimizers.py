@@ -11,9 +11,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.timezone import now
 
+from recognizer.mnist import Digits, MnistError, ensure_mnist, load_mnist
 from training import comparison
 from training.comparison import OPTIMIZERS, Comparison, Epoch, Optimizer, Protocol
-from training.mnist import Digits, MnistError, ensure_mnist, load_mnist
 
 LINE_SECONDS = 15.0  # between two lines of progress
 

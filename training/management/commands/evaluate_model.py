@@ -9,9 +9,9 @@ import numpy as np
 from django.core.management.base import BaseCommand, CommandError
 
 from recognizer.engine import ModelRefusedError, load_model
+from recognizer.mnist import MnistError, ensure_mnist, load_mnist
 from recognizer.models import ModelVersion
 from training import evaluation
-from training.mnist import MnistError, ensure_mnist, load_mnist
 from training.strokes import load_drawings, to_inputs
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from training.mnist import MnistError, download_folder, fetch_mnist, find_mnist
+from recognizer.mnist import MnistError, download_folder, fetch_mnist, find_mnist
 
 
 class Command(BaseCommand):

@@ -9,7 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from training.mnist import MnistError, ensure_mnist
+from recognizer.mnist import MnistError, ensure_mnist
+from training.strokes import FOLDS
 
 LINE_SECONDS = 10.0  # between two lines of progress
 
@@ -27,22 +28,35 @@ class Command(BaseCommand):
         )
         parser.add_argument("--epochs", type=int, help="another number than the recipe's")
         parser.add_argument("--seed", type=int, help="another one than the recipe's")
+        parser.add_argument(
+            "--fold", type=int, choices=range(FOLDS), help="hold out another fifth of the writers, to cross-validate"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         from training import base  # TensorFlow, which only this command needs
         from training.base_data import load_base_data
+        from training.network import CAN_EXPORT
 
         recipe = base.Recipe()
         if options["seed"] is not None:
             recipe = replace(recipe, seed=options["seed"])
         if options["epochs"] is not None:
             recipe = replace(recipe, fit=replace(recipe.fit, epochs=options["epochs"]))
+        if options["fold"] is not None:
+            recipe = replace(recipe, mixture=replace(recipe.mixture, fold=options["fold"]))
         try:
             data = load_base_data(ensure_mnist(), options["strokes"], options["letters"], recipe.mixture)
         except (MnistError, ValueError, OSError) as error:
             raise CommandError(str(error)) from error
         out: Path = options["out"]
-        model = base.train_base(recipe, data, out / "resume", self._progress(recipe, data))
+        try:
+            network = base.fit_base(recipe, data, out / "resume", self._progress(recipe, data))
+        except base.AnotherRecipeError as error:
+            raise CommandError(str(error)) from error
+        if not CAN_EXPORT:
+            self.stdout.write("Fitted. The same command with Keras on TensorFlow calibrates, exports and measures it.")
+            return
+        model = base.finish(network, recipe, data)
         model.write(out)
         for name, metrics in model.card["metrics"].items():
             self.stdout.write(f"{name}: {metrics}")

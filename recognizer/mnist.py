@@ -29,12 +29,22 @@ def load_mnist(folder: Path) -> tuple[Digits, Digits]:
     Raises:
         MnistError: a file is missing or its digest is not the published one.
     """
-    images = {name: _read_checked(folder / name) for name in settings.MNIST_FILES}
-    train, test = (
-        Digits(_idx(images[f"{part}-images-idx3-ubyte.gz"]), _idx(images[f"{part}-labels-idx1-ubyte.gz"]))
-        for part in ("train", "t10k")
-    )
-    return train, test
+    return _load_part(folder, "train"), load_test_digits(folder)
+
+
+def load_test_digits(folder: Path) -> Digits:
+    """Read the 10,000 test digits alone: 8 MB.
+
+    Raises:
+        MnistError: a file is missing or its digest is not the published one.
+    """
+    return _load_part(folder, "t10k")
+
+
+def _load_part(folder: Path, part: str) -> Digits:
+    files = (folder / f"{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
+    images, labels = (_idx(_read_checked(file)) for file in files)
+    return Digits(images, labels)
 
 
 def find_mnist() -> Path | None:
