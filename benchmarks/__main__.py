@@ -61,6 +61,7 @@ def measure_functions() -> None:
     django.setup()
     from recognizer.api.parsing import parse_drawing
     from recognizer.engine import DigitModel, Thresholds
+    from recognizer.explanation import explain
     from recognizer.preprocessing import ink_to_input
     from recognizer.preprocessing.decoding import decode_picture
     from recognizer.preprocessing.picture import picture_to_input
@@ -77,6 +78,7 @@ def measure_functions() -> None:
     print(f"{'one call':44} {'p50 ms':>8} {'of inference':>13}")
     for name, function in {
         "inference": lambda: model.probabilities(image),
+        "explanation": lambda: explain(model, image),
         "ink of 45 points to input": lambda: ink_to_input(strokes, 280),
         "ink of 45 points checked and to input": lambda: parse_drawing(body),
         "picture, 280×280 PNG, decoded and to input": lambda: picture_to_input(decode_picture(small)),

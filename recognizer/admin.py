@@ -12,7 +12,9 @@ from django.utils.safestring import SafeString
 from recognizer import registry, submissions, triage
 from recognizer.activation import activate
 from recognizer.admin_tables import gate_table, json_block, number_table, readable
-from recognizer.api.presentation import png_data_url, stored_input
+from recognizer.api.presentation import heat_data_url, png_data_url, stored_input
+from recognizer.engine import ModelRefusedError, engine
+from recognizer.explanation import explain
 from recognizer.models import Correction, ModelVersion, Promotion, Submission
 
 admin.site.site_header = admin.site.site_title = "Handwritten Digit Recognition"
@@ -130,6 +132,7 @@ class SubmissionAdmin(ReadOnly):
         "answer",
         "percent",
         "verdict",
+        "why",
         "label",
         "probabilities",
         "model_version",
@@ -138,7 +141,7 @@ class SubmissionAdmin(ReadOnly):
         "session",
         "created",
     )
-    readonly_fields = ("large_drawing", "answer", "percent", "label")
+    readonly_fields = ("large_drawing", "answer", "percent", "why", "label")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Submission]:
         return Submission.objects.with_labels().select_related("account")
@@ -158,6 +161,24 @@ class SubmissionAdmin(ReadOnly):
     @admin.display(description="confidence", ordering="confidence")
     def percent(self, submission: Submission) -> str:
         return f"{submission.confidence:.1%}"
+
+    @admin.display(description="why")
+    def why(self, submission: Submission) -> SafeString | str:
+        """Which ink the answer rests on, by the version that serves."""
+        try:
+            model = engine.model
+        except ModelRefusedError:
+            return "—"
+        image = stored_input(submission)
+        explanation = explain(model, image)
+        marked = explanation.marked
+        words = (
+            f"Version {model.version} reads {said(explanation.reading.digit)}. The bright ink spoke most for that: "
+            f"{', '.join(place for place, _ in explanation.places[:2])}. "
+            f"Without {marked.share:.0%} of the ink, the brightest, it reads {said(marked.reading.digit)}."
+        )
+        url = heat_data_url(image, explanation.heat)
+        return format_html('<img src="{}" width="224" height="224" alt=""><p>{}</p>', url, words)
 
     @admin.display(description="label")
     def label(self, submission: Submission) -> str:

@@ -5,19 +5,32 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from recognizer.engine import Reading
+from recognizer.explanation import Erasure, Explanation, Heat, Ink
 from recognizer.models import Correction, ModelFile, ModelVersion, Submission
+from recognizer.nearest import Neighbour
 from recognizer.preprocessing import INPUT_SIDE, ModelInput
 from recognizer.submissions import Answer
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]  # the quickest: 28×28 pixels are a few hundred bytes anyway
 
+# Ink without heat and with most, blue to yellow: they differ in lightness, and whoever cannot tell red from green sees
+# both. On black, as the input is shown, in both themes; the same two are in site.css.
+_COLD, _HOT = np.array([88, 112, 165]), np.array([255, 209, 71])  # red, green, blue
 
-def png_data_url(image: ModelInput) -> str:
-    """Show a model input as `data:image/png;base64,…`."""
+
+def png_data_url(image: npt.NDArray[np.uint8]) -> str:
+    """Show a model input, or a picture in OpenCV's colours, as `data:image/png;base64,…`."""
     _, png = cv2.imencode(".png", image, _PNG)
     return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()
+
+
+def heat_data_url(image: ModelInput, heat: Heat | Ink) -> str:
+    """Show the ink of a model input, coloured by its heat of 0…1."""
+    colours = _COLD + (_HOT - _COLD) * heat[..., None]
+    return png_data_url(np.rint(colours * image[..., None] / 255).astype(np.uint8)[..., ::-1])
 
 
 def stored_input(submission: Submission) -> ModelInput:
@@ -79,6 +92,49 @@ def queued_correction_json(correction: Correction) -> dict[str, Any]:
     submission = correction.submission
     return correction_json(correction) | {
         "submission": submission_json(submission, submission.model_version.version),
+    }
+
+
+def explanation_json(
+    image: ModelInput, explanation: Explanation, nearest: list[Neighbour], version: int
+) -> dict[str, Any]:
+    """Why a version of the model reads an input as it does."""
+    reading, runner_up = explanation.reading, explanation.runner_up
+    places = [{"place": place, "share": round(share, 2)} for place, share in explanation.places]
+    return {
+        "digit": reading.digit,
+        "verdict": reading.verdict,
+        "model_version": version,
+        "heat": explanation.heat.round(2).tolist(),
+        "picture": heat_data_url(image, explanation.heat),
+        "marked": erasure_json(image, explanation.marked) | {"places": places},
+        "runner_up": {
+            "digit": runner_up,
+            "probability": reading.probabilities[runner_up],
+            "without": explanation.overtaking and erasure_json(image, explanation.overtaking),
+        },
+        "nearest": [neighbour_json(neighbour) for neighbour in nearest],
+    }
+
+
+def erasure_json(image: ModelInput, erasure: Erasure) -> dict[str, Any]:
+    """Some of the ink, and what is read without it."""
+    return {
+        "share": erasure.share,
+        "ink": erasure.ink.astype(np.uint8).tolist(),
+        "picture": heat_data_url(image, erasure.ink),
+        "digit": erasure.reading.digit,
+        "verdict": erasure.reading.verdict,
+    }
+
+
+def neighbour_json(neighbour: Neighbour) -> dict[str, Any]:
+    """A drawing of the same digit, and where it is from."""
+    return {
+        "source": neighbour.source,
+        "submission": neighbour.submission,
+        "similarity": round(neighbour.similarity, 3),
+        "input": png_data_url(neighbour.input),
     }
 
 

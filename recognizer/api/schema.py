@@ -9,8 +9,11 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
+from recognizer.explanation import PLACES
 from recognizer.models import Correction, ModelVersion, Verdict
+from recognizer.nearest import Source
 from recognizer.owners import COOKIE
+from recognizer.preprocessing import INPUT_SIDE
 
 
 class OwnerCookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself
@@ -77,6 +80,67 @@ class Queued(Opinion):
     """A correction in the review queue."""
 
     submission = Stored()
+
+
+def _grid(child: serializers.Field[Any, Any, Any, Any]) -> serializers.ListField:
+    """Describe 28 rows of 28 pixels."""
+    row = serializers.ListField(child=child, min_length=INPUT_SIDE, max_length=INPUT_SIDE)
+    return serializers.ListField(child=row, min_length=INPUT_SIDE, max_length=INPUT_SIDE)
+
+
+class Erased(serializers.Serializer[Any]):
+    """Some of the ink, and what the model reads without it."""
+
+    share = serializers.FloatField(min_value=0, max_value=1, help_text="of all ink")
+    ink = _grid(serializers.IntegerField(min_value=0, max_value=1))
+    picture = serializers.CharField(help_text="data URL of a 28×28 PNG: this ink yellow, the rest blue")
+    digit = serializers.IntegerField(min_value=0, max_value=9, allow_null=True, help_text="null: not a digit")
+    verdict = serializers.ChoiceField(Verdict.choices)
+
+
+class Place(serializers.Serializer[Any]):
+    """A ninth of the box that the drawing fills."""
+
+    place = serializers.ChoiceField(PLACES)
+    share = serializers.FloatField(min_value=0, max_value=1, help_text="of the marked ink")
+
+
+class Marked(Erased):
+    """The ink that spoke most for the answer."""
+
+    places = Place(many=True, help_text="where it lies, the most first")
+
+
+class RunnerUp(serializers.Serializer[Any]):
+    """The most likely digit but for the one answered."""
+
+    digit = serializers.IntegerField(min_value=0, max_value=9)
+    probability = serializers.FloatField(min_value=0, max_value=1)
+    without = Erased(allow_null=True, help_text="ink without which it is read; null if none was found")
+
+
+class Alike(serializers.Serializer[Any]):
+    """An accepted drawing of the same digit."""
+
+    source = serializers.ChoiceField(Source.choices, help_text="accepted: another's, staff alone see it")  # type: ignore[assignment]  # as above
+    submission = serializers.IntegerField(allow_null=True, help_text="null: MNIST's")
+    similarity = serializers.FloatField(max_value=1)
+    input = serializers.CharField(help_text="data URL of the 28×28 PNG")
+
+
+class Explained(serializers.Serializer[Any]):
+    """Why the model that serves reads a submission as it does."""
+
+    digit = serializers.IntegerField(
+        min_value=0, max_value=9, allow_null=True, help_text="null when the verdict is not_a_digit"
+    )
+    verdict = serializers.ChoiceField(Verdict.choices)
+    model_version = serializers.IntegerField(help_text="the version that serves, whose answer this explains")
+    heat = _grid(serializers.FloatField(min_value=0, max_value=1))
+    picture = serializers.CharField(help_text="data URL of a 28×28 PNG: the ink from blue, no heat, to yellow")
+    marked = Marked()
+    runner_up = RunnerUp()
+    nearest = Alike(many=True, help_text="at most 4, the most alike first")
 
 
 class File(serializers.Serializer[Any]):

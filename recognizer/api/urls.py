@@ -10,6 +10,7 @@ urlpatterns = [
     path("submissions", views.SubmissionsView.as_view(), name="submissions"),
     path("submissions/<int:pk>", views.SubmissionView.as_view(), name="submission"),
     path("submissions/<int:pk>/correction", views.CorrectionView.as_view(), name="correction"),
+    path("submissions/<int:pk>/explanation", views.ExplanationView.as_view(), name="explanation"),
     path("previews", views.PreviewsView.as_view(), name="previews"),
     path("corrections", views.CorrectionsView.as_view(), name="corrections"),
     path("corrections/<int:pk>/accept", views.AcceptView.as_view(), name="accept"),

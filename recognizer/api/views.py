@@ -23,13 +23,18 @@ from recognizer.api.formats import JsonParser, UploadParser, json_response
 from recognizer.api.parsing import parse_drawing, parse_label
 from recognizer.api.presentation import (
     correction_json,
+    explanation_json,
     labelled_submission_json,
     preview_json,
     queued_correction_json,
+    stored_input,
     submission_json,
     version_json,
 )
+from recognizer.engine import engine
+from recognizer.explanation import explain
 from recognizer.models import Correction, ModelFile, ModelVersion, Submission
+from recognizer.nearest import nearest_drawings
 from recognizer.throttles import throttled
 
 
@@ -118,6 +123,18 @@ class SubmissionView(APIView):
         """Delete one for good, with what was said of it; it is in no later training set."""
         find_submission(request, pk).delete()
         return Response(status=204)
+
+
+class ExplanationView(APIView):
+    """Why a submission is read as it is."""
+
+    @extend_schema(responses={200: schema.Explained, **schema.problems(404, 503)})
+    def get(self, request: Request, pk: int) -> HttpResponse:
+        """Show which ink the answer rests on, by the version that serves now, and the nearest accepted drawings."""
+        image, model = stored_input(find_submission(request, pk)), engine.model
+        explanation = explain(model, image)
+        nearest = nearest_drawings(image, explanation.reading.digit, owner_of(request), leave_out=pk)
+        return json_response(explanation_json(image, explanation, nearest, model.version))
 
 
 class CorrectionView(APIView):

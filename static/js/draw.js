@@ -6,6 +6,7 @@ import { Ink } from "./ink.js";
 import { Notice } from "./notice.js";
 import { Previews, ReadingError, removeSubmission, submitInk, submitPicture } from "./reader.js";
 import { Sheet } from "./sheet.js";
+import { Why } from "./why.js";
 
 const PEN_UP_MS = 600; // no new stroke for this long: the drawing is finished
 const KEY_UP_MS = 2500; // the same for the keyboard, which is slower to the next stroke
@@ -19,6 +20,7 @@ const view = new AnswerView(part("reading"));
 const notice = new Notice(part("alert"));
 const previews = new Previews(showLive, restLive);
 const feedback = new Feedback(part("feedback"), { forget, changed: render, refused: showError });
+const why = new Why(part("why"), part("why-toggle"), showError);
 
 const page = {
   answer: null, // the newest, live or stored
@@ -69,6 +71,7 @@ function inkChanged(wait) {
   discard(page.storedId);
   page.storedId = null;
   feedback.close();
+  why.close();
   previews.ask(ink.toRequest());
   finishLater(wait);
   render();
@@ -113,6 +116,7 @@ function startAfresh() {
   ink.clear();
   dropPicture();
   feedback.close();
+  why.close();
   sheet.paint();
   render();
 }
@@ -165,6 +169,7 @@ function stored(answer) {
   page.answer = answer;
   page.storedId = answer.id;
   feedback.open(answer);
+  why.open(answer);
   announce(`${verdictOf(answer)}. Confidence ${percent(answer.confidence)}.`);
 }
 

@@ -26,6 +26,11 @@ export function submitPicture(file) {
   return call("POST", "/submissions", { form });
 }
 
+/** Why it was read as it was. */
+export function explainSubmission(id, signal) {
+  return call("GET", `/submissions/${id}/explanation`, { signal });
+}
+
 export function removeSubmission(id) {
   return call("DELETE", `/submissions/${id}`);
 }

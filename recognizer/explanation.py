@@ -1,0 +1,165 @@
+"""Why the network gave its answer: which ink spoke for it, found by erasing ink and reading again.
+
+LiteRT has no gradients, so this is occlusion (M. D. Zeiler, R. Fergus, "Visualizing and Understanding Convolutional
+Networks", ECCV 2014), with patches that lie on the ink. A second pass begins where the best patch of the first has
+gone, for of ink that says the same twice neither half shows while the other stands. What is claimed of a drawing is
+proved on it: the network reads it again without that ink. How well it does, and its limits: docs/explain.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recognizer.engine import DigitModel, Reading
+from recognizer.preprocessing import INPUT_SIDE, ModelInput
+
+Heat = npt.NDArray[np.float64]  # (28, 28)
+Ink = npt.NDArray[np.bool_]  # (28, 28), some of a drawing's pixels
+Answers = npt.NDArray[np.float64]  # (n, 11), as the network gives them
+Odds = npt.NDArray[np.float64]  # (n,), as logarithms, or how much they rise
+Indices = npt.NDArray[np.intp]  # (n,), along an axis
+Masks = npt.NDArray[np.float32]  # (n, 28, 28), 1 where the ink goes
+
+PATCH_RADIUS = 3.0  # pixels of the input: a stroke is 2 to 3 of them wide
+PATCH_EDGE = 1.5  # pixels over which a patch fades
+PATCHES = 28  # of the first pass, spread over all ink
+PATCHES_AGAIN = 14  # of a second pass
+MARKED = 0.2  # of the ink: what is said to have spoken most
+OVERTAKING = (0.1, 0.2, 0.3)  # of the ink, tried in turn: what has to go for the runner-up to be read
+SOLID = 64  # of 255: patches are centred on ink at least so strong
+
+IS_DIGIT = 10  # the place in an answer of the probability of being a digit
+LEAST = 1e-7  # probability of being a digit or none; a float32 next to 1 tells no smaller remainder
+TINY = 1e-12  # any probability
+
+SMALLEST_BOX = 12  # pixels: in a narrower drawing, left and right mean nothing
+PLACES = ("upper left", "top", "upper right", "left", "middle", "right", "lower left", "bottom", "lower right")
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Some of the ink, and what the network reads without it."""
+
+    ink: Ink
+    share: float  # of all ink, at least
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a model reads an input as it does.
+
+    `heat` is `(28, 28)`, 1 where the ink speaks most for the answer, 0 where it does not, where it speaks against it,
+    and where there is none. With the verdict `not_a_digit` it speaks for that.
+    """
+
+    reading: Reading
+    heat: Heat
+    marked: Erasure  # the ink with the most heat
+    places: list[tuple[str, float]]  # where the marked ink lies in the drawing, and how much of it; the most first
+    runner_up: int  # the most likely digit, but for the one answered
+    overtaking: Erasure | None  # ink without which the runner-up is read, if some was found
+
+
+def explain(model: DigitModel, image: ModelInput) -> Explanation:
+    """Say which ink of a `(28, 28)` uint8 input its answer rests on; at most 64 runs of the network."""
+    reading = model.read(image)
+    digit, probabilities = reading.digit, reading.probabilities
+    runner_up = max((other for other in range(10) if other != digit), key=probabilities.__getitem__)
+    first = _erase_each(model, image, PATCHES)
+    speaking = _heat(model, image, first, lambda answers: -_log_odds(answers, digit))
+    against = _heat(model, image, first, lambda answers: _log_odds(answers, runner_up))
+    marked = _erase(model, image, speaking, MARKED)
+    erasures = (_erase(model, image, against, share) for share in OVERTAKING)
+    return Explanation(
+        reading=reading,
+        heat=speaking.clip(0) / max(speaking.max(), LEAST),
+        marked=marked,
+        places=_places(image, marked.ink),
+        runner_up=runner_up,
+        overtaking=next((erasure for erasure in erasures if erasure.reading.digit == runner_up), None),
+    )
+
+
+def _log_odds(answers: Answers, digit: int | None) -> Odds:
+    """How surely it is a digit and this one, or none: `(n,)`. Log-odds, for probabilities near 1 hardly move."""
+    is_digit = answers[:, IS_DIGIT].clip(LEAST, 1 - LEAST)
+    if digit is None:
+        none: Odds = np.log((1 - is_digit) / is_digit)
+        return none
+    others = answers[:, :IS_DIGIT].sum(axis=1) - answers[:, digit]
+    this: Odds = np.log((is_digit * answers[:, digit]).clip(TINY) / (1 - is_digit + is_digit * others))
+    return this
+
+
+def _erase_each(model: DigitModel, image: ModelInput, patches: int) -> tuple[Masks, Answers]:
+    """Erase nothing, then one patch at a time, spread over all ink; return what was erased and the answers."""
+    centres = _far_apart(np.argwhere(image >= min(SOLID, max(image.max(), 1))), patches)
+    squares = (np.arange(INPUT_SIDE, dtype=np.float32) - centres[:, :, None].astype(np.float32)) ** 2
+    distances = np.sqrt(squares[:, 0, :, None] + squares[:, 1, None, :])
+    masks = np.zeros((1 + len(centres), *image.shape), np.float32)
+    masks[1:] = ((PATCH_RADIUS - distances) / PATCH_EDGE + 0.5).clip(0, 1)
+    return masks, np.array([model.probabilities(part) for part in _without(image, masks)], np.float64)
+
+
+def _without(image: ModelInput, masks: Masks) -> npt.NDArray[np.uint8]:
+    rest: npt.NDArray[np.uint8] = np.rint(image * (1 - masks)).astype(np.uint8)
+    return rest
+
+
+def _far_apart(points: npt.NDArray[np.intp], most: int) -> npt.NDArray[np.intp]:
+    """Choose points, each the farthest from those before (T. F. Gonzalez 1985): `(≤ most, 2)`."""
+    if not len(points):
+        return points
+    chosen = [int(((points - points.mean(axis=0)) ** 2).sum(axis=1).argmax())]
+    distances = ((points - points[chosen[0]]) ** 2).sum(axis=1)
+    while len(chosen) < min(most, len(points)):
+        chosen.append(int(distances.argmax()))
+        distances = np.minimum(distances, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+    return points[chosen]
+
+
+def _heat(model: DigitModel, image: ModelInput, first: tuple[Masks, Answers], odds: Callable[[Answers], Odds]) -> Heat:
+    """Spread over the ink how the odds rise without it; what went before the second pass ranks with the best of it."""
+    heat = _spread(first, odds)
+    best = first[0][odds(first[1]).argmax()]
+    again = _spread(_erase_each(model, _without(image, best), PATCHES_AGAIN), odds)
+    return (heat + np.where(best > 0.5, again.max(), again)) * (image > 0)
+
+
+def _spread(erased: tuple[Masks, Answers], odds: Callable[[Answers], Odds]) -> Heat:
+    """Give each pixel the mean rise of the odds by the patches that cover it."""
+    masks, answers = erased
+    rises = odds(answers) - odds(answers[:1])
+    spread: Heat = np.tensordot(rises, masks, 1) / (masks.sum(axis=0) + 1e-3)
+    return spread
+
+
+def _erase(model: DigitModel, image: ModelInput, heat: Heat, share: float) -> Erasure:
+    """Erase the hottest ink, so much of it, and read the rest."""
+    order = np.argsort(-heat[image > 0], kind="stable")
+    mass = image[image > 0][order].cumsum(dtype=np.int64)
+    ranks = np.empty(len(order), np.intp)
+    ranks[order] = np.arange(len(order))
+    ink = np.zeros(image.shape, np.bool_)
+    ink[image > 0] = ranks <= np.searchsorted(mass, share * image.sum(dtype=np.int64))
+    return Erasure(ink, share, model.read(np.where(ink, 0, image).astype(np.uint8)))
+
+
+def _places(image: ModelInput, ink: Ink) -> list[tuple[str, float]]:
+    """Say in which ninths of the drawing's box some of its ink lies: name and share of that ink, the most first."""
+    rows, columns = np.nonzero(ink)
+    ninths = 3 * _third(rows, np.nonzero(image)[0]) + _third(columns, np.nonzero(image)[1])
+    mass = np.bincount(ninths, weights=image[ink], minlength=len(PLACES))
+    return [(PLACES[ninth], float(mass[ninth] / mass.sum())) for ninth in np.argsort(-mass) if mass[ninth] > 0]
+
+
+def _third(places: Indices, inked: Indices) -> Indices:
+    """Say in which third of the ink's reach along an axis places lie: 0, 1 or 2."""
+    if not len(inked):
+        return places
+    length = max(int(np.ptp(inked)) + 1, SMALLEST_BOX)
+    start = (int(inked.min()) + int(inked.max()) + 1 - length) / 2
+    return ((places - start) * 3 // length).astype(np.intp)

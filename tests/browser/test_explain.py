@@ -1,0 +1,171 @@
+"""Asking why: the panel says it in words and pictures, keeps its place, and never shows what is stale."""
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Route, expect
+
+from recognizer.models import Submission
+from tests.browser.conftest import OpenPage
+from tests.browser.sheet import SEVEN, THREE, DrawingPage
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+EXPLANATION = "**/api/v1/submissions/*/explanation"
+PHONE = {"width": 390, "height": 844}
+
+
+class Panel:
+    """What stands under Why?."""
+
+    def __init__(self, sheet: DrawingPage) -> None:
+        self.toggle = sheet.button("Why?")
+        self.root: Locator = sheet.page.locator("[data-why]")
+        self.answer: Locator = self.root.get_by_role("status")
+        self.heat: Locator = self.root.locator("[data-why-heat]")
+
+
+@pytest.fixture
+def panel(sheet: DrawingPage) -> Panel:
+    return Panel(sheet)
+
+
+def test_why_says_which_ink_spoke_and_what_is_read_without_it(sheet: DrawingPage, panel: Panel) -> None:
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+    expect(panel.root).to_be_hidden()
+    panel.toggle.click()
+
+    expect(panel.toggle).to_have_attribute("aria-expanded", "true")
+    expect(panel.answer).to_have_text(
+        re.compile(r"What spoke most for 3 is at the [a-z ]+\. Without that 20% of the ink, the network (still )?reads")
+    )
+    expect(panel.heat).to_have_attribute("src", re.compile("^data:image/png;base64,"))
+    expect(panel.heat).to_have_attribute("alt", re.compile("^The ink that spoke most is bright: [a-z ]+$"))
+    expect(panel.root.locator("[data-why-runner-up]")).to_have_text(re.compile(r"^Next most likely: an? \d, "))
+    panel.toggle.click()
+    expect(panel.root).to_be_hidden()
+
+
+def test_it_is_asked_for_only_when_somebody_looks_and_once(sheet: DrawingPage, panel: Panel) -> None:
+    asked: list[str] = []
+    sheet.page.on("request", lambda request: asked.append(request.url) if "explanation" in request.url else None)
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+    assert asked == []
+
+    panel.toggle.click()
+    expect(panel.answer).to_contain_text("spoke most")
+    panel.toggle.click()
+    expect(panel.root).to_be_hidden()
+    panel.toggle.click()
+    expect(panel.answer).to_contain_text("spoke most")
+
+    assert len(asked) == 1
+
+
+def test_an_open_panel_follows_to_the_next_drawing_and_is_never_stale(sheet: DrawingPage, panel: Panel) -> None:
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+    panel.toggle.click()
+    expect(panel.answer).to_contain_text("for 3")
+
+    sheet.button("Clear").click()
+    expect(panel.answer).to_contain_text("Once a drawing is read and stored")
+    expect(panel.heat).to_be_hidden()
+    sheet.draw(SEVEN)
+    expect(panel.answer).to_contain_text("for 7")
+
+
+def test_an_explanation_that_comes_too_late_is_dropped(sheet: DrawingPage, panel: Panel) -> None:
+    held: list[Route] = []
+    sheet.page.route(EXPLANATION, lambda route: held.append(route) if not held else route.continue_())
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+    panel.toggle.click()
+    expect(panel.answer).to_contain_text("Erasing ink")
+
+    sheet.button("Clear").click()
+    sheet.draw(SEVEN)
+    expect(panel.answer).to_contain_text("for 7")
+    held[0].continue_()
+    sheet.page.wait_for_timeout(300)
+
+    expect(panel.answer).to_contain_text("for 7")
+
+
+def test_a_known_drawing_of_ones_own_is_shown_with_where_it_is_from(sheet: DrawingPage, panel: Panel) -> None:
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+    sheet.button("Yes, correct").click()
+    expect(sheet.saved).to_contain_text("Saved")
+    Submission.objects.get().corrections.update(state="accepted", decided=Submission.objects.get().created)
+
+    sheet.draw(THREE)
+    expect(sheet.saved).to_be_empty()
+    sheet.wait_until("stored")
+    panel.toggle.click()
+
+    own = panel.root.get_by_role("listitem").first
+    expect(own).to_contain_text("Yours")
+    expect(own).to_contain_text(re.compile(r"\d+% alike"))
+
+
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 900}, PHONE], ids=["desk", "phone"])
+def test_nothing_moves_but_by_the_press_itself(open_page: OpenPage, viewport: dict[str, int]) -> None:
+    sheet = open_page(viewport=viewport)
+    panel = Panel(sheet)
+    panel.toggle.click()
+    expect(panel.answer).to_contain_text("Once a drawing")
+    waiting = panel.root.evaluate("panel => panel.getBoundingClientRect().height")
+    sheet.page.evaluate(
+        """() => {
+            window.shifts = 0;
+            new PerformanceObserver((list) => {
+                for (const entry of list.getEntries()) window.shifts += entry.value;
+            }).observe({ type: "layout-shift" });
+        }"""
+    )
+
+    sheet.canvas.scroll_into_view_if_needed()
+    sheet.draw(THREE)
+    expect(panel.answer).to_contain_text("spoke most")
+
+    assert panel.root.evaluate("panel => panel.getBoundingClientRect().height") == waiting
+    assert sheet.page.evaluate("window.shifts") < 0.01
+    assert sheet.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+def test_it_opens_by_keyboard(sheet: DrawingPage, panel: Panel) -> None:
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+    panel.toggle.focus()
+    sheet.page.keyboard.press("Enter")
+
+    expect(panel.answer).to_contain_text("spoke most for 3")
+    expect(panel.toggle).to_be_focused()
+    assert Submission.objects.count() == 1
+
+
+def test_without_the_site_it_can_be_asked_for_again(sheet: DrawingPage, panel: Panel) -> None:
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+    sheet.page.context.set_offline(True)
+    panel.toggle.click()
+
+    expect(sheet.alert).to_contain_text("cannot be reached")
+    expect(panel.answer).to_contain_text("no explanation now")
+    sheet.page.context.set_offline(False)
+    expect(panel.answer).to_contain_text("spoke most for 3")
+    expect(sheet.alert).to_be_hidden()
+
+
+def test_too_many_at_once_waits_and_goes_on_by_itself(sheet: DrawingPage, panel: Panel) -> None:
+    sheet.draw(THREE)
+    sheet.wait_until("stored")
+    sheet.page.route(EXPLANATION, lambda route: route.fulfill(status=429, headers={"Retry-After": "1"}, body="{}"))
+    panel.toggle.click()
+    expect(sheet.alert).to_contain_text("It goes on by itself")
+    sheet.page.unroute(EXPLANATION)
+
+    expect(panel.answer).to_contain_text("spoke most for 3")
