@@ -170,11 +170,22 @@ def test_thresholds_keep_real_digits_and_their_sure_answers_right() -> None:
     right = rng.random(10_000) < confidence**0.05
     answers = np.zeros((10_000, 11))
     answers[:, 0], answers[:, 1], answers[:, 10] = confidence, 1 - confidence, rng.uniform(0.9, 1, 10_000)
-    thresholds = calibration.choose_thresholds(answers, np.where(right, 0, 1), calibration.VerdictGoals(sure=0.5))
+    others = np.zeros((1000, 11))
+    others[:, 10] = rng.uniform(0, 0.8, 1000)
+    goals = calibration.VerdictGoals(sure=0.5)
+    thresholds = calibration.choose_thresholds(answers, np.where(right, 0, 1), others, goals)
 
-    assert isinstance(thresholds, Thresholds)
-    assert (answers[:, 10] < thresholds.digit).mean() <= 0.001
+    assert (answers[:, 10] < thresholds.digit).sum() == 0
+    assert (others[:, 10] < thresholds.digit).mean() == pytest.approx(0.9, abs=0.01)
     assert 0.5 < thresholds.sure_confidence < 1
+
+
+def test_digits_are_not_rejected_for_the_sake_of_rejecting_others() -> None:
+    answers, others = np.full((1000, 11), 0.9), np.full((100, 11), 0.9)
+    answers[:, 10] = np.linspace(0.3, 1, 1000)
+    thresholds = calibration.choose_thresholds(answers, np.zeros(1000), others, calibration.VerdictGoals())
+
+    assert (answers[:, 10] < thresholds.digit).mean() <= 0.001
 
 
 @pytest.mark.tensorflow

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from recognizer.engine import DigitModel, Thresholds, misread_canaries
-from recognizer.preprocessing import PREPROCESSING_VERSION
+from recognizer.preprocessing import PREPROCESSING_VERSION, ink_to_input
 from training import calibration, evaluation, network
 from training.base_data import BaseData, EpochMaker, Mixture
+from training.scribbles import scribble
 from training.strokes import Drawing, to_inputs
 
 
@@ -116,7 +117,8 @@ def finish(model: Any, recipe: Recipe, data: BaseData) -> BaseModel:
     artifact = network.export_artifact(model, temperature)
     unjudged = DigitModel(artifact, Thresholds(0, 0, 0))
     answers = evaluation.read_all(unjudged, images).probabilities
-    thresholds = calibration.choose_thresholds(answers, labels, recipe.goals)
+    others = evaluation.read_all(unjudged, _validation_others(data, recipe.seed)).probabilities
+    thresholds = calibration.choose_thresholds(answers, labels, others, recipe.goals)
     exported = DigitModel(artifact, thresholds)
     if wrong := misread_canaries(exported):
         raise RuntimeError(f"The trained model misreads the canary digits {wrong}; it cannot serve.")
@@ -161,6 +163,13 @@ def _validation_digits(data: BaseData) -> tuple[Any, Any]:
         np.concatenate([data.mnist_validation.images, *[pens] * repeats]),
         np.concatenate([data.mnist_validation.labels, *[labels] * repeats]),
     )
+
+
+def _validation_others(data: BaseData, seed: int) -> Any:
+    """What is no digit: letters and symbols of the validation writers, and as many scribbles."""
+    letters, rng = to_inputs(data.letters["validation"]), np.random.default_rng(seed)
+    inks = [(drawing.digit or 0, drawing.strokes) for drawing in data.digits["validation"]]
+    return np.concatenate([letters, [ink_to_input(scribble(rng, inks), 1.0) for _ in letters]])
 
 
 def _labels(drawings: list[Drawing]) -> np.ndarray:

@@ -13,12 +13,13 @@ Floats = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class VerdictGoals:
-    """What the thresholds are chosen for, as shares of real digits in the validation data."""
+    """What the thresholds are chosen for, as shares of the validation data."""
 
-    rejected: float = 0.0005  # at most, called not a digit
-    doubted_as_digit: float = 0.01  # at most, unsure because they may not be digits
+    others_rejected: float = 0.9  # of what is no digit, called so: the rest is at least in doubt. More, if it …
+    rejected: float = 0.0005  # … costs so many real digits, is not worth it
+    doubted_as_digit: float = 0.005  # of real digits at most, unsure because they may be none
     sure_right: float = 0.999  # at least, of the sure answers
-    sure: float = 0.975  # at least, sure: comes before `sure_right`
+    sure: float = 0.975  # of real digits at least, sure: comes before `sure_right`
 
 
 def fit_temperature(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> float:
@@ -49,16 +50,19 @@ def match_temperature(logits: Floats, probabilities: Floats) -> float:
     return float(candidates[int(np.argmin(losses))])
 
 
-def choose_thresholds(answers: Floats, labels: npt.NDArray[np.integer[Any]], goals: VerdictGoals) -> Thresholds:
-    """Choose the verdicts' thresholds on real digits.
+def choose_thresholds(
+    answers: Floats, labels: npt.NDArray[np.integer[Any]], others: Floats, goals: VerdictGoals
+) -> Thresholds:
+    """Choose the verdicts' thresholds on real digits and on what is none.
 
     Args:
-        answers: `(n, 11)` of the exported artifact.
+        answers: `(n, 11)` of the exported artifact on digits.
         labels: `(n,)` 0–9.
+        others: `(m, 11)` of the same on what is no digit.
     """
     is_digit, confidence = answers[:, 10], answers[:, :10].max(axis=1)
     right = answers[:, :10].argmax(axis=1) == labels
-    digit = min(0.5, float(np.quantile(is_digit, goals.rejected)))
+    digit = min(float(np.quantile(others[:, 10], goals.others_rejected)), float(np.quantile(is_digit, goals.rejected)))
     sure_digit = max(digit, min(0.95, float(np.quantile(is_digit, goals.doubted_as_digit))))
     believed = is_digit >= sure_digit
     steps = np.concatenate([np.linspace(0.5, 0.95, 46), np.linspace(0.951, 0.999, 49)])
