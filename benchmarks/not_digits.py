@@ -16,6 +16,7 @@ from benchmarks.shapes import NUMBERS, SHAPES, shape
 from training.strokes import Drawing, load_drawings
 
 OF_EACH = 100  # shapes of a kind
+SIDE = 200.0  # pixels, of a shape
 
 
 def main() -> None:
@@ -50,9 +51,8 @@ def line(name: str, verdicts: Counter[str], taken_for: str) -> None:
 
 def drawn(strokes: list[np.ndarray]) -> Drawing:
     points = np.concatenate(strokes)
-    low = points.min(axis=0)
-    size = float(np.ptp(points, axis=0).max())
-    return Drawing(None, [stroke - low for stroke in strokes], "", size, "")
+    low, size = points.min(axis=0), float(np.ptp(points, axis=0).max())
+    return Drawing(None, [(stroke - low) * (SIDE / size) for stroke in strokes], "", SIDE, "")
 
 
 if __name__ == "__main__":
