@@ -183,7 +183,7 @@ def test_thresholds_keep_real_digits_and_their_sure_answers_right() -> None:
 def test_digits_are_not_rejected_for_the_sake_of_rejecting_others() -> None:
     answers, others = np.full((1000, 11), 0.9), np.full((100, 11), 0.9)
     answers[:, 10] = np.linspace(0.3, 1, 1000)
-    thresholds = calibration.choose_thresholds(answers, np.zeros(1000), others, calibration.VerdictGoals())
+    thresholds = calibration.choose_thresholds(answers, np.zeros(1000, int), others, calibration.VerdictGoals())
 
     assert (answers[:, 10] < thresholds.digit).mean() <= 0.001
 
