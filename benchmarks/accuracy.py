@@ -12,7 +12,7 @@ import json
 import os
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,24 @@ import numpy as np
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hdr_site.settings")
 django.setup()
 
-from recognizer.mnist import ensure_mnist, load_mnist  # noqa: E402 - needs Django's settings
+from benchmarks.scenes import VARIANTS  # noqa: E402 - needs Django's settings
+from recognizer.mnist import ensure_mnist, load_mnist  # noqa: E402
 from training.strokes import Drawing, load_drawings  # noqa: E402
 
-CANVAS = 280  # pixels
 CONNECTIONS = 4
-Picture = np.ndarray
+SIMPLE = (
+    "plain",
+    "corner",
+    "a third of the size",
+    "thin pen",
+    "thick pen",
+    "slanted",
+    "light on dark",
+    "grey on grey",
+    "ruled, drawn",
+    "in a gradient of light",
+)
+"""Pictures as a paint program makes them; `benchmarks/pictures.py` measures all others."""
 
 
 class Site:
@@ -73,8 +85,10 @@ def main() -> None:
     report("held-out writers' ink, stored", answers, labels)
     print(f"{'':44} mean over {len({d.writer for d in drawings})} writers {over_writers(drawings, answers):.2%}")
     plain = 0.0
-    for name, draw in VARIANTS.items():
-        share = report(f"as a picture: {name}", site.read_all(as_picture(draw(d)) for d in drawings), labels)
+    for name in SIMPLE:
+        rng = np.random.default_rng(0)
+        bodies = ({"image": data_url(VARIANTS[name](drawing, rng))} for drawing in drawings)
+        share = report(f"as a picture: {name}", site.read_all(bodies), labels)
         plain = plain or share
         print(f"{'':44} {100 * (share - plain):+.2f} points to plain")
     if arguments.pictures:
@@ -117,7 +131,7 @@ def as_ink(drawing: Drawing) -> dict[str, Any]:
     return {"strokes": [(s + 0.1 * drawing.size).tolist() for s in drawing.strokes], "width": side, "height": side}
 
 
-def as_picture(picture: Picture) -> dict[str, Any]:
+def as_picture(picture: np.ndarray) -> dict[str, Any]:
     _, png = cv2.imencode(".png", picture)
     return {"image": data_url(png.tobytes())}
 
@@ -125,56 +139,6 @@ def as_picture(picture: Picture) -> dict[str, Any]:
 def data_url(content: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
-
-# --- The same ink as pictures -----------------------------------------------------------------------------------------
-
-
-def canvas(drawing: Drawing, size: float = 200, left: float = 40, top: float = 40, pen: int = 18) -> Picture:
-    """Draw ink on a white canvas: `size`, `left`, `top` and `pen` in pixels."""
-    points = np.concatenate(drawing.strokes)
-    scale = size / max(float(np.ptp(points, axis=0).max()), 1e-6)
-    white = np.full((CANVAS, CANVAS), 255, np.uint8)
-    for stroke in drawing.strokes:
-        placed = np.rint(((stroke - points.min(axis=0)) * scale + (left, top)) * 16).astype(np.int32)
-        path = placed if len(placed) > 1 else np.repeat(placed, 2, axis=0)
-        cv2.polylines(white, [path], False, 0, pen, cv2.LINE_AA, 4)
-    return white
-
-
-def on_grey(drawing: Drawing) -> Picture:
-    return (70 + canvas(drawing) * (110 / 255)).astype(np.uint8)
-
-
-def on_ruled_paper(drawing: Drawing) -> Picture:
-    page = canvas(drawing, pen=10).astype(int)
-    page[20::32] -= 60
-    page[21::32] -= 60
-    return page.clip(0, 255).astype(np.uint8)
-
-
-def in_shadow(drawing: Drawing) -> Picture:
-    light = np.linspace(0.35, 1, CANVAS)[:, None] * np.linspace(0.6, 1, CANVAS)[None]
-    noise = np.random.default_rng(len(drawing.strokes[0])).normal(0, 4, (CANVAS, CANVAS))
-    return ((60 + canvas(drawing, pen=10) * (170 / 255)) * light + noise).clip(0, 255).astype(np.uint8)
-
-
-def slanted(drawing: Drawing) -> Picture:
-    shear = np.array([[1, -0.2, 28.0], [0, 1, 0]])
-    return cv2.warpAffine(canvas(drawing), shear, (CANVAS, CANVAS), borderValue=255)  # type: ignore[no-any-return]
-
-
-VARIANTS: dict[str, Callable[[Drawing], Picture]] = {
-    "plain": canvas,
-    "corner": lambda drawing: canvas(drawing, size=90, left=178, top=178, pen=8),
-    "a third of the size": lambda drawing: canvas(drawing, size=67, left=106, top=106, pen=6),
-    "thin pen": lambda drawing: canvas(drawing, pen=3),
-    "thick pen": lambda drawing: canvas(drawing, pen=30),
-    "slanted": slanted,
-    "light on dark": lambda drawing: 255 - canvas(drawing),
-    "grey": on_grey,
-    "ruled": on_ruled_paper,
-    "shadowed": in_shadow,
-}
 
 if __name__ == "__main__":
     main()

@@ -23,6 +23,7 @@ from recognizer.preprocessing.decoding import (
     storable_picture,
 )
 from recognizer.preprocessing.picture import picture_to_input
+from recognizer.preprocessing.sheet import find_sheet
 
 Grey = npt.NDArray[np.uint8]
 
@@ -376,6 +377,96 @@ def with_grain(picture: Grey) -> Grey:
 )
 def test_paper_light_and_camera_do_not_matter(spoil: Callable[[Grey], Grey]) -> None:
     assert difference(PLAIN, picture_to_input(spoil(FIGURE))) < 0.2
+
+
+def on_a_table(picture: Grey, table: int = 50) -> Grey:
+    turn = cv2.getRotationMatrix2D((140, 140), 6, 0.9)
+    turn[:, 2] += (150, 60)
+    scene = np.full((400, 560), table, np.uint8)
+    return np.asarray(cv2.warpAffine(picture, turn, (560, 400), scene, borderMode=cv2.BORDER_TRANSPARENT), np.uint8)
+
+
+def on_a_wall(picture: Grey) -> Grey:
+    board = (30 + (255 - picture) * 0.7).astype(np.uint8)
+    return on_a_table(board, 220)
+
+
+def with_the_table_at_one_side(picture: Grey) -> Grey:
+    beside = np.hstack([np.full((280, 60), 60, np.uint8), (picture * 0.9).astype(np.uint8)])
+    return cv2.GaussianBlur(beside, (0, 0), 1)  # type: ignore[no-any-return]
+
+
+def in_a_printed_box(picture: Grey) -> Grey:
+    boxed = np.pad(picture, 60, constant_values=255)
+    cv2.rectangle(boxed, (60, 60), (339, 339), 40, 4)
+    return boxed
+
+
+def in_a_row_of_boxes(picture: Grey) -> Grey:
+    row = np.full((280, 840), 255, np.uint8)
+    row[:, 280:560] = picture
+    for left in (0, 280, 560):
+        cv2.rectangle(row, (left + 2, 2), (left + 278, 278), 60, 2)
+    return np.pad(row, 20, constant_values=255)
+
+
+def beside_others_that_are_cut_off(picture: Grey) -> Grey:
+    cut = picture.copy()
+    cv2.ellipse(cut, (276, 140), (40, 80), 0, 0, 360, 0, 12, cv2.LINE_AA)
+    cv2.line(cut, (0, 60), (14, 200), 0, 12, cv2.LINE_AA)
+    return cut
+
+
+def in_a_hard_shadow(picture: Grey) -> Grey:
+    shade = np.tri(280, k=30) > 0
+    return np.where(shade, picture * 0.55, picture).astype(np.uint8)
+
+
+def under_a_finger(picture: Grey) -> Grey:
+    held = picture.copy()
+    cv2.line(held, (0, 20), (40, 40), 130, 40, cv2.LINE_AA)
+    return held
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        on_a_table,
+        on_a_wall,
+        with_the_table_at_one_side,
+        in_a_printed_box,
+        in_a_row_of_boxes,
+        beside_others_that_are_cut_off,
+        in_a_hard_shadow,
+        under_a_finger,
+    ],
+)
+def test_what_lies_around_the_digit_does_not_matter(place: Callable[[Grey], Grey]) -> None:
+    alone = draw(size=0.45)
+    placed = picture_to_input(place(alone))
+    expected = picture_to_input(on_a_table(alone, 255)) if place in (on_a_table, on_a_wall) else PLAIN
+
+    assert difference(expected, placed) < 0.25
+
+
+def test_a_loop_of_a_large_digit_is_no_sheet() -> None:
+    zero = np.full((280, 280), 230, np.uint8)
+    cv2.ellipse(zero, (140, 140), (90, 125), 0, 0, 360, 30, 16, cv2.LINE_AA)
+    shadowed = (zero * np.linspace(1, 0.7, 280)).astype(np.uint8)
+
+    assert find_sheet(zero) is None
+    assert difference(picture_to_input(zero), picture_to_input(shadowed)) < 0.15
+
+
+def test_a_sheet_is_found_where_it_is() -> None:
+    scene = np.full((300, 400), 60, np.uint8)
+    scene[50:250, 100:350] = 220
+    cv2.line(scene, (180, 90), (210, 210), 20, 8)
+    sheet = find_sheet(scene)
+
+    assert sheet is not None
+    assert sheet.dark
+    assert np.abs(np.stack([sheet.outline.min(axis=0), sheet.outline.max(axis=0)]) - [(100, 50), (349, 249)]).max() < 6
 
 
 def test_a_detached_bar_stays_with_its_digit() -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from recognizer.preprocessing.geometry import GreyImage, NoInkError, PreprocessingError
+from recognizer.preprocessing.ground import NEIGHBOURHOOD, deviation, thumbnail
 
 # What an upload may be. The web layer bounds the whole body, before it reads it.
 MAX_BYTES = 8 * 1024 * 1024
@@ -76,18 +77,20 @@ def _to_grey(image: Image.Image) -> GreyImage:
     if image.mode == "RGBA":
         return _without_alpha(np.asarray(image))
     pixels = np.asarray(image.convert("RGB"))
-    return _mix_channels(pixels, pixels.reshape(-1, 3))
+    differences = deviation(thumbnail(pixels), NEIGHBOURHOOD, NEIGHBOURHOOD // 2)
+    return _mix_channels(pixels, differences.reshape(-1, 3))
 
 
-def _mix_channels(pixels: Pixels, sample: Pixels) -> GreyImage:
+def _mix_channels(pixels: Pixels, differences: npt.NDArray[np.float32]) -> GreyImage:
     """Weigh the channels so that what differs in colour differs in grey, be it yellow on white or red on green.
 
-    The weights are the first principal component of the colours in `sample`, `(n, 3)`; grey stays exactly grey.
+    The weights are the first principal component of `differences`, `(n, 3)` float32: by how much colours differ from
+    the ground around them. Large ones count most, so that the ink's colour decides and not the light's. Grey stays
+    exactly grey.
     """
-    step = 1 + len(sample) // 10_000
-    colours = sample[::step].astype(np.float32)
-    _, axes = cv2.PCACompute(colours, mean=None, maxComponents=1)
-    weights = axes[0] / np.abs(axes[0]).sum()
+    weight = np.einsum("ij,ij->i", differences, differences)
+    _, axes = np.linalg.eigh((differences * weight[:, None]).T.astype(np.float64) @ differences)
+    weights = axes[:, -1] / np.abs(axes[:, -1]).sum()
     if weights.sum() < 0:  # light stays light
         weights = -weights
     offset = -255 * weights[weights < 0].sum()
@@ -101,7 +104,8 @@ def _without_alpha(pixels: Pixels) -> GreyImage:
     seen = alpha > 127
     if not seen.any():
         raise NoInkError("The picture is transparent all over.")
-    grey = _mix_channels(pixels[..., :3], pixels[seen][:, :3])
+    colours = pixels[seen][:, :3].astype(np.float32)
+    grey = _mix_channels(pixels[..., :3], colours - colours.mean(axis=0))
     low, middle, high = np.percentile(grey[seen], (1, 50, 99))
     ground = 255.0 if middle < 128 else 0.0
     if high - low > INNER_CONTRAST and seen.mean() > 0.5:  # not the ink alone, but a picture with see-through corners

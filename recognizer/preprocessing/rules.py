@@ -5,8 +5,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recognizer.preprocessing.geometry import GreyImage
+from recognizer.preprocessing.ground import COARSE_SIDE
 
-COARSE_SIDE = 64  # pixels; only larger pictures have grain to smooth, or rules
 INK_THRESHOLD = 0.4  # of the contrast: more is ink
 
 # Ruled and squared paper. Shares are of the picture's side along the line unless they say otherwise.

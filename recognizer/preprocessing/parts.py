@@ -1,0 +1,190 @@
+"""Which connected parts of the ink are the digit's, and which are frames, boxes, neighbours, blots and dirt."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from recognizer.preprocessing.geometry import GreyImage, NoInkError
+from recognizer.preprocessing.ground import GROUND_SIDE, thumbnail
+from recognizer.preprocessing.rules import INK_THRESHOLD, above
+
+MOST_PARTS = 500
+
+# Lengths are shares of the largest part's longer side, ink of the largest part's.
+JOINING_DISTANCE = 0.1
+SPECK = 0.05  # smaller parts are dirt
+LARGE_PART = 0.2  # a part with this share of the ink belongs to the digit wherever it is …
+AS_STRONG = 0.65  # … if it is as strong: what is left of a shadow is not
+SMALLEST_WHOLE = 0.5  # a part that the picture's edge does not cut is preferred to larger ones that it does
+
+# Frames and boxes.
+EDGE = 0.015  # of the picture: this near to an edge is at the edge
+FRAME_COVER = 0.5  # a part that runs along so much of one edge is a frame or what lies beside the paper
+SMALLEST_FRAMED = 0.1  # something at least so large is inside the frame
+BOX_SIDE_DEPTH = 0.1  # of the box: where its sides are
+BOX_COVER = 0.9  # of each side is there
+SMALLEST_BOXED = 0.25  # of the box's shorter side: something at least so large is in it
+SAME_BOX = 0.1  # of a box's longer side, by which the next box may differ
+SHEET_RIM = 3  # pixels
+
+# Blots: fingers, and what is left of shadows.
+MAIN_PARTS = 0.25  # of the longest whole part: those that are so long tell how wide the lines are
+BLOT = 4  # times as wide as the lines …
+SMALLEST_BLOT = 0.06  # … and so much of the picture's longer side
+
+
+def cut_digit(ink: GreyImage, inside: GreyImage | None = None) -> GreyImage:
+    """Cut the digit's box out, with nothing in it but the digit's parts: `(h, w)` uint8.
+
+    Args:
+        ink: `(h, w)` uint8, light on dark.
+        inside: `(h, w)` uint8, 0 outside the sheet; all of it is sheet if None.
+
+    Raises:
+        NoInkError: there is no ink in it.
+    """
+    mask = above(ink, INK_THRESHOLD)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if count == 1:
+        raise NoInkError("There is no ink in it.")
+    parts = _digit_parts(ink, labels, stats, _cut_off(labels, inside))
+    left, top = stats[parts, :2].min(axis=0)
+    right, bottom = (stats[parts, :2] + stats[parts, 2:4]).max(axis=0)
+    chosen = np.zeros(count, np.uint8)  # a look-up table: part → mask
+    chosen[parts] = 255
+    box = slice(top, bottom), slice(left, right)
+    # The soft edge of a line lies just outside its part.
+    near = cv2.dilate(chosen[labels[box]], np.ones((3, 3), np.uint8))
+    digit: GreyImage = cv2.bitwise_and(ink[box], near)
+    return digit
+
+
+def _digit_parts(
+    ink: GreyImage, labels: npt.NDArray[np.int32], stats: npt.NDArray[np.int32], cut_off: list[int]
+) -> npt.NDArray[np.intp]:
+    """Say which connected parts are the digit: the largest, its neighbours, and others nearly as large.
+
+    Args:
+        ink: `(h, w)` uint8.
+        labels, stats: from `cv2.connectedComponentsWithStats`; part 0 is the ground.
+        cut_off: parts that go on beyond the picture or the sheet.
+    """
+    area = stats[:, cv2.CC_STAT_AREA]
+    longest = stats[:, cv2.CC_STAT_WIDTH : cv2.CC_STAT_HEIGHT + 1].max(axis=1)
+    longest[0] = 0
+    usable = longest >= 1
+    framed = usable.copy()
+    framed[_frames(labels)] = False
+    if longest[framed].max(initial=0) >= SMALLEST_FRAMED * longest.max():
+        usable = framed
+    whole = usable.copy()
+    whole[cut_off] = False
+    boxes = [part for part in np.flatnonzero(longest >= longest.max() / 2) if _is_box(int(part), labels, stats, whole)]
+    for box in boxes:  # and the empty ones beside it
+        alike = np.abs(stats[:, 2:4] - stats[box, 2:4]).max(axis=1) <= SAME_BOX * longest[box]
+        usable[alike] = whole[alike] = False
+    if not usable.any():
+        raise NoInkError("There is no ink in it.")
+    if longest[whole].max(initial=0) >= SMALLEST_WHOLE * longest[usable].max():
+        usable = whole
+    main = int(np.where(usable, area, 0).argmax())
+    parts = np.flatnonzero(usable & (longest >= SPECK * longest[main]))
+    if len(parts) > MOST_PARTS:  # the largest of them: each round below walks over all
+        parts = parts[np.argpartition(area[parts], -MOST_PARTS)[-MOST_PARTS:]]
+    digit = area[parts] >= LARGE_PART * area[main]
+    weakest = AS_STRONG * _strength(main, ink, labels, stats)
+    digit[digit] = [_strength(int(part), ink, labels, stats) >= weakest for part in parts[digit]]
+    low, high = stats[parts, :2], stats[parts, :2] + stats[parts, 2:4]
+    while True:
+        box_low, box_high = low[digit].min(axis=0), high[digit].max(axis=0)
+        gap = np.maximum(low - box_high, box_low - high).max(axis=1)
+        grown = digit | (gap <= JOINING_DISTANCE * longest[main])
+        if (grown == digit).all():
+            return parts[digit]
+        digit = grown
+
+
+def _frames(labels: npt.NDArray[np.int32]) -> list[int]:
+    """Return the parts that run along an edge of the picture: frames, scan edges, the table beside the paper."""
+    edge = max(1, round(EDGE * max(labels.shape)))
+    sides = labels[:edge], labels[-edge:], labels[:, :edge].T, labels[:, -edge:].T  # (edge, length)
+    return [
+        part
+        for side in sides
+        if side.any()
+        for part in np.unique(side).tolist()
+        if part and (side == part).any(axis=0).mean() >= FRAME_COVER
+    ]
+
+
+def _cut_off(labels: npt.NDArray[np.int32], inside: GreyImage | None) -> list[int]:
+    """Return the parts that go on beyond the picture's edge or the sheet's."""
+    edge = np.ones(labels.shape, np.bool_)
+    edge[1:-1, 1:-1] = False
+    if inside is not None:
+        rim = 2 * SHEET_RIM + 1
+        edge |= (cv2.erode(inside, np.ones((rim, rim), np.uint8), borderValue=255) == 0) & (inside > 0)
+    return np.unique(labels[edge]).tolist()
+
+
+def _is_box(
+    part: int, labels: npt.NDArray[np.int32], stats: npt.NDArray[np.int32], whole: npt.NDArray[np.bool_]
+) -> bool:
+    """Tell whether a part has four sides with something in them: a printed box, or a digit's frame."""
+    left, top, width, height = stats[part, :4].tolist()
+    low, high = stats[:, :2], stats[:, :2] + stats[:, 2:4]
+    within = whole & (low > (left, top)).all(axis=1) & (high < (left + width, top + height)).all(axis=1)
+    if stats[within, 2:4].max(initial=0) < SMALLEST_BOXED * min(width, height):
+        return False
+    view = labels[top : top + height, left : left + width] == part
+    down, across = max(2, round(BOX_SIDE_DEPTH * height)), max(2, round(BOX_SIDE_DEPTH * width))
+    sides = view[:down], view[-down:], view[:, :across].T, view[:, -across:].T
+    return all(side.any(axis=0).mean() >= BOX_COVER for side in sides)
+
+
+def _strength(part: int, ink: GreyImage, labels: npt.NDArray[np.int32], stats: npt.NDArray[np.int32]) -> float:
+    left, top, width, height = stats[part, :4].tolist()
+    box = slice(top, top + height), slice(left, left + width)
+    return float(np.percentile(ink[box][labels[box] == part], 75))
+
+
+def without_blots(ink: GreyImage, inside: GreyImage | None = None) -> GreyImage:
+    """Take away what is far wider than the lines: fingers, and what is left of shadows.
+
+    Args:
+        ink, inside: as for `cut_digit`.
+    """
+    shrink = max(ink.shape) > GROUND_SIDE
+    small = thumbnail(ink, GROUND_SIDE) if shrink else ink
+    mask = above(small, INK_THRESHOLD)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if count == 1:
+        return ink
+    longest = stats[:, cv2.CC_STAT_WIDTH : cv2.CC_STAT_HEIGHT + 1].max(axis=1)
+    longest[0] = 0
+    whole = longest.copy()
+    whole[_cut_off(labels, thumbnail(inside, max(small.shape)) if shrink and inside is not None else inside)] = 0
+    if whole.any():
+        longest = whole
+    long = (longest >= MAIN_PARTS * longest.max()).astype(np.uint8)
+    depth = cv2.distanceTransform(np.pad(long[labels], 1), cv2.DIST_L2, 3)
+    ridge = (depth > 0) & (depth == cv2.dilate(depth, np.ones((3, 3), np.uint8)))
+    wide = round(max(BLOT * 2 * float(np.median(depth[ridge])), SMALLEST_BLOT * max(small.shape)))
+    if wide >= min(small.shape):
+        return ink
+    core = cv2.morphologyEx(small, cv2.MORPH_OPEN, np.ones((wide, wide), np.uint8))
+    if not above(core, INK_THRESHOLD).any():
+        return ink
+    blots = _grown_into(core, small, wide)
+    if shrink:
+        blots = cv2.resize(blots, ink.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    left: GreyImage = cv2.subtract(ink, blots)
+    return left
+
+
+def _grown_into(core: GreyImage, ink: GreyImage, steps: int) -> GreyImage:
+    """Grow a part of the ink over what it is connected with, and one pixel beyond."""
+    nearest = np.ones((3, 3), np.uint8)
+    for _ in range(steps):
+        core = cv2.min(cv2.dilate(core, nearest), ink)
+    return np.asarray(cv2.dilate(core, nearest), np.uint8)
