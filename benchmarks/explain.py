@@ -76,6 +76,12 @@ def report(model: DigitModel, name: str, images: list[ModelInput]) -> None:
                 changed[f"{share:.0%} {what}"] += [read != digit for read in reads]
                 if what == "a blot by chance":
                     changed[f"{share:.0%} … and to the runner-up"] += [read == runner_up for read in reads]
+        marked = explanation.marked
+        changed["what is marked, of three tenths at most"].append(marked.reading.digit != digit)
+        changed["… and a blot of as much by chance"] += [
+            model.read(np.where(blot(image, image > 0, marked.share, rng), 0, image).astype(np.uint8)).digit != digit
+            for _ in range(BLOTS)
+        ]
         changed["found: ink without which the runner-up is read"].append(explanation.overtaking is not None)
     print(f"\n{name}: {len(images)} drawings, p50 {1000 * np.median(seconds):.1f} ms")
     for what, outcomes in changed.items():

@@ -26,8 +26,7 @@ PATCH_RADIUS = 3.0  # pixels of the input: a stroke is 2 to 3 of them wide
 PATCH_EDGE = 1.5  # pixels over which a patch fades
 PATCHES = 28  # of the first pass, spread over all ink
 PATCHES_AGAIN = 14  # of a second pass
-MARKED = 0.2  # of the ink: what is said to have spoken most
-OVERTAKING = (0.1, 0.2, 0.3)  # of the ink, tried in turn: what has to go for the runner-up to be read
+SHARES = (0.1, 0.2, 0.3)  # of the ink, tried in turn: what has to go for another answer
 SOLID = 64  # of 255: patches are centred on ink at least so strong
 
 IS_DIGIT = 10  # the place in an answer of the probability of being a digit
@@ -57,7 +56,7 @@ class Explanation:
 
     reading: Reading
     heat: Heat
-    marked: Erasure  # the ink with the most heat
+    marked: Erasure  # the ink with the most heat; as little of it as was found to change the answer
     places: list[tuple[str, float]]  # where the marked ink lies in the drawing, and how much of it; the most first
     runner_up: int  # the most likely digit, but for the one answered
     overtaking: Erasure | None  # ink without which the runner-up is read, if some was found
@@ -71,15 +70,15 @@ def explain(model: DigitModel, image: ModelInput) -> Explanation:
     first = _erase_each(model, image, PATCHES)
     speaking = _heat(model, image, first, lambda answers: -_log_odds(answers, digit))
     against = _heat(model, image, first, lambda answers: _log_odds(answers, runner_up))
-    marked = _erase(model, image, speaking, MARKED)
-    erasures = (_erase(model, image, against, share) for share in OVERTAKING)
+    marked = _first(model, image, speaking, lambda answer: answer != digit)
+    overtaking = _first(model, image, against, lambda answer: answer == runner_up)
     return Explanation(
         reading=reading,
         heat=speaking.clip(0) / max(speaking.max(), LEAST),
         marked=marked,
         places=_places(image, marked.ink),
         runner_up=runner_up,
-        overtaking=next((erasure for erasure in erasures if erasure.reading.digit == runner_up), None),
+        overtaking=overtaking if overtaking.reading.digit == runner_up else None,
     )
 
 
@@ -135,6 +134,15 @@ def _spread(erased: tuple[Masks, Answers], odds: Callable[[Answers], Odds]) -> H
     rises = odds(answers) - odds(answers[:1])
     spread: Heat = np.tensordot(rises, masks, 1) / (masks.sum(axis=0) + 1e-3)
     return spread
+
+
+def _first(model: DigitModel, image: ModelInput, heat: Heat, is_it: Callable[[int | None], bool]) -> Erasure:
+    """Erase ever more of the hottest ink until the answer is as wanted; the last try if it never is."""
+    for share in SHARES:
+        erasure = _erase(model, image, heat, share)
+        if is_it(erasure.reading.digit):
+            break
+    return erasure
 
 
 def _erase(model: DigitModel, image: ModelInput, heat: Heat, share: float) -> Erasure:

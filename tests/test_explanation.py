@@ -101,7 +101,7 @@ def test_a_reason_that_is_known_is_found() -> None:
     explanation = explain(model, ring)
 
     assert explanation.reading.digit == 3
-    assert explanation.marked.ink[:10, 16:][ring[:10, 16:] > 0].all()
+    assert explanation.marked.ink[:10, 16:].sum() > explanation.marked.ink.sum() / 2
     assert not explanation.heat[14:, :12].any()
     assert explanation.places[0][0] == "upper right"
     assert explanation.marked.reading.digit == 5

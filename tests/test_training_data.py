@@ -16,11 +16,11 @@ from recognizer.mnist import MnistError, find_mnist, load_mnist
 from recognizer.preprocessing import Stroke
 from tests.drawings import CANARIES
 from training import calibration, evaluation
-from training.augment import Distortion, distort_image, distort_strokes
+from training.augment import Distortion, _resampled, distort_image, distort_strokes
 from training.base_data import Mixture
 from training.scribbles import scribble
 from training.strokes import BUNDLED_FOLD, FOLDS, load_drawings, writer_split
-from training.styles import OneStyle, SevenStyle, Styles, restyle
+from training.styles import OneStyle, SevenStyle, SquareStyle, Styles, ZeroStyle, restyle
 
 
 @pytest.fixture
@@ -111,15 +111,52 @@ def test_distorted_digits_stay_inputs_with_ink_and_are_reproducible(seed: int, s
 
 def test_the_last_epochs_bend_less_with_as_many_pens() -> None:
     mixture = Mixture(eased_share=0.25, eased_strength=0.5)
-    first, last = mixture.distortion_in(0, 8), mixture.distortion_in(6, 8)
+    first, last = mixture.ink_distortion, mixture.in_epoch(6, 8).ink_distortion
 
-    assert first == mixture.distortion_in(5, 8) == Distortion()
+    assert mixture.in_epoch(5, 8) == mixture
     assert last.rotation == first.rotation / 2 and last.pen_widths == first.pen_widths
+    assert mixture.in_epoch(6, 8).image_distortion.rotation == mixture.image_distortion.rotation / 2
+
+
+def test_fewer_points_leave_a_path_its_corners() -> None:
+    corners = np.array([[0.0, 0.0], [0.6, 0.0], [0.6, 1.0], [0.0, 1.0]])
+
+    assert (_resampled(corners, 0.15) == corners).all()
+
+
+def test_fewer_points_are_far_apart() -> None:
+    path = np.stack([np.linspace(0, 1, 200), np.zeros(200)], axis=1)
+    kept = _resampled(path, 0.1)
+
+    assert len(kept) in (10, 11, 12)
+    assert (kept[0] == path[0]).all() and (kept[-1] == path[-1]).all()
+
+
+def test_a_zero_in_one_stroke_gets_a_stroke_through_its_middle() -> None:
+    angle = np.linspace(0, 2 * np.pi, 40)
+    zero = [np.stack([50 + 30 * np.cos(angle), 60 + 50 * np.sin(angle)], axis=1)]
+    for seed in range(50):
+        path, slash = restyle(
+            0, zero, Styles(zeros=ZeroStyle(share=1), squares=SquareStyle(share=0)), np.random.default_rng(seed)
+        )
+
+        assert (path == zero[0]).all()
+        assert np.hypot(*(slash.mean(axis=0) - (50, 60))) < 20
+        assert 40 < np.hypot(*(slash[1] - slash[0])) < 130
+
+
+@pytest.mark.parametrize("digit", [0, 2, 3, 4, 5, 6, 7, 8, 9])
+def test_a_square_digit_has_only_level_and_upright_lines(digit: int) -> None:
+    style = Styles(squares=SquareStyle(share=1, waver=0))
+    drawn = restyle(digit, [np.array([[0.0, 0.0], [9.0, 9.0]])], style, np.random.default_rng(digit))
+
+    assert all((np.diff(path, axis=0) == 0).any(axis=1).all() for path in drawn)
+    assert float(np.ptp(np.concatenate(drawn)[:, 1])) == 1
 
 
 def test_a_plain_one_gets_an_upstroke_that_no_seven_could_have() -> None:
     stem = [np.array([[50.0, 10.0], [50.0, 60.0], [50.0, 110.0]])]
-    styled = [restyle(1, stem, Styles(OneStyle(share=1)), np.random.default_rng(seed)) for seed in range(200)]
+    styled = [restyle(1, stem, Styles(ones=OneStyle(share=1)), np.random.default_rng(seed)) for seed in range(200)]
 
     for strokes in styled:
         tip, top = strokes[0][0], strokes[0][2]
@@ -131,7 +168,9 @@ def test_a_plain_one_gets_an_upstroke_that_no_seven_could_have() -> None:
 def test_a_plain_seven_gets_a_bar_through_its_stem() -> None:
     seven = [np.array([[10.0, 10.0], [70.0, 10.0], [40.0, 110.0]])]
     for seed in range(50):
-        path, bar = restyle(7, seven, Styles(sevens=SevenStyle(share=1)), np.random.default_rng(seed))
+        path, bar = restyle(
+            7, seven, Styles(sevens=SevenStyle(share=1), squares=SquareStyle(share=0)), np.random.default_rng(seed)
+        )
 
         assert (path == seven[0]).all()
         assert 40 < bar[:, 1].mean() < 85 and 35 < bar[:, 0].mean() < 70
@@ -149,7 +188,7 @@ def test_a_plain_seven_gets_a_bar_through_its_stem() -> None:
     ],
 )
 def test_what_has_no_other_style_stays_as_it_is(digit: int | None, strokes: list[Stroke]) -> None:
-    always = Styles(OneStyle(share=1), SevenStyle(share=1))
+    always = Styles(ones=OneStyle(share=1), sevens=SevenStyle(share=1), squares=SquareStyle(share=0))
 
     assert restyle(digit, strokes, always, np.random.default_rng(0)) == strokes
 

@@ -42,7 +42,9 @@ def drawings(
     seed: int, digit: int | None = None, verdict: str | None = None, strength: float = 1.0
 ) -> Iterable[tuple[int, ModelInput, Reading]]:
     """Draw canary digits as other hands would, without end: digit, input, and the active model's reading."""
-    distortion = Distortion(rotation=12 * strength, shear=0.25 * strength)
+    distortion = Distortion(
+        rotation=12 * strength, shear=0.25 * strength, pen_widths=(2.0, 2.8)
+    )  # the site has one pen
     rng = np.random.default_rng(seed)
     inks = [(drawn, ink) for drawn, ink in INKS if digit is None or drawn == digit]
     while True:

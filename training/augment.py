@@ -68,12 +68,12 @@ def distort_strokes(strokes: Sequence[Stroke], distortion: Distortion, rng: np.r
     affine = _affine(distortion, rng).T / size
     bend = _waves(rng, distortion.waves)
     noise = distortion.point_noise * rng.random()
-    step = int(rng.integers(2, 6)) if rng.random() < distortion.resampled else 1
+    spacing = rng.uniform(0.06, 0.15) if rng.random() < distortion.resampled else 0.0  # of the drawing's size
     paths = []
     for stroke in _joined(strokes, distortion, rng):
         path = bend((stroke - (low + high) / 2) @ affine)  # about -0.5 … 0.5
         path = _cut_ends(path, distortion.cut_ends, rng)
-        path = path[np.unique(np.append(np.arange(0, len(path), step), len(path) - 1))]
+        path = _resampled(path, spacing)
         path = path + rng.normal(0, noise, path.shape)
         if len(strokes) > 1:
             path += rng.normal(0, distortion.stroke_shift, 2)
@@ -82,6 +82,15 @@ def distort_strokes(strokes: Sequence[Stroke], distortion: Distortion, rng: np.r
     if rng.random() < 0.5:
         drawn = _nudge(drawn, distortion, rng)
     return drawn
+
+
+def _resampled(path: Stroke, spacing: float) -> Stroke:
+    """Keep only points that are as far apart as a slow device sends them; a path of few, long lines stays as it is."""
+    if not spacing or len(path) < 3:
+        return path
+    along = np.cumsum(np.hypot(*np.diff(path, axis=0).T))
+    kept = np.unique(along // spacing, return_index=True)[1] + 1
+    return path[np.unique([0, *kept, len(path) - 1])]
 
 
 def _joined(strokes: Sequence[Stroke], distortion: Distortion, rng: np.random.Generator) -> Sequence[Stroke]:

@@ -57,7 +57,7 @@ class Architecture:
 class Fit:
     """How weights are found."""
 
-    epochs: int = 38
+    epochs: int = 60
     batch_size: int = 256
     learning_rate: float = 3e-3  # at its peak; linear warm-up, then half a cosine down to zero
     warmup_share: float = 0.04  # of all steps

@@ -35,15 +35,41 @@ class SevenStyle:
 
 
 @dataclass(frozen=True, slots=True)
+class ZeroStyle:
+    """A zero with a stroke through it, which tells it from an O."""
+
+    share: float = 0.15  # of those in one stroke that get it
+    rising: float = 0.75  # of the strokes, from the lower left to the upper right; the others fall
+    angle: tuple[float, float] = (35.0, 75.0)  # degrees from level
+    reach: tuple[float, float] = (0.7, 1.3)  # of the way from the middle to the outline, at either end
+
+
+@dataclass(frozen=True, slots=True)
+class SquareStyle:
+    """Digits of straight lines and right angles, as people draw them who have a mouse, or displays in mind."""
+
+    share: float = 0.06  # of all drawings of a digit
+    width: tuple[float, float] = (0.4, 0.75)  # of the height
+    middle: tuple[float, float] = (0.4, 0.6)  # of the height, the bar's
+    waver: float = 0.03  # of the height, by which corners miss their place, standard deviation
+
+
+@dataclass(frozen=True, slots=True)
 class Styles:
     """How often drawings are given another style."""
 
+    zeros: ZeroStyle = field(default_factory=ZeroStyle)
     ones: OneStyle = field(default_factory=OneStyle)
     sevens: SevenStyle = field(default_factory=SevenStyle)
+    squares: SquareStyle = field(default_factory=SquareStyle)
 
 
 def restyle(digit: int | None, strokes: list[Stroke], styles: Styles, rng: np.random.Generator) -> list[Stroke]:
     """Draw a digit in another style where one is known and chance wants it; else it comes back as it is."""
+    if digit in SQUARES and rng.random() < styles.squares.share:
+        return draw_square(digit, styles.squares, rng)
+    if digit == 0:
+        return slash_zero(strokes, styles.zeros, rng)
     if digit == 1:
         return restyle_one(strokes, styles.ones, rng)
     return cross_seven(strokes, styles.sevens, rng) if digit == 7 else strokes
@@ -71,6 +97,39 @@ def restyle_one(strokes: list[Stroke], style: OneStyle, rng: np.random.Generator
         half = rng.uniform(*style.foot) / 2 * height
         restyled.append(stem[-1] + np.array([[-half, rng.normal(0, 0.05) * half], [half, 0.0]]))
     return restyled
+
+
+def slash_zero(strokes: list[Stroke], style: ZeroStyle, rng: np.random.Generator) -> list[Stroke]:
+    """Put a stroke through a zero in one stroke; anything else comes back as it is."""
+    if len(strokes) != 1 or rng.random() >= style.share:
+        return strokes
+    low, high = strokes[0].min(axis=0), strokes[0].max(axis=0)
+    angle = np.deg2rad(rng.uniform(*style.angle))
+    way = np.array([np.cos(angle), np.sin(angle) * (-1 if rng.random() < style.rising else 1)])
+    radius = 1 / max(float(np.hypot(*(way / np.maximum((high - low) / 2, 1e-6)))), 1e-6)  # of the ellipse, along it
+    start, end = rng.uniform(*style.reach, 2) * radius
+    middle = (low + high) / 2
+    return [strokes[0], np.array([middle - start * way, middle + end * way])]
+
+
+SQUARES = {  # corners as (right, down): 0 or 1 across; 0 the top, 1 the middle bar, 2 the foot
+    0: [[(0, 0), (1, 0), (1, 2), (0, 2), (0, 0)]],
+    2: [[(0, 0), (1, 0), (1, 1), (0, 1), (0, 2), (1, 2)]],
+    3: [[(0, 0), (1, 0), (1, 2), (0, 2)], [(0, 1), (1, 1)]],
+    4: [[(0, 0), (0, 1), (1, 1)], [(1, 0), (1, 2)]],
+    5: [[(1, 0), (0, 0), (0, 1), (1, 1), (1, 2), (0, 2)]],
+    6: [[(1, 0), (0, 0), (0, 2), (1, 2), (1, 1), (0, 1)]],
+    7: [[(0, 0), (1, 0), (1, 2)]],
+    8: [[(0, 0), (1, 0), (1, 2), (0, 2), (0, 0)], [(0, 1), (1, 1)]],
+    9: [[(1, 1), (0, 1), (0, 0), (1, 0), (1, 2), (0, 2)]],
+}
+
+
+def draw_square(digit: int, style: SquareStyle, rng: np.random.Generator) -> list[Stroke]:
+    """Draw a digit in straight lines, its height 1."""
+    width, heights = rng.uniform(*style.width), (0.0, rng.uniform(*style.middle), 1.0)
+    paths = [np.array([(right * width, heights[down]) for right, down in path]) for path in SQUARES[digit]]
+    return [path + rng.normal(0, style.waver, path.shape) for path in paths]
 
 
 def cross_seven(strokes: list[Stroke], style: SevenStyle, rng: np.random.Generator) -> list[Stroke]:
