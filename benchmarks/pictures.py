@@ -1,6 +1,6 @@
 """How well pictures of one digit are read: ink of writers whom the model never saw, made into pictures in many ways.
 
-    python -m benchmarks.pictures --strokes FILE [--split validation|test] [--only NAME] [--show FOLDER]
+    python -m benchmarks.pictures --strokes FILE [--split validation|test] [--every N] [--only NAME] [--show FOLDER]
 
 Each picture goes the way of an upload: a file's bytes, checked and decoded, brought to the model's input, read by the
 bundled model; in this process. The ways are in `benchmarks/scenes.py`; chance is drawn from a variant's name and the
@@ -56,10 +56,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strokes", type=Path, required=True)
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take only every Nth drawing")
     parser.add_argument("--only", action="append", help="a variant's name; can be repeated")
     parser.add_argument("--show", type=Path, help="folder for sheets of the pictures and of what the model saw")
     arguments = parser.parse_args()
     drawings = [drawing for drawing in load_drawings(arguments.strokes, arguments.split) if drawing.digit is not None]
+    drawings = drawings[:: arguments.every]
     names = [name for name in VARIANTS | NO_DIGIT if not arguments.only or name in arguments.only or name == "plain"]
     print(f"{len(drawings)} drawings of {len({d.writer for d in drawings})} {arguments.split} writers\n\n{HEAD}")
     plain = 0.0

@@ -43,9 +43,9 @@ class Limits:
     in_hour: int = 300  # things said, at most
     rejected_share: float = 0.05  # of what people decided, at most
     contradicted: int = 3  # sure answers, at least, before their share says anything
-    contradicted_share: float = 0.2  # of all drawings, at most; honest hands 0.004, the worst 0.1
+    contradicted_share: float = 0.2  # of all drawings, at most; honest hands 0.003, the worst 0.07
     contradicted_doubtful: int = 5  # doubtful answers, at least, before their share says anything
-    contradicted_doubtful_share: float = 0.6  # of the doubtful drawings, at most; honest hands 0.2, the worst 0.56
+    contradicted_doubtful_share: float = 0.6  # of the doubtful drawings, at most; honest hands 0.24, the worst 0.63
     copies: int = 2  # of one drawing, at most
     owners: int = 3  # who agree, at least
 

@@ -22,7 +22,7 @@ BROADEST_PEN = 0.2  # of the longer side of what stands out
 THRESHOLDS = 12
 NARROWEST = 16  # pixels; a thumbnail narrower than this is not searched
 SMALLEST_SIDE = 8  # pixels of the thumbnail
-SMALLEST, LARGEST = 0.025, 0.97  # of the picture
+SMALLEST, LARGEST = 0.05, 0.97  # of the picture
 SOLID = 0.9  # of its convex hull that a sheet covers; the rest is ink that meets its edge
 STEADY = 0.8  # pixels that its outline may move, on average, from one threshold to the next
 STEADY_BOX = 3  # pixels that its box may
@@ -34,7 +34,7 @@ UNBROKEN = 0.8  # of what is left there must be as light, or dark
 
 # Its shape.
 MOSTLY_IN_VIEW = 0.75  # of the outline: more, and it must have four sides
-FOUR_SIDED = 0.88  # of the smallest quadrilateral around it that it covers
+FOUR_SIDED = 0.91  # of the smallest quadrilateral around it that it covers
 
 # What is written on it. Shares are of the region's longer side.
 RIM = 4  # pixels, at most, of a thumbnail of the region, and 2 of the picture's: no ink is looked for so near its edge
