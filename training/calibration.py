@@ -1,6 +1,6 @@
 """Confidence that means what it says: the temperature and the verdicts' thresholds, fitted on validation data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,26 @@ def choose_thresholds(
         sure_digit=round(sure_digit, 4),
         sure_confidence=round(float(min(good, default=enough[-1])), 4),
     )
+
+
+def match_thresholds(thresholds: Thresholds, champion: Floats, candidate: Floats) -> Thresholds:
+    """Find the thresholds at which a candidate rejects and doubts as much as the champion does.
+
+    A fine-tune learns the champion's answers, not its log-odds: what was next to no digit may be ten times likelier
+    and still be next to none, while the threshold lies in between.
+
+    Args:
+        thresholds: the champion's.
+        champion: `(n,)` probabilities of being a digit, of drawings that neither learned.
+        candidate: `(n,)` its own of the same drawings.
+    """
+
+    def matched(threshold: float) -> float:
+        rank = int((champion < threshold).sum())
+        between = np.sort(candidate)[max(rank - 1, 0) : rank + 1]
+        return round(float(between.mean()), 6) if len(between) else threshold
+
+    return replace(thresholds, digit=matched(thresholds.digit), sure_digit=matched(thresholds.sure_digit))
 
 
 def _cross_entropy(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> float:

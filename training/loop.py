@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import transaction
 
 from recognizer import registry
-from recognizer.engine import DigitModel, ModelRefusedError, Thresholds, load_model
+from recognizer.engine import DigitModel, ModelRefusedError, load_model
 from recognizer.mnist import Digits, MnistError, ensure_mnist, load_mnist
 from recognizer.models import ModelFile, ModelVersion, Promotion, Submission
 from recognizer.preprocessing import PREPROCESSING_VERSION
@@ -81,12 +81,14 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
         candidate, tried = finetune.choose_blend(teacher, tuned, careful, examination.validation, kept, unseen)
 
     with clock.phase(Phase.EXPORT):
-        wanted = evaluation.read_all(serving, unseen).probabilities[:, :10]
-        temperature = calibration.match_temperature(network.logits_of(candidate, unseen)[:, :10], wanted)
+        wanted = evaluation.read_all(serving, unseen).probabilities
+        temperature = calibration.match_temperature(network.logits_of(candidate, unseen)[:, :10], wanted[:, :10])
         artifact, content = network.export_artifact(candidate, temperature), network.save_checkpoint(candidate)
+        given = evaluation.read_all(DigitModel(artifact, serving.thresholds), unseen).probabilities
+        thresholds = calibration.match_thresholds(serving.thresholds, wanted[:, 10], given[:, 10])
 
     with clock.phase(Phase.GATES):
-        after = examine(DigitModel(artifact, Thresholds(**champion.thresholds)), examination)
+        after = examine(DigitModel(artifact, thresholds), examination)
         before = examine(serving, examination)
         base = registry.base_of(champion)
         bundled = before if base == champion else examine(_load(base), examination)
@@ -100,7 +102,7 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
             artifact,
             content,
             preprocessing_version=PREPROCESSING_VERSION,
-            thresholds=champion.thresholds,
+            thresholds=asdict(thresholds),
             metrics=_metrics(examination, after),
             parent=champion,
             gate_report=report,

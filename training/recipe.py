@@ -46,7 +46,7 @@ class Recipe:
     distortion: Distortion = field(default_factory=Distortion)  # of people's drawings
     replay: ReplayMix = field(default_factory=ReplayMix)
     unseen: ReplayMix = field(
-        default_factory=lambda: ReplayMix(mnist=1000, contrasts=0, pens=800, others=300, scribbles=100)
+        default_factory=lambda: ReplayMix(mnist=1000, contrasts=0, pens=800, others=600, scribbles=200)
     )
     strangers: StrangersMix = field(default_factory=StrangersMix)
     limits: GateLimits = field(default_factory=GateLimits)
