@@ -227,15 +227,17 @@ def test_digits_are_not_rejected_for_the_sake_of_rejecting_others() -> None:
     assert (answers[:, 10] < thresholds.digit).mean() <= 0.001
 
 
-def test_a_candidate_rejects_as_many_as_the_champion_whatever_its_odds() -> None:
-    champion = np.random.default_rng(0).uniform(0, 1, 2000) ** 8
+def test_a_candidate_rejects_and_doubts_as_many_as_the_champion_whatever_its_odds() -> None:
+    rng = np.random.default_rng(0)
+    champion = np.concatenate([1 - rng.uniform(0, 1, 1000) ** 8, rng.uniform(0, 1, 500) ** 8])
+    candidate = champion**0.5
     thresholds = Thresholds(digit=0.002, sure_digit=0.7, sure_confidence=0.99)
-    matched = calibration.match_thresholds(thresholds, champion, champion**0.5)
+    matched = calibration.match_thresholds(thresholds, champion, candidate, digits=1000)
 
-    assert (champion**0.5 < matched.digit).sum() == (champion < 0.002).sum()
-    assert (champion**0.5 < matched.sure_digit).sum() == (champion < 0.7).sum()
+    assert (candidate[1000:] < matched.digit).sum() == (champion[1000:] < 0.002).sum()
+    assert (candidate[:1000] < matched.sure_digit).sum() == (champion[:1000] < 0.7).sum()
     assert matched.sure_confidence == 0.99
-    assert calibration.match_thresholds(thresholds, champion[:0], champion[:0]) == thresholds
+    assert calibration.match_thresholds(thresholds, champion[:0], champion[:0], 0) == thresholds
 
 
 @pytest.mark.tensorflow

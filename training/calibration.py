@@ -75,8 +75,8 @@ def choose_thresholds(
     )
 
 
-def match_thresholds(thresholds: Thresholds, champion: Floats, candidate: Floats) -> Thresholds:
-    """Find the thresholds at which a candidate rejects and doubts as much as the champion does.
+def match_thresholds(thresholds: Thresholds, champion: Floats, candidate: Floats, digits: int) -> Thresholds:
+    """Find the thresholds at which a candidate rejects as many others, and doubts as many digits, as the champion does.
 
     A fine-tune learns the champion's answers, not its log-odds: what was next to no digit may be ten times likelier
     and still be next to none, while the threshold lies in between.
@@ -85,14 +85,16 @@ def match_thresholds(thresholds: Thresholds, champion: Floats, candidate: Floats
         thresholds: the champion's.
         champion: `(n,)` probabilities of being a digit, of drawings that neither learned.
         candidate: `(n,)` its own of the same drawings.
+        digits: how many of them, the first, are digits; the others are none.
     """
 
-    def matched(threshold: float) -> float:
-        rank = int((champion < threshold).sum())
-        between = np.sort(candidate)[max(rank - 1, 0) : rank + 1]
+    def matched(threshold: float, of: slice) -> float:
+        rank = int((champion[of] < threshold).sum())
+        between = np.sort(candidate[of])[max(rank - 1, 0) : rank + 1]
         return round(float(between.mean()), 6) if len(between) else threshold
 
-    return replace(thresholds, digit=matched(thresholds.digit), sure_digit=matched(thresholds.sure_digit))
+    digit = matched(thresholds.digit, slice(digits, None))
+    return replace(thresholds, digit=digit, sure_digit=max(digit, matched(thresholds.sure_digit, slice(digits))))
 
 
 def _cross_entropy(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> float:

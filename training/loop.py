@@ -81,11 +81,12 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
         candidate, tried = finetune.choose_blend(teacher, tuned, careful, examination.validation, kept, unseen)
 
     with clock.phase(Phase.EXPORT):
-        wanted = evaluation.read_all(serving, unseen).probabilities
-        temperature = calibration.match_temperature(network.logits_of(candidate, unseen)[:, :10], wanted[:, :10])
+        wanted, digits = evaluation.read_all(serving, unseen).probabilities, len(unseen) - recipe.unseen.no_digits
+        logits = network.logits_of(candidate, unseen[:digits])
+        temperature = calibration.match_temperature(logits[:, :10], wanted[:digits, :10])
         artifact, content = network.export_artifact(candidate, temperature), network.save_checkpoint(candidate)
         given = evaluation.read_all(DigitModel(artifact, serving.thresholds), unseen).probabilities
-        thresholds = calibration.match_thresholds(serving.thresholds, wanted[:, 10], given[:, 10])
+        thresholds = calibration.match_thresholds(serving.thresholds, wanted[:, 10], given[:, 10], digits)
 
     with clock.phase(Phase.GATES):
         after = examine(DigitModel(artifact, thresholds), examination)

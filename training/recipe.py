@@ -26,7 +26,7 @@ class Tune:
     look_before: tuple[int, ...] = (1, 3)  # … before these epochs, the first being 0
     mixed_precision: bool = True
     new_shares: tuple[float, ...] = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2)  # of new weights in the average
-    most_divergence: float = 0.005  # from the champion's answers on unseen replay, nats
+    most_divergence: float = 0.0015  # from the champion's answers on unseen replay, nats
     most_forgotten: float = 0.0008  # of MNIST's digits that were kept back, more wrong than the champion has
     caution: float = 0.5  # times both, for each candidate of the same champion's that the gates rejected
 
@@ -46,7 +46,7 @@ class Recipe:
     distortion: Distortion = field(default_factory=Distortion)  # of people's drawings
     replay: ReplayMix = field(default_factory=ReplayMix)
     unseen: ReplayMix = field(
-        default_factory=lambda: ReplayMix(mnist=1000, contrasts=0, pens=800, others=600, scribbles=200)
+        default_factory=lambda: ReplayMix(mnist=1000, contrasts=0, pens=800, others=300, scribbles=100)
     )
     strangers: StrangersMix = field(default_factory=StrangersMix)
     limits: GateLimits = field(default_factory=GateLimits)

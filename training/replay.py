@@ -40,6 +40,11 @@ class ReplayMix:
     styles: Styles = field(default_factory=Styles)
     distortion: Distortion = field(default_factory=Distortion)
 
+    @property
+    def no_digits(self) -> int:
+        """How many of a pool, the last, are no digits."""
+        return self.others + self.scribbles
+
 
 def make_replay(mnist: Digits, pens: Pens, misread: Digits, mix: ReplayMix, seed: int) -> Images:
     """Make the pool: `(n, 28, 28)` uint8.
