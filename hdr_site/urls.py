@@ -6,7 +6,7 @@ from django.utils import timezone
 from django.views.decorators.http import last_modified
 from django.views.i18n import JavaScriptCatalog, set_language
 
-from recognizer import health, pages
+from recognizer import health, pages, shell
 from recognizer.api import errors
 from training import pages as training_pages
 from training.exchange import admin as exchange
@@ -22,6 +22,9 @@ urlpatterns = [
     re_path("^api/", errors.not_found),
     path("language", set_language, name="set_language"),
     path("words.js", words, name="words"),
+    path("manifest.webmanifest", shell.manifest, name="manifest"),
+    path("sw.js", shell.service_worker),
+    path("offline", shell.offline),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("admin/data/", admin.site.admin_view(exchange.data), name="data"),
