@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test bench check lock clean
+.PHONY: run test bench check words lock clean
 
 run: $(VENV)/.with-training  ## the whole site: web server, worker and scheduler
 	@exec $(BIN)/python manage.py runsite
@@ -20,6 +20,11 @@ check: $(VENV)/.with-dev  ## lint, types, migrations, deployment
 	$(BIN)/mypy .
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	HDR_HTTPS=1 HDR_PROXIES=1 $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+words: $(VENV)/.with-web  ## gather what is to be translated, compile what is; needs GNU gettext
+	$(BIN)/python manage.py makemessages --all --no-location --no-obsolete --ignore $(VENV) --ignore tests
+	$(BIN)/python manage.py makemessages --all --no-location --no-obsolete --ignore $(VENV) --ignore tests --domain djangojs
+	$(BIN)/python manage.py compilemessages --ignore $(VENV)
 
 lock: $(VENV)/.with-web  ## resolve every pin anew from pyproject.toml
 	$(BIN)/pip install --quiet uv

@@ -2,11 +2,17 @@
 
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.utils import timezone
+from django.views.decorators.http import last_modified
+from django.views.i18n import JavaScriptCatalog, set_language
 
-from recognizer import health, pages
+from recognizer import health, pages, shell
 from recognizer.api import errors
 from training import pages as training_pages
 from training.exchange import admin as exchange
+
+_STARTED = timezone.now()
+words = last_modified(lambda _: _STARTED)(JavaScriptCatalog.as_view())  # what the scripts say, in the page's language
 
 urlpatterns = [
     path("", pages.draw, name="draw"),
@@ -14,6 +20,11 @@ urlpatterns = [
     path("api/v1/", include("training.api.urls")),
     path("api/v1/", include("recognizer.api.urls")),  # the last one: it answers unknown addresses
     re_path("^api/", errors.not_found),
+    path("language", set_language, name="set_language"),
+    path("words.js", words, name="words"),
+    path("manifest.webmanifest", shell.manifest, name="manifest"),
+    path("sw.js", shell.service_worker),
+    path("offline", shell.offline),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("admin/data/", admin.site.admin_view(exchange.data), name="data"),

@@ -1,20 +1,21 @@
 // The answer: big digit, confidence, ten bars and what the model saw.
 
 import { GLYPHS, SCRIBBLE } from "./glyphs.js";
+import { gettext, percent } from "./words.js";
 
 const UNKNOWN = "–";
 
-/** `0.987` → `98.7%`; what is not certain never reads as 100. */
-export function percent(share) {
-  if (share < 1 && share >= 0.9995) return ">99.9%";
-  return `${(share * 100).toFixed(1)}%`;
+/** A digit, or none, within a sentence. */
+export function nameOf(digit) {
+  if (digit === null) return gettext("no digit");
+  return digit === 8 ? gettext("an 8") : gettext("a %(digit)s", { digit });
 }
 
 /** The answer in words, for the page and for those who hear it. */
 export function verdictOf({ digit, verdict }) {
-  if (verdict === "not_a_digit") return "Not a digit";
-  const article = digit === 8 ? "an" : "a";
-  return verdict === "unsure" ? `Perhaps ${article} ${digit}` : `It is ${article} ${digit}`;
+  if (verdict === "not_a_digit") return gettext("Not a digit");
+  const named = nameOf(digit);
+  return verdict === "unsure" ? gettext("Perhaps %(a_digit)s", { a_digit: named }) : gettext("It is %(a_digit)s", { a_digit: named });
 }
 
 export class AnswerView {
@@ -52,7 +53,7 @@ export class AnswerView {
     const path = answer ? (GLYPHS[answer.digit] ?? SCRIBBLE) : "";
     const glyph = this.#part("glyph");
     if (glyph.getAttribute("d") !== path) glyph.setAttribute("d", path);
-    this.#part("verdict-text").textContent = answer ? verdictOf(answer) : "Nothing yet";
+    this.#part("verdict-text").textContent = answer ? verdictOf(answer) : gettext("Nothing yet");
     this.#part("sureness").hidden = !answer;
     this.#part("confidence").textContent = answer ? percent(answer.confidence) : UNKNOWN;
   }
@@ -60,7 +61,7 @@ export class AnswerView {
   #showBars(answer) {
     const likely = answer?.probabilities;
     this.#part("bars-title").textContent =
-      answer?.verdict === "not_a_digit" ? "How likely each would be, were it a digit" : "How likely each digit is";
+      answer?.verdict === "not_a_digit" ? gettext("How likely each would be, were it a digit") : gettext("How likely each digit is");
     const most = likely ? likely.indexOf(Math.max(...likely)) : -1;
     this.#bars.forEach(({ bar, value }, digit) => {
       bar.style.setProperty("--share", likely?.[digit] ?? 0);
@@ -74,8 +75,8 @@ export class AnswerView {
     input.hidden = !answer;
     if (answer) {
       if (input.src !== answer.input) input.src = answer.input;
-      input.alt = "The drawing as the model saw it: 28 by 28 pixels, light ink on dark";
+      input.alt = gettext("The drawing as the model saw it: 28 by 28 pixels, light ink on dark");
     }
-    this.#part("version-text").textContent = answer ? `by model version ${answer.model_version}` : "28 × 28 pixels";
+    this.#part("version-text").textContent = answer ? gettext("by model version %(version)s", { version: answer.model_version }) : gettext("28 × 28 pixels");
   }
 }

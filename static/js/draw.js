@@ -1,12 +1,13 @@
 // The drawing page: ink or a picture goes to the API, its answer comes back, a person says whether it is right.
 
-import { AnswerView, percent, verdictOf } from "./answer.js";
+import { AnswerView, verdictOf } from "./answer.js";
 import { Feedback } from "./feedback.js";
 import { Ink } from "./ink.js";
 import { Notice } from "./notice.js";
 import { Previews, ReadingError, removeSubmission, submitInk, submitPicture } from "./reader.js";
 import { Sheet } from "./sheet.js";
 import { Why } from "./why.js";
+import { gettext, percent } from "./words.js";
 
 const PEN_UP_MS = 600; // no new stroke for this long: the drawing is finished
 const KEY_UP_MS = 2500; // the same for the keyboard, which is slower to the next stroke
@@ -50,12 +51,12 @@ sheet.addEventListener("strokemove", () => {
 sheet.addEventListener("strokeend", ({ detail }) => {
   page.inking = false;
   inkChanged(detail?.byKey ? KEY_UP_MS : PEN_UP_MS);
-  if (ink.isFull) notice.show("The sheet holds no more ink. Clear it to draw again.");
+  if (ink.isFull) notice.show(gettext("The sheet holds no more ink. Clear it to draw again."));
 });
 
 sheet.addEventListener("strokecancel", () => {
   page.inking = false;
-  if (ink.isFull) notice.show("The sheet holds no more ink. Clear it to draw again.");
+  if (ink.isFull) notice.show(gettext("The sheet holds no more ink. Clear it to draw again."));
   else if (ink.isEmpty) startAfresh();
   else if (!page.storedId) finishLater(PEN_UP_MS);
   render();
@@ -96,7 +97,7 @@ function undoStroke() {
 function clear() {
   sheet.lift();
   startAfresh();
-  announce("The sheet is empty.");
+  announce(gettext("The sheet is empty."));
 }
 
 /** What was stored was deleted. */
@@ -131,14 +132,14 @@ function showLive(answer) {
 
 /** A live reading failed. Only being throttled is worth a word: storing the drawing will tell of the rest. */
 function restLive(error) {
-  if (error.kind === "throttled") announce("Live reading rests for a moment.");
+  if (error.kind === "throttled") announce(gettext("Live reading rests for a moment."));
 }
 
 function predict() {
   sheet.lift();
   clearTimeout(page.idle);
   if (page.picture) return store(() => submitPicture(page.picture.file));
-  if (ink.isEmpty) return notice.show("The sheet is empty. Draw a digit first.");
+  if (ink.isEmpty) return notice.show(gettext("The sheet is empty. Draw a digit first."));
   return store(() => submitInk(ink.toRequest()));
 }
 
@@ -170,7 +171,7 @@ function stored(answer) {
   page.storedId = answer.id;
   feedback.open(answer);
   why.open(answer);
-  announce(`${verdictOf(answer)}. Confidence ${percent(answer.confidence)}.`);
+  announce(gettext("%(verdict)s. Confidence %(share)s.", { verdict: verdictOf(answer), share: percent(answer.confidence) }));
 }
 
 /** Remove a submission that nobody finished. If that fails, no harm is done: it stays in its owner's history. */
@@ -182,24 +183,28 @@ function discard(id) {
 function showError(error, retry) {
   if (page.picture && error.kind === "refused") {
     startAfresh();
-    notice.show(error.message, "Choose another", () => part("file").click());
+    notice.show(error.message, gettext("Choose another"), () => part("file").click());
   } else if (error.kind === "throttled") {
-    notice.countDown(`${error.message} It goes on by itself`, error.wait, retry);
+    notice.countDown(`${error.message} ${gettext("It goes on by itself")}`, error.wait, retry);
   } else if (error.kind === "offline") {
-    notice.show(`${error.message} ${page.picture ? "The picture" : "Your ink"} is kept.`, "Try again", retry, { whenOnline: true });
+    notice.show(`${error.message} ${kept()}`, gettext("Try again"), retry, { whenOnline: true });
   } else if (error.kind === "server") {
-    notice.show(`${error.message} ${page.picture ? "The picture" : "Your ink"} is kept.`, "Try again", retry);
+    notice.show(`${error.message} ${kept()}`, gettext("Try again"), retry);
   } else if (error.kind === "expired") {
-    notice.show(error.message, "Load again", () => location.reload());
+    notice.show(error.message, gettext("Load again"), () => location.reload());
   } else {
     notice.show(error.message);
   }
 }
 
+function kept() {
+  return page.picture ? gettext("The picture is kept.") : gettext("Your ink is kept.");
+}
+
 // Pictures
 
 function readPicture(file) {
-  if (!file.type.startsWith("image/")) return notice.show("That is not a picture.");
+  if (!file.type.startsWith("image/")) return notice.show(gettext("That is not a picture."));
   sheet.lift();
   startAfresh();
   page.picture = { file, url: URL.createObjectURL(file) };
@@ -300,11 +305,11 @@ function render() {
 }
 
 function state(empty) {
-  if (empty && !page.inking) return ["empty", "Waiting for ink"];
-  if (page.storing === page.change) return ["reading", "Reading"];
-  if (page.storedId && !page.inking) return ["stored", "Read and stored"];
-  if (page.failed === page.change && !page.inking) return ["stopped", "Not stored yet"];
-  return ["live", "Live, while you draw"];
+  if (empty && !page.inking) return ["empty", gettext("Waiting for ink")];
+  if (page.storing === page.change) return ["reading", gettext("Reading")];
+  if (page.storedId && !page.inking) return ["stored", gettext("Read and stored")];
+  if (page.failed === page.change && !page.inking) return ["stopped", gettext("Not stored yet")];
+  return ["live", gettext("Live, while you draw")];
 }
 
 function start() {

@@ -1,10 +1,11 @@
 // What a person says of the answer: saved at once, shown for as long as the drawing is, and taken back with Undo.
 
 import { ReadingError, correct, removeSubmission, withdrawCorrection } from "./reader.js";
+import { gettext } from "./words.js";
 
-const STANDING = { pending: "waiting for review", accepted: "accepted", rejected: "not accepted" };
+const STANDING = { pending: gettext("waiting for review"), accepted: gettext("accepted"), rejected: gettext("not accepted") };
 
-const inWords = (digit) => (digit === null ? "not a digit" : String(digit));
+const inWords = (digit) => (digit === null ? gettext("not a digit") : String(digit));
 
 export class Feedback {
   #root;
@@ -73,7 +74,7 @@ export class Feedback {
       await withdrawCorrection(answer.id);
       if (this.#answer !== answer) return;
       this.#saved = undefined;
-      this.#say("Taken back: nothing is saved about this one but the drawing.");
+      this.#say(gettext("Taken back: nothing is saved about this one but the drawing."));
       this.#part("confirm").focus();
     });
   }
@@ -88,9 +89,9 @@ export class Feedback {
       if (this.#answer === answer) {
         const standing = STANDING[correction?.status] ?? STANDING.pending;
         this.#saved = digit;
-        this.#say("Saved, thank you", `You said: ${inWords(digit)} — ${standing}. Draw again to start the next one.`);
+        this.#say(gettext("Saved, thank you"), gettext("You said: %(digit)s — %(standing)s. Draw again to start the next one.", { digit: inWords(digit), standing }));
       } else if (!this.#answer) {
-        this.#say("Saved, thank you", `You said: ${inWords(digit)}, of the drawing before.`);
+        this.#say(gettext("Saved, thank you"), gettext("You said: %(digit)s, of the drawing before.", { digit: inWords(digit) }));
       }
     });
   }
@@ -100,7 +101,7 @@ export class Feedback {
       await removeSubmission(answer.id);
       if (this.#answer !== answer) return;
       this.#page.forget();
-      this.#say("Deleted. The sheet is yours again.");
+      this.#say(gettext("Deleted. The sheet is yours again."));
     });
   }
 

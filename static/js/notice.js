@@ -1,5 +1,7 @@
 // The one alert of the page: what went wrong, and one way out of it. It stands where the upload button is otherwise.
 
+import { gettext } from "./words.js";
+
 export class Notice {
   #root;
   #text;
@@ -17,7 +19,7 @@ export class Notice {
   }
 
   /** Show a sentence and its button; `whenOnline` presses it once the browser is online again. */
-  show(text, label = "Close", action = () => {}, { whenOnline = false } = {}) {
+  show(text, label = gettext("Close"), action = () => {}, { whenOnline = false } = {}) {
     this.clear();
     this.#text.textContent = text;
     this.#root.hidden = false;
@@ -32,11 +34,11 @@ export class Notice {
 
   /** Say that it goes on in so many seconds, and go on. */
   countDown(text, seconds, action) {
-    this.show(text, "Try now", action);
-    this.#seconds.textContent = ` in ${seconds} s`;
+    this.show(text, gettext("Try now"), action);
+    this.#seconds.textContent = gettext(" in %(seconds)s s", { seconds });
     this.#timer = setInterval(() => {
       seconds -= 1;
-      this.#seconds.textContent = ` in ${seconds} s`;
+      this.#seconds.textContent = gettext(" in %(seconds)s s", { seconds });
       if (seconds > 0) return;
       this.clear();
       action();

@@ -1,5 +1,7 @@
 // The API as this page uses it: one function per call, errors as a kind and a sentence, previews one at a time.
 
+import { gettext } from "./words.js";
+
 const API = "/api/v1";
 const PATIENCE_MS = 20_000;
 const PREVIEW_GAP_MS = 120; // between two previews, so that a slow hand does not flood the site
@@ -113,7 +115,7 @@ async function call(method, path, { json, form, signal } = {}) {
     response = await fetch(API + path, { method, headers, body, signal: stop, credentials: "same-origin" });
     content = await response.text();
   } catch (error) {
-    throw new ReadingError("offline", "The site cannot be reached.", { cause: error });
+    throw new ReadingError("offline", gettext("The site cannot be reached."), { cause: error });
   }
   const data = parsed(content);
   if (response.ok) return data;
@@ -138,20 +140,20 @@ function failure(response, data) {
   switch (response.status) {
     case 401:
     case 403:
-      return new ReadingError("expired", "This page was open for too long. Load it again to go on.");
+      return new ReadingError("expired", gettext("This page was open for too long. Load it again to go on."));
     case 404:
-      return new ReadingError("gone", "This drawing is no longer stored.");
+      return new ReadingError("gone", gettext("This drawing is no longer stored."));
     case 409:
-      return new ReadingError("decided", "This one was reviewed in the meantime, so it can no longer be changed.");
+      return new ReadingError("decided", gettext("This one was reviewed in the meantime, so it can no longer be changed."));
     case 413:
-      return new ReadingError("refused", "That is too large to be sent. A smaller picture will do.");
+      return new ReadingError("refused", gettext("That is too large to be sent. A smaller picture will do."));
     case 415:
-      return new ReadingError("refused", said ?? "That kind of file cannot be read. PNG, JPEG, WebP, GIF and BMP can.");
+      return new ReadingError("refused", said ?? gettext("That kind of file cannot be read. PNG, JPEG, WebP, GIF and BMP can."));
     case 429:
-      return new ReadingError("throttled", "That was a lot at once.", { wait: seconds(response.headers.get("Retry-After")) });
+      return new ReadingError("throttled", gettext("That was a lot at once."), { wait: seconds(response.headers.get("Retry-After")) });
     default:
-      if (response.status < 500) return new ReadingError("refused", said ?? "That could not be read.");
-      return new ReadingError("server", "The site has a problem and could not read it.");
+      if (response.status < 500) return new ReadingError("refused", said ?? gettext("That could not be read."));
+      return new ReadingError("server", gettext("The site has a problem and could not read it."));
   }
 }
 

@@ -1,6 +1,7 @@
 // The sheet of paper: turns a mouse, a pen, a finger or the arrow keys into ink, and paints it.
 
 import { SURFACE } from "./ink.js";
+import { gettext } from "./words.js";
 
 const PEN_WIDTH = 18; // of the surface
 const PALM_MS = 700; // a touch this soon after the pen was near is the hand that holds it
@@ -165,7 +166,7 @@ export class Sheet extends EventTarget {
 
   #keyup(event) {
     if (!this.#held.delete(event.key) || this.#held.size) return;
-    this.#say(this.#cursor.down ? "" : "Pen up, ");
+    this.#say(this.#cursor.down ? "" : gettext("Pen up, "));
   }
 
   /** Move by every arrow that is held: two of them make a diagonal. */
@@ -185,12 +186,12 @@ export class Sheet extends EventTarget {
     cursor.shown = true;
     if (cursor.down) {
       this.#liftKeys();
-      this.#say("Pen up, ");
+      this.#say(gettext("Pen up, "));
     } else if (this.#start()) {
       this.#ink.begin(cursor.x, cursor.y, time, KEY_PRESSURE);
       cursor.down = true;
       this.paint();
-      this.#say("Pen down, ");
+      this.#say(gettext("Pen down, "));
       this.#emit("strokemove");
     }
   }
@@ -211,7 +212,8 @@ export class Sheet extends EventTarget {
 
   #say(what) {
     const cell = (coordinate) => Math.min(Math.floor((coordinate / SURFACE) * CELLS) + 1, CELLS);
-    this.#emit("pen", `${what}column ${cell(this.#cursor.x)}, row ${cell(this.#cursor.y)} of ${CELLS}`);
+    const values = { column: cell(this.#cursor.x), row: cell(this.#cursor.y), cells: CELLS };
+    this.#emit("pen", what + gettext("column %(column)s, row %(row)s of %(cells)s", values));
   }
 
   // Paint

@@ -1,12 +1,24 @@
 // Why the network read it so: which ink spoke for the answer, what would make it the next digit, and drawings like it.
 
-import { percent } from "./answer.js";
+import { nameOf } from "./answer.js";
 import { ReadingError, explainSubmission } from "./reader.js";
+import { gettext, percent, wholePercent } from "./words.js";
 
 const WORTH_NAMING = 0.2; // of the marked ink: a place with less of it is left out
 const MOST_PLACES = 2;
 const LEAST_LIKELY = 0.001;
-const SOURCES = { yours: "Yours", accepted: "Accepted", mnist: "MNIST" };
+const SOURCES = { yours: gettext("Yours"), accepted: gettext("Accepted"), mnist: "MNIST" };
+const PLACES = {
+  "upper left": gettext("at the upper left"),
+  top: gettext("at the top"),
+  "upper right": gettext("at the upper right"),
+  left: gettext("at the left"),
+  middle: gettext("in the middle"),
+  right: gettext("at the right"),
+  "lower left": gettext("at the lower left"),
+  bottom: gettext("at the bottom"),
+  "lower right": gettext("at the lower right"),
+};
 
 export class Why {
   #root;
@@ -50,8 +62,8 @@ export class Why {
 
   async #ask(answer) {
     if (this.#root.hidden || answer !== this.#answer) return;
-    if (!answer) return this.#say("Once a drawing is read and stored, this shows which of its ink the answer rests on.");
-    this.#say("Erasing ink and reading again …");
+    if (!answer) return this.#say(gettext("Once a drawing is read and stored, this shows which of its ink the answer rests on."));
+    this.#say(gettext("Erasing ink and reading again …"));
     this.#abort = new AbortController();
     const { signal } = this.#abort;
     try {
@@ -62,7 +74,7 @@ export class Why {
     } catch (error) {
       if (!(error instanceof ReadingError)) throw error;
       if (signal.aborted) return;
-      this.#say("There is no explanation now.");
+      this.#say(gettext("There is no explanation now."));
       this.#refused(error, () => this.#ask(answer));
     }
   }
@@ -80,8 +92,8 @@ export class Why {
     const { without } = explanation.runner_up;
     this.#part("answer").textContent = answerInWords(explanation, answer);
     this.#part("runner-up").textContent = runnerUpInWords(explanation);
-    this.#showPicture("heat", explanation.picture, `The ink that spoke most is bright: ${places(explanation)}`);
-    this.#showPicture("other", without?.picture ?? answer.input, without ? "The ink that would have to go is bright" : "No ink is marked");
+    this.#showPicture("heat", explanation.picture, gettext("The ink that spoke most is bright: %(places)s", { places: places(explanation) }));
+    this.#showPicture("other", without?.picture ?? answer.input, without ? gettext("The ink that would have to go is bright") : gettext("No ink is marked"));
     this.#part("other").classList.toggle("why__unmarked", !without);
     const drawings = explanation.nearest.map((drawing) => drawingItem(drawing, explanation.digit));
     this.#part("nearest").replaceChildren(...(drawings.length ? drawings : [noneItem()]));
@@ -102,47 +114,44 @@ export class Why {
 
 function answerInWords(explanation, answer) {
   const { digit, marked, model_version: version } = explanation;
-  const other = version === answer.model_version ? "" : `Version ${version}, which serves by now, reads ${named(digit)}. `;
-  const spoke = `What spoke most ${digit === null ? "against a digit" : `for ${digit}`} is at the ${places(explanation)}.`;
-  const reads = `${marked.digit === digit ? "still reads" : "reads"} ${named(marked.digit)}`;
-  return `${other}${spoke} Without that ${share(marked)} of the ink, the network ${reads}.`;
+  const values = { digit, version, a_digit: nameOf(digit), other: nameOf(marked.digit), places: places(explanation), share: wholePercent(marked.share) };
+  const sentences = [
+    version !== answer.model_version && gettext("Version %(version)s, which serves by now, reads %(a_digit)s.", values),
+    digit === null ? gettext("What spoke most against a digit is %(places)s.", values) : gettext("What spoke most for %(digit)s is %(places)s.", values),
+    marked.digit === digit
+      ? gettext("Without that %(share)s of the ink, the network still reads %(other)s.", values)
+      : gettext("Without that %(share)s of the ink, the network reads %(other)s.", values),
+  ];
+  return sentences.filter(Boolean).join(" ");
 }
 
 function runnerUpInWords({ digit, runner_up: { digit: other, probability, without } }) {
-  const next = digit === null ? "Were it a digit, most likely" : "Next most likely:";
-  const chance = probability < LEAST_LIKELY ? "under 0.1%" : percent(probability);
+  const chance = probability < LEAST_LIKELY ? gettext("under %(share)s", { share: percent(LEAST_LIKELY) }) : percent(probability);
+  const values = { a_digit: nameOf(other), chance, share: without && wholePercent(without.share) };
+  const next = digit === null ? gettext("Were it a digit, most likely %(a_digit)s, %(chance)s.", values) : gettext("Next most likely: %(a_digit)s, %(chance)s.", values);
   const taken = without
-    ? `Without the bright ink, ${share(without)} of it all, the network reads ${named(other)}.`
-    : `No ink was found whose absence would make it ${named(other)}.`;
-  return `${next} ${named(other)}, ${chance}. ${taken}`;
-}
-
-function named(digit) {
-  if (digit === null) return "no digit";
-  return digit === 8 ? "an 8" : `a ${digit}`;
-}
-
-function share(erased) {
-  return `${Math.round(erased.share * 100)}%`;
+    ? gettext("Without the bright ink, %(share)s of it all, the network reads %(a_digit)s.", values)
+    : gettext("No ink was found whose absence would make it %(a_digit)s.", values);
+  return `${next} ${taken}`;
 }
 
 function places({ marked }) {
   const worth = marked.places.filter((place, index) => index === 0 || place.share >= WORTH_NAMING);
-  return worth.slice(0, MOST_PLACES).map(({ place }) => place).join(" and ");
+  return worth.slice(0, MOST_PLACES).map(({ place }) => PLACES[place] ?? place).join(gettext(" and "));
 }
 
 function drawingItem({ source, similarity, input }, digit) {
   const item = document.createElement("li");
   const image = document.createElement("img");
-  Object.assign(image, { src: input, width: 28, height: 28, className: "nearest__input", alt: named(digit) });
-  item.append(image, line(SOURCES[source]), line(`${Math.round(similarity * 100)}% alike`));
+  Object.assign(image, { src: input, width: 28, height: 28, className: "nearest__input", alt: nameOf(digit) });
+  item.append(image, line(SOURCES[source]), line(gettext("%(share)s alike", { share: wholePercent(similarity) })));
   return item;
 }
 
 function noneItem() {
   const item = document.createElement("li");
   item.className = "nearest__none";
-  item.append(line("There is none yet."));
+  item.append(line(gettext("There is none yet.")));
   return item;
 }
 

@@ -1,0 +1,46 @@
+{% load static %}// What the browser keeps so that the site opens without a network: the drawing page, its files, and a page that says so.
+// Answers are never kept: everything else, the API above all, goes to the network as if this were not here.
+
+const SHELL = "shell-{{ version }}";
+const FILES = [{% for file in files %}"{{ file|escapejs }}", {% endfor %}"/offline"];
+const LOOSELY = { ignoreVary: true }; // the copy is this browser's own
+const PAGES = ["/", "/words.js"]; // asked for anew each time; the copy is for when that fails
+
+addEventListener("install", (event) => {
+  event.waitUntil(
+    caches.open(SHELL).then((shell) => shell.addAll([...FILES, "/"])).then(() => skipWaiting()),
+  );
+});
+
+addEventListener("activate", (event) => {
+  event.waitUntil(
+    caches.keys().then((names) => Promise.all(names.filter((name) => name !== SHELL).map((name) => caches.delete(name)))).then(() => clients.claim()),
+  );
+});
+
+addEventListener("fetch", (event) => {
+  const { request } = event;
+  const { origin, pathname } = new URL(request.url);
+  if (request.method !== "GET" || origin !== location.origin) return;
+  if (FILES.includes(pathname)) event.respondWith(keptFirst(request));
+  else if (PAGES.includes(pathname) || request.mode === "navigate") event.respondWith(networkFirst(request, pathname));
+});
+
+async function keptFirst(request) {
+  return (await caches.match(request, LOOSELY)) ?? fetch(request);
+}
+
+async function networkFirst(request, pathname) {
+  try {
+    const response = await fetch(request);
+    if (response.ok && PAGES.includes(pathname)) {
+      const shell = await caches.open(SHELL);
+      await shell.put(request, response.clone());
+    }
+    return response;
+  } catch (error) {
+    const kept = (await caches.match(request, LOOSELY)) ?? (request.mode === "navigate" && (await caches.match("/offline")));
+    if (kept) return kept;
+    throw error;
+  }
+}

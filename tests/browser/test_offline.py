@@ -1,0 +1,45 @@
+"""The site without a network: the drawing page opens, says so, and reads once it is back."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import OpenPage
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def test_the_drawing_page_opens_without_a_network_and_reads_once_it_is_back(open_page: OpenPage) -> None:
+    drawing = open_page(service_workers="allow")
+    page = drawing.page
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    page.context.set_offline(True)
+    page.reload()
+    drawing.draw()
+
+    expect(drawing.alert).to_contain_text("cannot be reached")
+    expect(drawing.alert).to_contain_text("Your ink is kept.")
+    page.context.set_offline(False)
+    drawing.wait_until("stored")
+    assert drawing.digit() == "3"
+
+
+def test_other_pages_say_that_there_is_no_network(open_page: OpenPage) -> None:
+    page = open_page(service_workers="allow").page
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    page.context.set_offline(True)
+    page.goto("/experiment")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("You are offline")
+
+
+def test_an_answer_is_never_an_old_one(open_page: OpenPage) -> None:
+    page = open_page(service_workers="allow").page
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    page.reload()
+    kept = page.evaluate(
+        "caches.keys().then((names) => Promise.all(names.map((name) => caches.open(name).then((one) => one.keys()))))"
+        ".then((lists) => lists.flat().map((request) => new URL(request.url).pathname))"
+    )
+
+    assert "/" in kept
+    assert not [path for path in kept if path.startswith("/api")]

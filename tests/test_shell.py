@@ -1,0 +1,41 @@
+"""The site as an application that is installed."""
+
+import re
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.test import Client
+
+from recognizer.models import ModelVersion
+
+
+@pytest.mark.django_db
+def test_the_manifest_names_icons_that_are_there(active_model: ModelVersion, client: Client) -> None:
+    manifest = client.get("/manifest.webmanifest").json()
+    page = client.get("/").content.decode()
+
+    assert '<link rel="manifest" href="/manifest.webmanifest">' in page
+    assert {icon["sizes"] for icon in manifest["icons"]} == {"192x192", "512x512"}
+    assert {icon["purpose"] for icon in manifest["icons"]} == {"any", "maskable"}
+    assert all(finders.find(icon["src"].removeprefix("/static/")) for icon in manifest["icons"])
+
+
+def test_the_manifest_speaks_the_visitors_language(client: Client) -> None:
+    manifest = client.get("/manifest.webmanifest", headers={"Accept-Language": "ar"}).json()
+
+    assert (manifest["lang"], manifest["dir"], manifest["short_name"]) == ("ar", "rtl", "أرقام")
+
+
+@pytest.mark.django_db
+def test_the_worker_keeps_files_that_are_there_and_no_answers(active_model: ModelVersion, client: Client) -> None:
+    response = client.get("/sw.js")
+    worker = response.content.decode()
+    listed = re.search(r"const FILES = \[(.*?)\];", worker, re.DOTALL)
+    assert listed
+    files = [file.encode().decode("unicode_escape") for file in re.findall(r'"([^"]+)"', listed[1])]
+
+    assert response["Content-Type"].startswith("text/javascript") and response["Cache-Control"] == "no-cache"
+    assert "/static/js/draw.js" in files and "/offline" in files
+    assert all(finders.find(file.removeprefix("/static/")) for file in files if file != "/offline")
+    assert not any("api" in file for file in files)
+    assert client.get("/offline").status_code == 200
