@@ -22,7 +22,8 @@ async function act(form, submitter) {
   page.ariaBusy = "true";
   try {
     const body = new URLSearchParams(new FormData(form, submitter));
-    const response = await fetch(form.action, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE_MS) });
+    const address = submitter?.getAttribute("formaction") ?? form.action;
+    const response = await fetch(address, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE_MS) });
     const answer = new DOMParser().parseFromString(await response.text(), "text/html");
     if (response.ok && answer.querySelector("[data-mine]")) show(answer, form.closest(".card"));
     else say(answer.querySelector("main h1")?.textContent ?? page.dataset.failed);
