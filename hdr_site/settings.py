@@ -7,6 +7,7 @@ from typing import Any
 import dj_database_url
 
 from hdr_site import environment
+from hdr_site.mail import parse_mail_url
 from recognizer.rates import parse_rates
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -135,6 +136,12 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+LOGIN_URL, LOGIN_REDIRECT_URL, LOGOUT_REDIRECT_URL = "login", "mine", "draw"
+
+_MAIL = parse_mail_url(environment.text("EMAIL_URL"), sender=f"digits@{ALLOWED_HOSTS[0]}")
+DEFAULT_FROM_EMAIL, EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT = _MAIL.sender, _MAIL.backend, _MAIL.host, _MAIL.port
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL.user, _MAIL.password
+EMAIL_USE_SSL, EMAIL_USE_TLS, EMAIL_TIMEOUT = _MAIL.ssl, _MAIL.starttls, 10  # seconds
 
 # What a client may send, in bytes; larger bodies are answered 413.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
@@ -169,7 +176,15 @@ SPECTACULAR_SETTINGS = {
 
 THROTTLES = parse_rates(
     environment.text("HDR_THROTTLES"),
-    defaults={"previews": "600/min", "submissions": "120/min", "corrections": "120/min", "writes": "120/min"},
+    defaults={
+        "previews": "600/min",
+        "submissions": "120/min",
+        "corrections": "120/min",
+        "writes": "120/min",
+        "logins": "10/min",
+        "signups": "30/hour",  # of a class behind one address
+        "resets": "10/hour",
+    },
 )
 
 # Who accepts corrections: rules where they are plausible and people else ("triage"), or people alone ("all").

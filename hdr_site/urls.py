@@ -6,8 +6,9 @@ from django.utils import timezone
 from django.views.decorators.http import last_modified
 from django.views.i18n import JavaScriptCatalog, set_language
 
-from recognizer import health, pages, shell
+from recognizer import accounts, health, pages, shell
 from recognizer.api import errors
+from training import mine
 from training import pages as training_pages
 from training.exchange import admin as exchange
 
@@ -17,6 +18,13 @@ words = last_modified(lambda _: _STARTED)(JavaScriptCatalog.as_view())  # what t
 urlpatterns = [
     path("", pages.draw, name="draw"),
     path("experiment", training_pages.experiment, name="experiment"),
+    path("mine", mine.mine, name="mine"),
+    path("mine/drawings.json", mine.download, name="mine-download"),
+    path("mine/deletion", mine.delete_all, name="mine-deletion"),
+    path("mine/<int:pk>/correction", mine.correct, name="mine-correct"),
+    path("mine/<int:pk>/deletion", mine.delete, name="mine-delete"),
+    path("account", accounts.account, name="account"),
+    path("account/", include(accounts.urlpatterns)),
     path("api/v1/", include("training.api.urls")),
     path("api/v1/", include("recognizer.api.urls")),  # the last one: it answers unknown addresses
     re_path("^api/", errors.not_found),

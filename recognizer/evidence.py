@@ -22,6 +22,7 @@ LABELS = 11  # ten digits and not a digit
 
 MINUTE_AROUND = timedelta(seconds=30)
 HOUR = timedelta(hours=1)
+NEWCOMER = timedelta(days=7)  # an account younger than this cost its owner as little as none
 REMEMBERED = timedelta(days=90)  # what people decided longer ago no longer speaks for or against an owner
 
 Author = int | uuid.UUID | None  # an account's id, an anonymous owner's id, or neither
@@ -34,13 +35,22 @@ CONFIRMS = Case(
 )
 
 
+def anonymous(at: datetime) -> Case:
+    """Say of corrections whether another owner like theirs costs nothing.
+
+    So it is without an account, with one made lately, and of what was said before its author had one.
+    """
+    known = Q(account__isnull=False, session__isnull=True, account__date_joined__lte=at - NEWCOMER)
+    return Case(When(known, then=Value(False)), default=Value(True))
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of one correction. The last three are 0 until it was compared with other drawings."""
 
     pk: int
     author: Author
-    anonymous: bool
+    anonymous: bool  # as `anonymous` says
     staff: bool
     digit: int | None
     confirms: bool
@@ -74,6 +84,7 @@ class Waiting(NamedTuple):
     confidence: float
     probabilities: list[float]
     input: bytes
+    anonymous: bool
 
     @property
     def author(self) -> Author:
@@ -104,9 +115,9 @@ class _Record(NamedTuple):
     decided: int = 0
 
 
-def fetch(corrections: QuerySet[Correction]) -> list[Waiting]:
+def fetch(corrections: QuerySet[Correction], at: datetime) -> list[Waiting]:
     """Read corrections with their drawings, in the order in which they were said."""
-    return sorted(Waiting(*row) for row in corrections.values_list(*_FIELDS))
+    return sorted(Waiting(*row) for row in corrections.values_list(*_FIELDS, anonymous(at)))
 
 
 def histories(waiting: Sequence[Waiting], by_rule: Q, at: datetime) -> list[Facts]:
@@ -154,7 +165,7 @@ def _facts(
     return Facts(
         pk=row.pk,
         author=row.author,
-        anonymous=row.account is None,
+        anonymous=row.anonymous,
         staff=bool(row.staff),
         digit=row.digit,
         confirms=row.digit == row.answered,

@@ -104,8 +104,10 @@ class OwnedQuerySet(models.QuerySet["Submission"]):
 
     def visible_to(self, owner: Owner) -> Self:
         """Limit to what an owner may see: staff all, others what they drew themselves."""
-        if owner.is_staff:
-            return self
+        return self if owner.is_staff else self.owned_by(owner)
+
+    def owned_by(self, owner: Owner) -> Self:
+        """Limit to what an owner drew, staff too."""
         if owner.account is not None:
             return self.filter(account_id=owner.account)
         if owner.session is not None:

@@ -30,6 +30,18 @@ def session_of(request: HttpRequest) -> uuid.UUID | None:
         return None
 
 
+def visitor_of(request: HttpRequest) -> Owner:
+    """Say on whose behalf a page acts: the account that is logged in, else the anonymous owner."""
+    if request.user.is_authenticated:
+        return Owner(account=request.user.pk, is_staff=request.user.is_staff)
+    return Owner(session=session_of(request))
+
+
+def forget_session(response: HttpResponse) -> None:
+    """Take a visitor's owner id away: what they draw without an account from now on is another anonymous owner's."""
+    response.delete_cookie(COOKIE, samesite="Lax")
+
+
 def remember_session(request: HttpRequest, response: HttpResponse) -> None:
     """Give a visitor without an owner id a new one, or renew the one they have."""
     response.set_signed_cookie(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import IntegrityError, transaction
@@ -11,6 +12,9 @@ from recognizer.engine import DigitModel, Reading, engine
 from recognizer.models import Correction, Submission
 from recognizer.owners import Owner
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput
+
+AT_ONCE = 500  # rows that one transaction adopts or deletes: others write in between
+ADOPTED_AT_MOST = 20_000  # drawings, at one login; the next one takes the rest
 
 
 class AlreadyDecidedError(Exception):
@@ -110,6 +114,41 @@ def decide(correction: Correction, state: Correction.State, reviewer: AbstractBa
     if not changed:
         raise AlreadyDecidedError
     correction.refresh_from_db(fields=["state", "decided", "decided_by"])
+
+
+def adopt(session: UUID, account: int) -> tuple[int, bool]:
+    """Make an anonymous owner's drawings an account's, with what was said of them.
+
+    A drawing that has an account stays that account's. The corrections keep the anonymous id beside the account: what
+    rules accepted of an anonymous owner goes on counting as such, or a login would make room for more.
+
+    Returns:
+        How many drawings are the account's now, and whether that was all of them.
+    """
+    anonymous = Submission.objects.filter(session=session, account=None)
+    adopted = 0
+    while adopted < ADOPTED_AT_MOST:
+        pks = list(anonymous.order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
+        if not pks:
+            return adopted, True
+        with transaction.atomic():
+            adopted += anonymous.filter(pk__in=pks).update(account=account, session=None)
+            said = Correction.objects.filter(submission__in=pks, submission__account=account)
+            said.filter(session=session, account=None).update(account=account)
+    return adopted, not anonymous.exists()
+
+
+def delete_all(owner: Owner) -> int:
+    """Delete what an owner drew until now, for good; return how many drawings that was."""
+    owned = Submission.objects.owned_by(owner)
+    newest = owned.values_list("pk", flat=True).first()
+    if newest is None:
+        return 0
+    deleted = 0
+    while pks := list(owned.filter(pk__lte=newest).order_by("pk").values_list("pk", flat=True)[:AT_ONCE]):
+        with transaction.atomic():
+            deleted += owned.filter(pk__in=pks).only("pk").delete()[1].get("recognizer.Submission", 0)
+    return deleted
 
 
 def _supersede(submission: Submission) -> int:

@@ -3,22 +3,29 @@
 import fcntl
 import hashlib
 import ipaddress
+import math
 import mmap
 import os
 import struct
 import threading
 import time
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.cache import caches
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from recognizer.rates import Rate
+
+View = Callable[..., HttpResponseBase]
 
 
 class Counter(Protocol):
@@ -90,7 +97,7 @@ def counter() -> Counter:
     return RedisCounter() if settings.REDIS_URL else FileCounter(settings.DATA_DIR / "throttles")
 
 
-def client_of(request: Request) -> str:
+def client_of(request: Request | HttpRequest) -> str:
     """Name the client: an account, else its address; an IPv6 client is its /64 network, which is one household."""
     if request.user.is_authenticated:
         return f"account {request.user.pk}"
@@ -106,6 +113,41 @@ def client_of(request: Request) -> str:
     return address[:64]
 
 
+def wait_for(scope: str, client: str, times: int = 1) -> float | None:
+    """Count one call of a client; None where it may go on, else the seconds until it may.
+
+    Args:
+        times: how often the scope's rate the client may call.
+    """
+    rate: Rate | None = settings.THROTTLES.get(scope)
+    if rate is None:
+        return None
+    calls, left = counter().count(f"{scope} {client}", rate.period)
+    return max(left, 1.0) if calls > times * rate.calls else None
+
+
+def limited(scope: str) -> Callable[[View], View]:
+    """Limit a page's writes as `throttled` limits the API's; one too many is answered 429."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            wait = wait_for(scope, client_of(request)) if request.method == "POST" else None
+            return view(request, *args, **kwargs) if wait is None else too_many(request, wait)
+
+        return wrapped
+
+    return decorate
+
+
+def too_many(request: HttpRequest, wait: float) -> HttpResponse:
+    """Answer a page's write that was one too many."""
+    seconds = math.ceil(wait)
+    response = render(request, "429.html", {"minutes": math.ceil(seconds / 60)}, status=429)
+    response["Retry-After"] = str(seconds)
+    return response
+
+
 class WriteThrottle(BaseThrottle):
     """Limits calls of one scope; views name theirs with `throttled("previews")`."""
 
@@ -113,12 +155,10 @@ class WriteThrottle(BaseThrottle):
     _wait: float | None = None
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        rate: Rate | None = settings.THROTTLES.get(self.scope)
-        if rate is None or request.method in ("GET", "HEAD", "OPTIONS"):
+        if request.method in ("GET", "HEAD", "OPTIONS"):
             return True
-        calls, left = counter().count(f"{self.scope} {client_of(request)}", rate.period)
-        self._wait = left
-        return calls <= rate.calls
+        self._wait = wait_for(self.scope, client_of(request))
+        return self._wait is None
 
     def wait(self) -> float | None:
         return self._wait

@@ -178,7 +178,7 @@ def triage() -> Counter[str]:
     """
     at = now()
     # By chance, for what is left each time would otherwise stand before all that is new.
-    rows = evidence.fetch(waiting(at).order_by("?")[: LIMITS.at_once])
+    rows = evidence.fetch(waiting(at).order_by("?")[: LIMITS.at_once], at)
     if not rows:
         return Counter()
     known = evidence.histories(rows, BY_RULE, at)
@@ -262,9 +262,9 @@ class Room:
         """Count what the rules accepted in the last 24 hours."""
         room = cls()
         lately = Correction.objects.filter(BY_RULE, decided__gt=at - timedelta(days=1)).exclude(triage=BY_STAFF.name)
-        rows = lately.order_by().values_list("account", "session", CONFIRMS).annotate(Count("pk"))
-        for account, session, confirming, count in rows:
-            room._add(account or session, account is None, bool(confirming), count)
+        kinds = lately.order_by().values_list("account", "session", evidence.anonymous(at), CONFIRMS)
+        for account, session, anonymous, confirming, count in kinds.annotate(Count("pk")):
+            room._add(account or session, bool(anonymous), bool(confirming), count)
         return room
 
     def has(self, facts: Facts) -> bool:

@@ -2,19 +2,23 @@
 
 import numpy as np
 import pytest
+from django.contrib.auth.models import User
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recognizer import submissions
 from recognizer.engine import engine
 from recognizer.models import Correction, ModelVersion, Submission
 from recognizer.preprocessing import ink_to_input
 from tests.labels import labelled, person
 from training.dataset import Dataset, DatasetRules, Part, bounded_shares, build_dataset
+from training.models import TrainingRun, TrainingSample
 
 pytestmark = pytest.mark.django_db
 
 RULES = DatasetRules()
 HELD_OUT, LEARNED = "person 5", "person 0"  # where the stable hash of their ids puts them
+ACCOUNT_HELD_OUT = 8  # likewise
 
 
 def build(*ingredients: object, reserved: list[np.ndarray] | None = None) -> Dataset:
@@ -56,6 +60,20 @@ def test_an_owner_is_on_one_side_of_the_split_in_every_set(active_model: ModelVe
     assert sides[f"session {person(HELD_OUT)}"] == {True}
     assert sides[f"session {person(LEARNED)}"] == {False}
     assert {True, False} == {side for (side,) in sides.values()}
+
+
+def test_what_was_learned_judges_nothing_after_its_owner_took_it_into_an_account(active_model: ModelVersion) -> None:
+    learned, unused = labelled(LEARNED, 3), labelled(LEARNED, 4)
+    run = TrainingRun.objects.create(state=TrainingRun.State.SUCCEEDED, trigger=TrainingRun.Trigger.COMMAND)
+    TrainingSample.objects.create(run=run, submission=learned, part=Part.TRAIN, digit=3, weight=1)
+    account = User.objects.create(pk=ACCOUNT_HELD_OUT, username="ada")
+
+    assert used(build()) == {learned.pk, unused.pk}
+    assert submissions.adopt(person(LEARNED), account.pk) == (2, True)
+    dataset = build()
+
+    assert [(label.submission, label.part) for label in dataset.labels] == [(unused.pk, Part.HOLDOUT)]
+    assert dataset.left_out == {"in the holdout, but learned before": 1}
 
 
 def test_the_same_drawing_is_not_on_both_sides(active_model: ModelVersion) -> None:

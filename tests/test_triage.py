@@ -319,11 +319,50 @@ def test_an_owner_gets_so_much_accepted_a_day_and_the_rest_later(somebody: uuid.
 
 def test_an_account_gets_more_accepted_than_a_session(active_model: ModelVersion) -> None:
     many = LIMITS.account.corrections + 10
-    account = User.objects.create(username="ada")
+    account = User.objects.create(username="ada", date_joined=now() - timedelta(days=8))
     said = say(account, different(2 * many), mostly_confirming(many), ago=timedelta(hours=12))[:many]
     triage.triage()
 
     assert accepted(said) == LIMITS.account.corrections > LIMITS.session.corrections
+
+
+def test_a_new_account_gets_no_more_than_a_session_and_shares_their_cap(
+    active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triage, "LIMITS", replace(LIMITS, sessions=Cap(corrections=20, confirmations=20)))
+    ada, eve = (User.objects.create(username=name) for name in ("ada", "eve"))
+    owners: list[Person] = [uuid.uuid4(), ada, eve]
+    said = [say(owner, different(20, seed=n), mostly_confirming(10))[:10] for n, owner in enumerate(owners)]
+    triage.triage()
+
+    assert sum(map(accepted, said)) == 20
+    assert all(6 <= accepted(rows) <= 7 for rows in said)
+
+
+def test_taking_drawings_into_an_account_makes_no_room_for_more(
+    active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triage, "LIMITS", replace(LIMITS, sessions=Cap(corrections=20, confirmations=20)))
+    account = User.objects.create(username="ada", date_joined=now() - timedelta(days=8))
+    first, second = uuid.uuid4(), uuid.uuid4()
+    before = say(first, different(40), mostly_confirming(20))[:20]
+    triage.triage()
+    submissions.adopt(first, account.pk)
+    after = say(second, different(40, seed=9), mostly_confirming(20))[:20]
+    triage.triage()
+
+    assert (accepted(before), accepted(after)) == (20, 0)
+
+
+def test_a_bad_record_goes_with_its_author_into_an_account(active_model: ModelVersion, admin_user: User) -> None:
+    account, session = User.objects.create(username="ada", date_joined=now() - timedelta(days=8)), uuid.uuid4()
+    for correction in say(session, different(10), it_is(1)):
+        submissions.decide(correction, Correction.State.REJECTED, admin_user)
+    submissions.adopt(session, account.pk)
+    said = say(account, different(5, seed=9), it_is(1))
+    triage.triage()
+
+    assert outcome(said) == [("pending", "rejected_before")] * 5
 
 
 def test_anonymous_owners_share_a_cap_and_take_turns(

@@ -24,6 +24,8 @@ from training.models import TrainingSample
 
 Part = TrainingSample.Part
 
+ASKED_AT_ONCE = 500  # numbers in one query
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetRules:
@@ -94,6 +96,7 @@ def build_dataset(
     labels = [_labelled(row, rules) for row in rows]
     fingerprint = _fingerprint(labels, rules, *ingredients)
     if labels:
+        labels = _never_learned(labels, left_out)
         labels = _without_duplicates(labels, reserved, left_out)
         labels = _validation_apart(labels, rules)
         labels = _weighed(labels, rules, champion)
@@ -145,10 +148,24 @@ def _hash_share(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
+def _never_learned(labels: list[Labelled], left_out: Counter[str]) -> list[Labelled]:
+    """Leave out of the holdout what a run learned before its owner took it into an account that is on that side."""
+    held = [label.submission for label in labels if label.part == Part.HOLDOUT]
+    learned: set[int] = set()
+    for start in range(0, len(held), ASKED_AT_ONCE):
+        used = TrainingSample.objects.filter(submission__in=held[start : start + ASKED_AT_ONCE])
+        learned |= set(used.exclude(part=Part.HOLDOUT).values_list("submission", flat=True))
+    if learned:
+        left_out["in the holdout, but learned before"] = len(learned)
+    return [label for label in labels if label.submission not in learned]
+
+
 def _without_duplicates(
     labels: list[Labelled], reserved: Sequence[npt.NDArray[np.uint8]], left_out: Counter[str]
 ) -> list[Labelled]:
     """Leave out what judges candidates elsewhere, what is labelled in two ways, and copies across the split."""
+    if not labels:
+        return []
     signed = signatures(np.stack([label.image for label in labels]))
     judges = np.zeros(len(labels), np.bool_)
     for images in reserved:

@@ -1,0 +1,52 @@
+"""How the site sends mail, as `EMAIL_URL` says."""
+
+from dataclasses import dataclass
+from urllib.parse import parse_qs, unquote, urlsplit
+
+PORTS = {"smtp": 587, "smtps": 465}
+WRONG = "EMAIL_URL must be like smtp://user:password@host:587/?from=digits@example.org, or smtps://…"
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What Django's settings need to know; as it is, mail is printed."""
+
+    sender: str
+    backend: str = "django.core.mail.backends.console.EmailBackend"
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    password: str = ""
+    ssl: bool = False  # TLS from the first byte
+    starttls: bool = False
+
+
+def parse_mail_url(url: str, sender: str) -> Mail:
+    """Parse the variable; `smtp` with a user turns to TLS first, without one it is a relay that asks for nothing.
+
+    Args:
+        url: its value; empty where it is not set.
+        sender: whose mail it is unless the URL says so.
+
+    Raises:
+        SystemExit: it is no such URL.
+    """
+    if not url:
+        return Mail(sender)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or PORTS[parts.scheme]
+    except (KeyError, ValueError) as error:
+        raise SystemExit(WRONG) from error
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise SystemExit(WRONG)
+    return Mail(
+        sender=parse_qs(parts.query).get("from", [sender])[0],
+        backend="django.core.mail.backends.smtp.EmailBackend",
+        host=parts.hostname,
+        port=port,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        ssl=parts.scheme == "smtps",
+        starttls=parts.scheme == "smtp" and bool(parts.username),
+    )
