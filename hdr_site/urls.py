@@ -7,10 +7,13 @@ from recognizer import health, pages
 from recognizer.api import errors
 from training import pages as training_pages
 from training.exchange import admin as exchange
+from training.versions import pages as versions
 
 urlpatterns = [
     path("", pages.draw, name="draw"),
     path("experiment", training_pages.experiment, name="experiment"),
+    path("models", versions.timeline, name="versions"),
+    path("models/", include("training.versions.urls")),
     path("api/v1/", include("training.api.urls")),
     path("api/v1/", include("recognizer.api.urls")),  # the last one: it answers unknown addresses
     re_path("^api/", errors.not_found),

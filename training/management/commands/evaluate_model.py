@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from recognizer.engine import ModelRefusedError, load_model
 from recognizer.mnist import MnistError, ensure_mnist, load_mnist
 from recognizer.models import ModelVersion
-from training import evaluation
+from training import evaluation, measuring
 from training.strokes import load_drawings, to_inputs
 
 
@@ -24,6 +24,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--split", choices=["train", "validation", "test"], help="of the strokes' writers; all unless given"
         )
+
+        parser.add_argument("--store", action="store_true", help="keep what its page shows, if it came without it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -44,6 +46,8 @@ class Command(BaseCommand):
                 drawings, images, labels = [], test.images, test.labels
         except (ModelRefusedError, MnistError, ValueError, OSError) as error:
             raise CommandError(str(error)) from error
+        if options["store"] and not strokes:
+            measuring.measure(version, model, test)
         readings = evaluation.read_all(model, images)
         report = evaluation.digit_metrics(readings, labels)
         if drawings:
