@@ -113,7 +113,6 @@ def learned(
             for phase, seconds in zip(TrainingRun.Phase.values, (14.1, 31.0, 160.4, 12.8, 33.2, 0.6), strict=True)
         },
         parent=parent,
-        reason=f"Version {parent.version + 1} passed its gates and is active.",
     )
     version = registry.register(
         content,
@@ -139,7 +138,10 @@ def learned(
         },
     )
     run.version = version
-    run.save(update_fields=["version"])
+    run.reason = (
+        f"Version {version.version} {'was rejected by its gates' if failed else 'passed its gates and is active'}."
+    )
+    run.save(update_fields=["version", "reason"])
     ModelVersion.objects.filter(pk=version.pk).update(created=at)
     if failed:
         registry.reject(version)

@@ -16,8 +16,6 @@ from training.plot import add_shape, add_text
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 34
 
-SQUARE = 330  # of the reliability diagram
-
 MOST_TICKS = 6
 MOST_LABELS = 8  # along the lower edge
 
@@ -81,17 +79,17 @@ def loss_chart(losses: Sequence[float], title: str, description: str) -> SafeStr
 
 def reliability_chart(bins: Sequence[CalibrationBin], title: str, description: str) -> SafeString:
     """Draw how often answers of a confidence are right; on the diagonal, confidence means what it says."""
-    svg = _svg("reliability", title, description, height=SQUARE + BOTTOM + TOP - 30)
-    side, bottom = WIDTH - LEFT - RIGHT, TOP + SQUARE - 30
+    side = WIDTH - LEFT - RIGHT - 10
+    svg, bottom = _svg("reliability", title, description, height=TOP + side + BOTTOM), TOP + side
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x, y = LEFT + side * share, bottom - (bottom - TOP) * share
+        x, y = LEFT + side * share, bottom - side * share
         add_shape(svg, "path", "chart__rule", d=f"M{LEFT} {y:g}H{LEFT + side}")
         add_text(svg, "chart__tick chart__tick--beside", LEFT - 8, y, f"{share:.0%}")
         add_text(svg, "chart__tick chart__tick--below", x, bottom + 18, f"{share:.0%}")
     add_shape(svg, "path", "chart__diagonal", d=f"M{LEFT} {bottom}L{LEFT + side} {TOP}")
     most = max(group.n for group in bins)
     for group in bins:
-        x, y = LEFT + side * group.confidence, bottom - (bottom - TOP) * group.right
+        x, y = LEFT + side * group.confidence, bottom - side * group.right
         radius = 3 + 6 * log10(1 + group.n) / log10(1 + most)
         add_shape(svg, "circle", "chart__bin", cx=f"{x:.1f}", cy=f"{y:.1f}", r=f"{radius:.1f}")
     return _markup(svg)

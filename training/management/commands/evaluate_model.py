@@ -36,6 +36,8 @@ class Command(BaseCommand):
                 raise CommandError("There is no such version.")
             model = load_model(version)
             strokes: Path | None = options["strokes"]
+            if strokes and options["store"]:
+                raise CommandError("What is stored is measured on MNIST: give --store without --strokes.")
             if strokes:
                 drawings = [
                     drawing for drawing in load_drawings(strokes, options["split"]) if drawing.digit is not None
@@ -44,10 +46,10 @@ class Command(BaseCommand):
             else:
                 test = load_mnist(ensure_mnist())[1]
                 drawings, images, labels = [], test.images, test.labels
+                if options["store"]:
+                    measuring.measure(version, model, test)
         except (ModelRefusedError, MnistError, ValueError, OSError) as error:
             raise CommandError(str(error)) from error
-        if options["store"] and not strokes:
-            measuring.measure(version, model, test)
         readings = evaluation.read_all(model, images)
         report = evaluation.digit_metrics(readings, labels)
         if drawings:
