@@ -23,6 +23,7 @@ from training.gates import GATES
 from training.models import TrainingRun, TrainingSample
 from training.tasks import measure_models
 from training.versions import gate_words
+from training.versions.card import blocks
 from training.versions.charts import ticks
 from training.versions.timeline import CHARTED, PAGE
 
@@ -166,6 +167,14 @@ def test_what_was_measured_is_shown(history: list[ModelVersion], client: Client)
     assert "Descends from 1 → 2" in page and "Tuned from it 4 · 3" in page
 
 
+def test_a_long_descent_is_told_by_its_beginning_and_its_end(active_model: ModelVersion, client: Client) -> None:
+    version = active_model
+    for _ in range(13):
+        version = learned(version, {}, promoted=False)
+
+    assert "Descends from 1 → … → 6 → 7 → 8 → 9 → 10 → 11 → 12 → 13 → 14" in text_of(client, "/models/14")
+
+
 def test_what_was_not_measured_is_said(active_model: ModelVersion, client: Client) -> None:
     assert "was not measured with this version yet; of each digit it reads right: 0 100.00 %" in text_of(
         client, "/models/1"
@@ -236,8 +245,23 @@ def test_the_policy_holds_for_these_pages(history: list[ModelVersion], office: C
         assert len(ids) == len(set(ids))
 
 
-def test_the_model_card_is_there(client: Client, active_model: ModelVersion) -> None:
-    assert "# Model card" in client.get("/models/card").content.decode()
+def test_the_model_card_is_a_page(client: Client, active_model: ModelVersion) -> None:
+    page = text_of(client, "/models/card")
+
+    assert "Model card: the bundled model" in page and "MNIST test set, 10,000 digits sent as PNG 99.77 %" in page
+    assert not [mark for mark in ("**", "|", "`", "](", "##") if mark in page]
+
+
+def test_the_card_keeps_every_word_and_lets_no_markup_through() -> None:
+    table_and_list = "| | |\n|---|---|\n| a | [b](c.md) |\n\n* d\n  e\n* [f](https://g.org)\n"
+    markdown = f"# One\n\n**Two** `<b>`\nmore\n\n{table_and_list}\n    h  <i\n"
+
+    assert [block.kind for block in blocks(markdown)] == ["h1", "p", "table", "ul", "pre"]
+    _, paragraph, table, items, code = blocks(markdown)
+    assert paragraph.text == "<strong>Two</strong> <code>&lt;b&gt;</code> more"
+    assert (table.head, table.rows) == ([], [["a", "b"]])
+    assert items.items == ["d\n  e\n", '<a href="https://g.org">f</a>']
+    assert code.text == "h  &lt;i"
 
 
 # --- What staff do ----------------------------------------------------------------------------------------------------

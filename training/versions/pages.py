@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin.views.decorators import staff_member_required
 from django.core.paginator import InvalidPage, Paginator
@@ -21,8 +20,7 @@ from training.api.presentation import run_json
 from training.models import TrainingRun
 from training.versions import charts, gate_words, portrait
 from training.versions import timeline as rows
-
-MODEL_CARD = settings.BASE_DIR / "docs" / "model-card.md"
+from training.versions.card import read_card
 
 Phase, State = TrainingRun.Phase, ModelVersion.State
 
@@ -79,7 +77,7 @@ def version(request: HttpRequest, version: int) -> HttpResponse:
 @require_safe
 def card(request: HttpRequest) -> HttpResponse:
     """The bundled model's card, as the repository has it."""
-    return HttpResponse(MODEL_CARD.read_text(), content_type="text/plain; charset=utf-8")
+    return render(request, "versions/card.html", {"blocks": read_card()})
 
 
 @staff_member_required

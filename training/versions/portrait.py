@@ -22,7 +22,7 @@ from training.models import TrainingRun, TrainingSample
 from training.versions import charts
 from training.versions.gate_words import kilobytes, percent
 
-ANCESTORS = 12  # at most, in the line of descent
+ANCESTORS = 9  # at most, in the line of descent
 DESCENDANTS = 12
 LOOKED_THROUGH = 500  # versions, for the ancestors
 PICTURES = 24  # digits shown that are answered differently now
@@ -266,20 +266,23 @@ def losses(run: TrainingRun) -> SafeString | None:
     return charts.loss_chart(values, _("Mean loss of each epoch"), told)
 
 
-def ancestors(version: ModelVersion) -> list[int]:
-    """Return the numbers of those that a version descends from, the oldest first, `ANCESTORS` at most; one query."""
+def ancestors(version: ModelVersion) -> list[int | None]:
+    """Return the numbers of those that a version descends from, the oldest first, in one query.
+
+    Of a long line there are the first and the latest, `ANCESTORS` in all, and None between them.
+    """
     if version.parent_id is None:
         return []
     older = ModelVersion.objects.filter(version__lt=version.version).order_by("-version")
     rows = {
         pk: (number, parent) for pk, number, parent in older.values_list("pk", "version", "parent")[:LOOKED_THROUGH]
     }
-    line: list[int] = []
+    line: list[int | None] = []
     above: int | None = version.parent_id
-    while above in rows and len(line) < ANCESTORS:
+    while above in rows:
         number, above = rows[above]
         line.insert(0, number)
-    return line
+    return line if len(line) <= ANCESTORS else [line[0], None, *line[1 - ANCESTORS :]]
 
 
 def descendants(version: ModelVersion) -> list[int]:
