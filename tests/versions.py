@@ -133,6 +133,8 @@ def learned(
                 "owners": 41,
                 "labels_share": 0.25,
                 "largest_owner_share": 0.06,
+                "corrections_of": {"1": 84, "4": 121, "7": 140, "9": 97, "not a digit": 62},
+                "confirmations_of": {"0": 41, "1": 62, "2": 33, "3": 51, "5": 60, "6": 37, "8": 24},
                 "left_out": {"duplicate": 12},
             },
         },

@@ -52,7 +52,6 @@ def version(request: HttpRequest, version: int) -> HttpResponse:
     report = gate_words.in_words(found.gate_report or [])
     context = {
         "entry": _entry(version),
-        "active": registry.active_version(),
         "model": found,
         "gates": report,
         "failed": sum(not gate.passed for gate in report),
@@ -65,7 +64,7 @@ def version(request: HttpRequest, version: int) -> HttpResponse:
         "duration": _duration(run),
         "steps": _steps(run),
         "losses": run and portrait.losses(run),
-        "taught": run and portrait.taught(run),
+        "taught": portrait.taught(found.lineage),
         "drawings": portrait.drawings(found.lineage),
         "files": portrait.files(found),
         "ancestors": portrait.ancestors(found),

@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from django.db.models import Case, CharField, Count, F, Q, Value, When
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -18,7 +17,7 @@ from recognizer.api.presentation import png_data_url
 from recognizer.mnist import MnistError, find_mnist, load_test_digits
 from recognizer.models import ModelFile, ModelVersion
 from training.evaluation import CalibrationBin
-from training.models import TrainingRun, TrainingSample
+from training.models import TrainingRun
 from training.versions import charts
 from training.versions.gate_words import kilobytes, percent
 
@@ -84,10 +83,6 @@ class Taught:
     label: str
     corrections: int
     confirmations: int
-
-    @property
-    def n(self) -> int:
-        return self.corrections + self.confirmations
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,24 +232,13 @@ def _drawn(folder: Path, places: tuple[int, ...]) -> dict[int, str]:
     return {place: png_data_url(images[place]) for place in places if place < len(images)}
 
 
-def taught(run: TrainingRun) -> list[Taught]:
-    """Count what a run learned from by label and kind, the deleted left out; nothing tells whose it was."""
-    confirms = Q(digit=F("submission__digit")) | Q(digit__isnull=True, submission__digit__isnull=True)
-    kind = Case(When(confirms, then=Value("confirmations")), default=Value("corrections"), output_field=CharField())
-    rows = TrainingSample.objects.filter(run=run, part=TrainingSample.Part.TRAIN).annotate(kind=kind)
-    counts = {
-        (digit, kind): n for digit, kind, n in rows.order_by().values_list("digit", "kind").annotate(n=Count("pk"))
-    }
-    if not counts:
-        return []
-    return [
-        Taught(
-            _("not a digit") if digit is None else str(digit),
-            counts.get((digit, "corrections"), 0),
-            counts.get((digit, "confirmations"), 0),
-        )
-        for digit in (*range(10), None)
-    ]
+def taught(lineage: dict[str, Any]) -> list[Taught]:
+    """Count what was learned by label and kind, as it was when the version was made; nothing tells whose it was."""
+    counts = lineage.get("drawings", {})
+    corrections, confirmations = counts.get("corrections_of", {}), counts.get("confirmations_of", {})
+    names = {str(digit): str(digit) for digit in range(10)} | {"not a digit": _("not a digit")}
+    rows = [Taught(name, corrections.get(key, 0), confirmations.get(key, 0)) for key, name in names.items()]
+    return rows if corrections or confirmations else []
 
 
 def losses(run: TrainingRun) -> SafeString | None:
