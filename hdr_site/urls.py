@@ -11,6 +11,7 @@ from recognizer.api import errors
 from training import mine
 from training import pages as training_pages
 from training.exchange import admin as exchange
+from training.versions import pages as versions
 
 _STARTED = timezone.now()
 words = last_modified(lambda _: _STARTED)(JavaScriptCatalog.as_view())  # what the scripts say, in the page's language
@@ -25,6 +26,8 @@ urlpatterns = [
     path("mine/<int:pk>/deletion", mine.delete, name="mine-delete"),
     path("account", accounts.account, name="account"),
     path("account/", include(accounts.urlpatterns)),
+    path("models", versions.timeline, name="versions"),
+    path("models/", include("training.versions.urls")),
     path("api/v1/", include("training.api.urls")),
     path("api/v1/", include("recognizer.api.urls")),  # the last one: it answers unknown addresses
     re_path("^api/", errors.not_found),

@@ -390,5 +390,5 @@ def _percent(version: ModelVersion, metric: str) -> str:
 
 
 def _single_numbers(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Leave out lists, such as the recall of each digit."""
-    return {name: value for name, value in metrics.items() if not isinstance(value, list)}
+    """Leave out what is several, such as the recall of each digit."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, list | dict)}

@@ -124,6 +124,15 @@ def test_nobody_is_more_than_the_bounded_share_of_what_is_seen(active_model: Mod
     assert dataset.counts()["largest_owner_share"] == pytest.approx(RULES.owner_share, abs=1e-4)
 
 
+def test_what_is_learned_is_counted_by_label_and_kind(active_model: ModelVersion) -> None:
+    for seed, (digit, answered) in enumerate([(3, 3), (3, 3), (3, 5), (None, 4)]):
+        labelled(LEARNED, digit, answered=answered, seed=seed)
+    labelled(HELD_OUT, 6, answered=0, seed=9)
+    counts = build_dataset(DatasetRules(validation_drawings=0), engine.model, []).counts()
+
+    assert (counts["corrections_of"], counts["confirmations_of"]) == ({"3": 1, "not a digit": 1}, {"3": 2})
+
+
 def test_what_the_champion_doubts_weighs_more(active_model: ModelVersion) -> None:
     wrong = labelled(LEARNED, 4, drawn=3, answered=3)  # the champion would say 3
     right = labelled(LEARNED, 3, seed=1)

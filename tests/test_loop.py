@@ -117,7 +117,10 @@ def test_a_run_makes_proves_and_promotes_a_version(run: TrainingRun, people: Non
 
     answer = client.get("/api/v1/models/2").json()
     assert answer["lineage"]["run"] == run.pk
-    assert answer["metrics"]["mnist_test"]["accuracy"] > 0.99
+    mnist = answer["metrics"]["mnist_test"]
+    assert mnist["accuracy"] > 0.99
+    assert sum(map(sum, mnist["confusion"])) == 10_000 == sum(n for n, *_ in mnist["reliability"])
+    assert mnist["changes"]["from"] == 1 and len(mnist["changes"]["digits"]) <= 48
     registry.promote(version)
     engine.refresh()
     assert engine.version == 2  # canaries, sha256 and preprocessing hold in a web process

@@ -144,7 +144,7 @@ def measure(model: DigitModel, data: BaseData) -> dict[str, Any]:
     pen = evaluation.read_all(model, to_inputs(drawings))
     letters = evaluation.read_all(model, to_inputs(data.letters["test"]))
     return {
-        "mnist_test": evaluation.digit_metrics(mnist, data.mnist_test.labels),
+        "mnist_test": evaluation.detailed_digit_metrics(mnist, data.mnist_test.labels),
         "held_out_writers": evaluation.digit_metrics(pen, _labels(drawings))
         | {
             "writers": len({drawing.writer for drawing in drawings}),

@@ -76,8 +76,15 @@ class Dataset:
             "owners": len({label.owner for label in self.labels}),
             "labels_share": round(sum(label.share for label in train), 4),
             "largest_owner_share": round(max(_by_owner(train).values(), default=0.0), 4),
+            "corrections_of": _by_digit(label for label in train if not label.confirms),
+            "confirmations_of": _by_digit(label for label in train if label.confirms),
             "left_out": self.left_out,
         }
+
+
+def _by_digit(labels: Iterable[Labelled]) -> dict[str, int]:
+    counts = Counter("not a digit" if label.digit is None else str(label.digit) for label in labels)
+    return dict(sorted(counts.items()))
 
 
 def build_dataset(

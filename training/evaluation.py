@@ -49,6 +49,18 @@ def digit_metrics(readings: Readings, labels: npt.NDArray[np.integer[Any]]) -> d
     }
 
 
+def detailed_digit_metrics(readings: Readings, labels: npt.NDArray[np.integer[Any]]) -> dict[str, Any]:
+    """Summarise readings of a test set in the detail that a version's page shows: what is taken for what, and when."""
+    return {
+        **digit_metrics(readings, labels),
+        "confusion": confusion_matrix(readings, labels),
+        "reliability": [
+            [group.n, round(group.confidence, 5), round(group.right, 5)]
+            for group in calibration_bins(readings.probabilities[:, :10], labels)
+        ],
+    }
+
+
 def not_digit_metrics(readings: Readings) -> dict[str, Any]:
     """Summarise readings of what is not a digit."""
     return {
@@ -74,17 +86,33 @@ def confusion_matrix(readings: Readings, labels: npt.NDArray[np.integer[Any]]) -
     return counts
 
 
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """Answers of about the same confidence."""
+
+    n: int
+    confidence: float  # their mean
+    right: float  # the share that is
+
+
+def calibration_bins(
+    probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]]
+) -> list[CalibrationBin]:
+    """Group answers by confidence into bins of equal width, leaving empty ones out: a reliability diagram."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    return [
+        CalibrationBin(int((bins == b).sum()), float(confidence[bins == b].mean()), float(right[bins == b].mean()))
+        for b in np.unique(bins)
+    ]
+
+
 def expected_calibration_error(
     probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]]
 ) -> float:
     """Return the mean gap between confidence and accuracy over equal-width bins (Guo et al. 2017)."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = [
-        abs(float(right[bins == b].mean()) - float(confidence[bins == b].mean())) * float((bins == b).mean())
-        for b in np.unique(bins)
-    ]
-    return sum(gaps)
+    bins = calibration_bins(probabilities, labels)
+    return sum(abs(group.right - group.confidence) * group.n for group in bins) / max(len(labels), 1)
 
 
 def _share(values: npt.NDArray[Any]) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ STRANGERS_FILE = Path(__file__).parent / "strangers.npz"
 """The pen model of writers whose manner no replay has."""
 
 NOT_A_DIGIT = -1
+
+MOST_CHANGES = 48  # of MNIST's digits, listed with a version that answers them differently than the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,25 @@ def examine(model: DigitModel, examination: Examination) -> Judged:
     """Have a model read everything in an examination."""
     names = Examination.__dataclass_fields__
     return Judged(model, {name: evaluation.read_all(model, getattr(examination, name).images) for name in names})
+
+
+def mnist_changes(before: Judged, after: Judged, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """List where two models answer MNIST's test set differently: `[place, label, before, after]`, -1 for not a digit.
+
+    All are counted, and the first `MOST_CHANGES` of those lost, those won and the others listed, in this order.
+    """
+    was, now = (judged.readings["mnist"].digits for judged in (before, after))
+    kinds = {
+        "lost": (was == labels) & (now != labels),
+        "won": (was != labels) & (now == labels),
+        "other": (was != now) & (was != labels) & (now != labels),
+    }
+    places = np.concatenate([np.flatnonzero(kind)[: MOST_CHANGES // len(kinds)] for kind in kinds.values()])
+    return {
+        "from": before.model.version,
+        **{name: int(kind.sum()) for name, kind in kinds.items()},
+        "digits": np.stack([places, labels[places], was[places], now[places]], axis=1).tolist(),
+    }
 
 
 def _drawn(pens: Pens, digits: Sequence[int | None], rng: np.random.Generator) -> npt.NDArray[np.uint8]:

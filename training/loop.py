@@ -21,7 +21,15 @@ from recognizer.preprocessing import PREPROCESSING_VERSION
 from training import attempt, calibration, evaluation, gates
 from training.attempt import Outcome, Progress, RunFailedError
 from training.dataset import Dataset, Part, build_dataset
-from training.examination import STRANGERS_FILE, Examination, Judged, examine, make_examination, stacked
+from training.examination import (
+    STRANGERS_FILE,
+    Examination,
+    Judged,
+    examine,
+    make_examination,
+    mnist_changes,
+    stacked,
+)
 from training.models import TrainingRun, TrainingSample
 from training.pens import Pens
 from training.recipe import Recipe
@@ -104,7 +112,7 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
             content,
             preprocessing_version=PREPROCESSING_VERSION,
             thresholds=asdict(thresholds),
-            metrics=_metrics(examination, after),
+            metrics=_metrics(examination, before, after),
             parent=champion,
             gate_report=report,
             lineage={
@@ -209,10 +217,12 @@ def _agreement(logits: np.ndarray, judged: Judged) -> float:
     )
 
 
-def _metrics(examination: Examination, judged: Judged) -> dict[str, Any]:
+def _metrics(examination: Examination, champion: Judged, judged: Judged) -> dict[str, Any]:
     """Measure what the version's page shows."""
+    mnist = examination.mnist.labels
     metrics: dict[str, Any] = {
-        "mnist_test": evaluation.digit_metrics(judged.readings["mnist"], examination.mnist.labels),
+        "mnist_test": evaluation.detailed_digit_metrics(judged.readings["mnist"], mnist)
+        | {"changes": mnist_changes(champion, judged, mnist)},
         "strangers": evaluation.digit_metrics(judged.readings["strangers"], examination.strangers.labels),
         "not_digits": evaluation.not_digit_metrics(judged.readings["others"]),
     }

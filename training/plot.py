@@ -92,20 +92,20 @@ class _Plot:
         right, bottom = layout.width - layout.right, layout.height - layout.bottom
         for tick in (tick for tick in TICKS if tick >= self._low):
             y = self._y(tick)
-            _add(svg, "path", "plot__rule", d=f"M{layout.left} {y}H{right}")
-            _text(svg, "plot__tick plot__tick--error", layout.left - 8, y, f"{tick:g} %")
+            add_shape(svg, "path", "plot__rule", d=f"M{layout.left} {y}H{right}")
+            add_text(svg, "plot__tick plot__tick--error", layout.left - 8, y, f"{tick:g} %")
         step = -(-self._epochs // layout.epoch_ticks)
         for epoch in range(1, self._epochs + 1):
             if epoch == 1 or epoch % step == 0:
-                _text(svg, "plot__tick plot__tick--epoch", self._x(epoch), bottom + 18, str(epoch))
-        _text(svg, "plot__axis", (layout.left + right) / 2, layout.height - 8, "Epoch")
+                add_text(svg, "plot__tick plot__tick--epoch", self._x(epoch), bottom + 18, str(epoch))
+        add_text(svg, "plot__axis", (layout.left + right) / 2, layout.height - 8, "Epoch")
 
     def _line(self, svg: Element, one: Series) -> None:
         points = [f"{self._x(epoch)},{self._y(error)}" for epoch, error in enumerate(one.errors, 1)]
-        _add(svg, "polyline", f"plot__line plot__line--{one.style}", points=" ".join(points))
+        add_shape(svg, "polyline", f"plot__line plot__line--{one.style}", points=" ".join(points))
         for epoch, error, kind, radius in self._marks(one):
             place = {"cx": str(self._x(epoch)), "cy": str(self._y(error)), "r": str(radius)}
-            _add(svg, "circle", f"plot__{kind} plot__{kind}--{one.style}", **place)
+            add_shape(svg, "circle", f"plot__{kind} plot__{kind}--{one.style}", **place)
 
     def _marks(self, one: Series) -> list[tuple[int, float, str, float]]:
         marks = [(len(one.errors), one.errors[-1], "end", 3.0)]
@@ -121,8 +121,8 @@ class _Plot:
         for one, y, end in zip(ordered, spread(wanted, self._layout.line, lowest), wanted, strict=True):
             x = self._x(self._epochs)
             leader = f"M{x + 9} {end}L{x + 22} {y:.1f}"
-            _add(svg, "path", f"plot__leader plot__leader--{one.style}", d=leader)
-            _text(svg, f"plot__label plot__label--{one.style}", x + 26, y, one.label)
+            add_shape(svg, "path", f"plot__leader plot__leader--{one.style}", d=leader)
+            add_text(svg, f"plot__label plot__label--{one.style}", x + 26, y, one.label)
 
 
 def spread(wanted: Sequence[float], distance: float, highest: float) -> list[float]:
@@ -137,9 +137,9 @@ def spread(wanted: Sequence[float], distance: float, highest: float) -> list[flo
     return places
 
 
-def _add(parent: Element, tag: str, css_class: str, **attributes: str) -> Element:
+def add_shape(parent: Element, tag: str, css_class: str, **attributes: str) -> Element:
     return SubElement(parent, tag, {"class": css_class} | attributes)
 
 
-def _text(parent: Element, css_class: str, x: float, y: float, text: str) -> None:
-    _add(parent, "text", css_class, x=f"{x:g}", y=f"{y:g}").text = text
+def add_text(parent: Element, css_class: str, x: float, y: float, text: str) -> None:
+    add_shape(parent, "text", css_class, x=f"{x:g}", y=f"{y:g}").text = text

@@ -10,7 +10,8 @@ from celery.signals import worker_ready, worker_shutting_down
 from celery.worker import state
 from django.db import Error, connections
 
-from training import attempt, runs
+from recognizer.mnist import MnistError
+from training import attempt, measuring, runs
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,18 @@ def run_when_enough(corrections: int, hours: float) -> None:
         runs.request_when_enough(corrections, hours)
     except runs.LiveRunError as error:
         logger.info("No run for new corrections: %s", error)
+
+
+@shared_task
+def measure_models() -> None:
+    """Measure a version that came without the details that its page shows."""
+    try:
+        version = measuring.measure_missing()
+    except (MnistError, OSError) as error:
+        logger.warning("No version could be measured: %s", error)
+    else:
+        if version:
+            logger.info("Measured %s on MNIST's test set.", version)
 
 
 @worker_ready.connect

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from recognizer.engine import ModelRefusedError, load_model
 from recognizer.mnist import MnistError, ensure_mnist, load_mnist
 from recognizer.models import ModelVersion
-from training import evaluation
+from training import evaluation, measuring
 from training.strokes import load_drawings, to_inputs
 
 
@@ -25,6 +25,8 @@ class Command(BaseCommand):
             "--split", choices=["train", "validation", "test"], help="of the strokes' writers; all unless given"
         )
 
+        parser.add_argument("--store", action="store_true", help="keep what its page shows, if it came without it")
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             versions = ModelVersion.objects.filter(
@@ -34,6 +36,8 @@ class Command(BaseCommand):
                 raise CommandError("There is no such version.")
             model = load_model(version)
             strokes: Path | None = options["strokes"]
+            if strokes and options["store"]:
+                raise CommandError("What is stored is measured on MNIST: give --store without --strokes.")
             if strokes:
                 drawings = [
                     drawing for drawing in load_drawings(strokes, options["split"]) if drawing.digit is not None
@@ -42,6 +46,8 @@ class Command(BaseCommand):
             else:
                 test = load_mnist(ensure_mnist())[1]
                 drawings, images, labels = [], test.images, test.labels
+                if options["store"]:
+                    measuring.measure(version, model, test)
         except (ModelRefusedError, MnistError, ValueError, OSError) as error:
             raise CommandError(str(error)) from error
         readings = evaluation.read_all(model, images)

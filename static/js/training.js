@@ -1,0 +1,133 @@
+// Watches a training run without reloading: asks the API every two seconds while one is live, and rarely otherwise.
+
+const LIVE = new Set(["queued", "running"]);
+const SOON = 2000; // milliseconds, while a run is live
+const LATER = 15_000; // … while none is: the schedule may start one
+const LONGEST = 60_000; // … when the site does not answer, at most
+const [LEFT, RIGHT, TOP, BOTTOM] = [62, 336, 14, 122]; // of the curve, in the drawing's units
+
+class Watch {
+  #root;
+  #wait = 0; // the next look, while waiting for it
+  #failures = 0;
+
+  /** @param {HTMLElement} root the element with `data-run` */
+  constructor(root) {
+    this.#root = root;
+    if (root.dataset.told) this.#render(JSON.parse(root.dataset.told)); // what the API would say
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(this.#wait);
+      if (!document.hidden) this.#look();
+    });
+    this.#look();
+  }
+
+  /** Fetch the newest run, show it, and look again when something may have changed. */
+  async #look() {
+    let pause = LATER;
+    try {
+      const response = await fetch(`${this.#root.dataset.runs}?page_size=1`, { headers: { Accept: "application/json" } });
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      const [run] = (await response.json()).results;
+      this.#failures = 0;
+      this.#part("trouble").textContent = "";
+      if (run) this.#render(run);
+      if (run && LIVE.has(run.state)) pause = SOON;
+    } catch {
+      this.#failures += 1;
+      this.#part("trouble").textContent = this.#word("away");
+      pause = Math.min(SOON * 2 ** this.#failures, LONGEST);
+    }
+    clearTimeout(this.#wait);
+    if (!document.hidden) this.#wait = setTimeout(() => this.#look(), pause);
+  }
+
+  #render(run) {
+    const live = LIVE.has(run.state);
+    this.#part("now").hidden = false;
+    this.#part("start").hidden = live;
+    this.#part("cancel").hidden = !live || Boolean(run.cancel_requested);
+    this.#part("cancel").action = this.#part("cancel").dataset.action.replace("/0/", `/${run.id}/`);
+    this.#say("name", this.#word("run", run));
+    this.#say("state", live && run.cancel_requested ? this.#word("stopping") : this.#word(run.state));
+    this.#part("progress").value = run.progress;
+    this.#say("percent", `${Math.floor(100 * run.progress)} %`);
+    this.#say("eta", live ? this.#left(run.eta_seconds) : "");
+    this.#say("line", this.#line(run));
+    this.#renderSteps(run);
+    this.#renderLosses(run);
+    const made = this.#part("made");
+    made.hidden = !run.model_version;
+    if (run.model_version) {
+      made.href = `${this.#root.dataset.versions}/${run.model_version}`;
+      made.textContent = this.#word("made", { version: run.model_version });
+    }
+  }
+
+  /** Mark what is done and what is being done. */
+  #renderSteps(run) {
+    const steps = [...this.#root.querySelectorAll("[data-step]")];
+    const at = steps.findIndex((step) => step.dataset.step === run.phase);
+    for (const [index, step] of steps.entries()) {
+      const now = run.state === "running" && index === at;
+      const done = run.state === "succeeded" || index < at;
+      step.dataset.is = now ? "now" : done ? "done" : "to come";
+      if (now) step.setAttribute("aria-current", "step");
+      else step.removeAttribute("aria-current");
+    }
+  }
+
+  /** Draw the mean loss of each finished epoch, and that of the present one so far. */
+  #renderLosses(run) {
+    const losses = run.losses.filter((loss) => loss !== null);
+    if (run.state === "running" && run.loss !== null && losses.length < run.epochs) losses.push(run.loss);
+    const top = Math.max(...losses, 0) || 1;
+    const last = Math.max(run.epochs, losses.length, 2) - 1;
+    const places = losses.map((loss, epoch) => [
+      LEFT + ((RIGHT - LEFT) * epoch) / last,
+      BOTTOM - ((BOTTOM - TOP) * Math.max(loss, 0)) / top,
+    ]);
+    this.#root.querySelector("[data-loss-line]").setAttribute("points", places.join(" "));
+    this.#root.querySelector("[data-loss-top]").textContent = losses.length ? top.toFixed(2) : "";
+    this.#root.querySelector("[data-loss-marks]").replaceChildren(...places.map(mark));
+  }
+
+  #line({ state, phase, epoch, epochs, batch, loss, reason }) {
+    if (reason || state !== "running" || !phase) return reason;
+    const doing = this.#root.dataset[`phase${phase[0].toUpperCase()}${phase.slice(1)}`] ?? phase;
+    if (phase !== "fit" || !epochs) return `${doing} …`;
+    return `${doing}: ${this.#word("epoch", { epoch, epochs, batch, loss: loss === null ? "–" : loss.toFixed(4) })}`;
+  }
+
+  #left(seconds) {
+    if (seconds === null) return "";
+    return seconds < 90 ? this.#word("seconds", { n: Math.ceil(seconds) }) : this.#word("minutes", { n: Math.round(seconds / 60) });
+  }
+
+  /** Fill a sentence of the page's own language. */
+  #word(name, values = {}) {
+    const sentence = this.#root.dataset[`word${name[0].toUpperCase()}${name.slice(1)}`] ?? name;
+    return sentence.replace(/\{(\w+)\}/g, (_, key) => values[key]);
+  }
+
+  /** Write a text only when it changes: what is read aloud is read once. */
+  #say(name, text) {
+    const part = this.#part(name);
+    if (part.textContent !== text) part.textContent = text;
+  }
+
+  #part(name) {
+    return this.#root.querySelector(`[data-run-${name}]`);
+  }
+}
+
+function mark([x, y]) {
+  const circle = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+  circle.setAttribute("class", "chart__mark");
+  circle.setAttribute("cx", x);
+  circle.setAttribute("cy", y);
+  circle.setAttribute("r", 3);
+  return circle;
+}
+
+for (const root of document.querySelectorAll("[data-run]")) new Watch(root);

@@ -1,0 +1,411 @@
+"""Everybody sees which versions of the model there are and how each was judged; staff promote, train and watch."""
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from recognizer import registry
+from recognizer.mnist import load_test_digits
+from recognizer.models import ModelFile, ModelVersion, Promotion
+from tests.conftest import Visitor
+from tests.labels import labelled
+from tests.versions import FAILING, gate_report, learned, metrics
+from training import measuring, runs
+from training.gates import GATES
+from training.models import TrainingRun, TrainingSample
+from training.tasks import measure_models
+from training.versions import gate_words
+from training.versions.card import blocks
+from training.versions.charts import ticks
+from training.versions.timeline import CHARTED, PAGE
+
+pytestmark = pytest.mark.django_db
+
+LABELS = np.arange(600) % 10
+HOSTILE = ["0", "-1", "x", "1.5", "1 OR 1=1", "9" * 30, "9" * 5000, "\0", "٣٣", "", "NaN", "1e3"]
+
+
+@pytest.fixture
+def office(admin_user: User, active_model: ModelVersion) -> Client:
+    """Staff, with CSRF enforced as in a browser."""
+    client = Client()
+    client.force_login(admin_user)
+    return client
+
+
+@pytest.fixture
+def history(active_model: ModelVersion) -> list[ModelVersion]:
+    """Four versions: the bundled one, one that is active, one rejected, one that waits."""
+    second = learned(active_model, metrics(LABELS, [3, 4, 5], [5, 6]))
+    third = learned(second, metrics(LABELS, [7, 8], [3, 4, 5], 2), failed=["holdout", "learned"])
+    fourth = learned(second, metrics(LABELS, [3], [3, 4, 5], 2), promoted=False)
+    active_model.refresh_from_db()
+    second.refresh_from_db()
+    return [active_model, second, third, fourth]
+
+
+def text_of(client: Client, address: str) -> str:
+    """What a page says, without its markup."""
+    response = client.get(address)
+    assert response.status_code == 200
+    main = response.content.decode().split("<main", 1)[1].split("</main>")[0]
+    words = re.sub(r"<[^>]+>", " ", main).replace("\xa0", " ")
+    return re.sub(r"\s+", " ", words)
+
+
+# --- The timeline -----------------------------------------------------------------------------------------------------
+
+
+def test_the_timeline_tells_where_versions_came_from_and_which_serves(
+    history: list[ModelVersion], client: Client
+) -> None:
+    page = text_of(client, "/models")
+
+    assert "Serves now Version 2 since" in page
+    assert page.index("Version 4 candidate") < page.index("Version 3 rejected") < page.index("Version 1 retired")
+    assert "Bundled: it came with the site" in page
+    assert f"Training run {history[1].lineage['run']}, from version 1" in page
+    assert "Held back by: People never learned from, What it was taught" in page
+    assert "99.50 %" in page and "99.77 %" in page
+
+
+def test_a_rollback_says_why(history: list[ModelVersion], client: Client) -> None:
+    last = Promotion.objects.select_related("previous").first()
+    assert last is not None and last.previous is not None
+    registry.roll_back(last, last.previous, "People corrected <b>more</b>.")
+    page = client.get("/models").content.decode()
+
+    assert "by a rollback" in page
+    assert "People corrected &lt;b&gt;more&lt;/b&gt;." in page
+
+
+def test_before_anything_is_registered_the_page_says_so(db: None, client: Client) -> None:
+    page = text_of(client, "/models")
+
+    assert "No version serves yet." in page and "There are no versions yet." in page
+
+
+def test_it_comes_in_pages_and_takes_as_many_queries_for_many_versions_as_for_few(
+    active_model: ModelVersion, client: Client, django_assert_num_queries: Any
+) -> None:
+    def visit(address: str) -> str:
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            page = client.get(address).content.decode()
+        counts.append(len(queries))
+        assert not any('"content"' in query["sql"] for query in queries), "bytes are read"
+        return page
+
+    counts: list[int] = []
+    visit("/models")
+    for number in range(PAGE + CHARTED):
+        learned(active_model, metrics(LABELS, [number]), failed=["holdout"] if number % 3 else [])
+    first, last = visit("/models"), visit(f"/models?page={(PAGE + CHARTED) // PAGE + 1}")
+
+    assert counts[0] == counts[1] == counts[2] <= 5
+    assert first.count('<li class="entry ') == PAGE
+    assert 'href="?page=2"' in first and "entry--active" not in last
+    assert first.count('class="chart__mark') == 2 * CHARTED
+
+
+@pytest.mark.parametrize("page", HOSTILE)
+def test_pages_that_there_are_not_are_404(active_model: ModelVersion, client: Client, page: str) -> None:
+    assert client.get("/models", {"page": page}).status_code == 404
+
+
+# --- One version ------------------------------------------------------------------------------------------------------
+
+
+def test_gates_are_told_in_words_what_failed_first(history: list[ModelVersion], client: Client) -> None:
+    page = text_of(client, "/models/3")
+
+    assert "It failed 2 of 17 gates, so the site did not promote it." in page
+    first = page.index("People never learned from")
+    assert first < page.index("MNIST, against the version before")
+    assert "luck in 0.4 % on 63 drawings luck in at least 2 % ✕ failed" in page
+    assert "It passed all 17 gates." in text_of(client, "/models/2")
+    assert "It came without gates" in text_of(client, "/models/1")
+
+
+def test_every_gate_has_its_words() -> None:
+    assert {gate.name for gate in GATES} == set(gate_words.WORDS)
+
+    for row in gate_words.in_words([*gate_report(), *gate_report(list(FAILING))]):
+        assert row.title and row.question.endswith("?") and row.measured and row.needed
+
+
+def test_a_gate_of_another_release_keeps_its_own_sentence(active_model: ModelVersion, client: Client) -> None:
+    report = [
+        {"gate": "old_one", "explanation": "It <i>was</i> so.", "value": 1, "threshold": 2, "passed": True, "n": 5}
+    ]
+    ModelVersion.objects.update(gate_report=report)
+
+    assert "It &lt;i&gt;was&lt;/i&gt; so." in client.get("/models/1").content.decode()
+
+
+def test_what_was_measured_is_shown(history: list[ModelVersion], client: Client) -> None:
+    page = text_of(client, "/models/2")
+
+    assert "99.50 % Sure of" in page
+    assert "98.33 % 1 wrong of 60" in page
+    assert (
+        "Of MNIST’s test digits it answers 4 otherwise than version 1. Right only now: 1. Right only before: 2. Wrong"
+        in page
+    )
+    assert "taken for something that is not a digit" in page
+    assert "812 Corrections 640 Confirmations 353" in page
+    assert "4 min 12 s long" in page and "epoch 6: 0.2240" in page
+    assert "Descends from 1 → 2" in page and "Tuned from it 4 · 3" in page
+
+
+def test_a_long_descent_is_told_by_its_beginning_and_its_end(active_model: ModelVersion, client: Client) -> None:
+    version = active_model
+    for _ in range(13):
+        version = learned(version, {}, promoted=False)
+
+    assert "Descends from 1 → … → 6 → 7 → 8 → 9 → 10 → 11 → 12 → 13 → 14" in text_of(client, "/models/14")
+
+
+def test_what_was_not_measured_is_said(active_model: ModelVersion, client: Client) -> None:
+    assert "was not measured with this version yet; of each digit it reads right: 0 100.00 %" in text_of(
+        client, "/models/1"
+    )
+    ModelVersion.objects.update(metrics={})
+    page = text_of(client, "/models/1")
+    assert "This was not measured with this version." in page
+    learned(active_model, {}, promoted=False)
+    assert text_of(client, "/models/2").count("This was not measured with this version.") == 2
+    assert client.get("/models").status_code == 200
+
+
+def test_learned_labels_are_counted_and_no_drawing_of_anybodys_is_shown(
+    history: list[ModelVersion], small_mnist: Path, client: Client
+) -> None:
+    page = text_of(client, "/models/2")
+    assert "1 84 62" in page and "2 0 33" in page and "not a digit 62 0" in page
+
+    run = TrainingRun.objects.get(version=history[1])
+    drawing = labelled("ann", 7, answered=1)
+    TrainingSample.objects.create(run=run, submission=drawing, part="train", weight=0.1, digit=7)
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', client.get("/models/2").content.decode())
+    shown = [cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), 0) for picture in pictures]
+    test_set = load_test_digits(small_mnist).images
+    assert len(shown) == 4  # what is answered otherwise
+    assert all((test_set == picture).all(axis=(1, 2)).any() for picture in shown)
+
+
+def test_a_host_without_mnist_names_the_digits(
+    history: list[ModelVersion], settings: Any, tmp_path: Path, client: Client
+) -> None:
+    settings.MNIST_DIR, settings.DATA_DIR = "", tmp_path
+    page = client.get("/models/2").content.decode()
+
+    assert "data:image" not in page and page.count("change__picture--none") == 4
+
+
+def test_files_are_downloaded_while_they_are_kept(history: list[ModelVersion], client: Client) -> None:
+    page = client.get("/models/2").content.decode()
+    assert 'href="/api/v1/models/2/artifact"' in page and 'href="/api/v1/models/2/checkpoint"' in page
+    assert client.get("/api/v1/models/2/artifact").content == b"artifact"
+
+    ModelFile.objects.filter(version=history[1]).delete()
+    assert "Its files are no longer kept" in client.get("/models/2").content.decode()
+
+
+def test_a_version_takes_few_queries_and_no_bytes(history: list[ModelVersion], client: Client) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        client.get("/models/2")
+
+    assert len(queries) <= 9
+    assert not any('"content"' in query["sql"] for query in queries)
+
+
+@pytest.mark.parametrize("version", ["0", "999", "-1", "abc", "1.0", "9" * 30, "9" * 5000, "1/", "%00", "٣", "../1"])
+def test_versions_that_there_are_not_are_404(active_model: ModelVersion, client: Client, version: str) -> None:
+    assert client.get(f"/models/{version}").status_code == 404
+
+
+def test_the_policy_holds_for_these_pages(history: list[ModelVersion], office: Client) -> None:
+    for address in ("/models", "/models/1", "/models/2", "/models/2/activate"):
+        page = office.get(address).content.decode()
+        assert not re.search(r"<script(?![^>]*\ssrc=)", page)
+        assert not re.search(r"\son\w+=|\sstyle=", page)
+        ids = re.findall(r'\sid="([^"]+)"', page)
+        assert len(ids) == len(set(ids))
+
+
+def test_the_model_card_is_a_page(client: Client, active_model: ModelVersion) -> None:
+    page = text_of(client, "/models/card")
+
+    assert "Model card: the bundled model" in page and "MNIST test set, 10,000 digits sent as PNG 99.77 %" in page
+    assert not [mark for mark in ("**", "|", "`", "](", "##") if mark in page]
+
+
+def test_the_card_keeps_every_word_and_lets_no_markup_through() -> None:
+    table_and_list = "| | |\n|---|---|\n| a | [b](c.md) |\n\n* d\n  e\n* [f](https://g.org)\n"
+    markdown = f"# One\n\n**Two** `<b>`\nmore\n\n{table_and_list}\n    h  <i\n"
+
+    assert [block.kind for block in blocks(markdown)] == ["h1", "p", "table", "ul", "pre"]
+    _, paragraph, table, items, code = blocks(markdown)
+    assert paragraph.text == "<strong>Two</strong> <code>&lt;b&gt;</code> more"
+    assert (table.head, table.rows) == ([], [["a", "b"]])
+    assert items.items == ["d\n  e\n", '<a href="https://g.org">f</a>']
+    assert code.text == "h  &lt;i"
+
+
+# --- What staff do ----------------------------------------------------------------------------------------------------
+
+
+def test_visitors_see_no_buttons_and_press_none(history: list[ModelVersion], visitor: Visitor) -> None:
+    run = runs.request(TrainingRun.Trigger.SCHEDULE)
+    pages = visitor.get("/models").content.decode() + visitor.get("/models/1").content.decode()
+    assert "<form" not in pages and "/activate" not in pages and "Edit the schedule" not in pages
+
+    for address in ("/models/1/activate", "/models/runs", f"/models/runs/{run.pk}/cancel"):
+        response = visitor.post(address)
+        assert response.status_code == 302 and response["Location"].startswith("/admin/login/")
+    assert visitor.get("/models/1/activate").status_code == 302
+    run.refresh_from_db()
+    active = registry.active_version()
+    assert active is not None
+    assert (active.version, run.state) == (2, "queued")
+
+
+def test_an_account_that_is_not_staff_is_a_visitor(history: list[ModelVersion]) -> None:
+    client = Client()
+    client.force_login(User.objects.create(username="ann"))
+
+    assert "<form" not in client.get("/models").content.decode()
+    assert client.post("/models/1/activate").status_code == 302
+    assert ModelVersion.objects.get(state="active").version == 2
+
+
+def test_going_back_is_explained_then_done_and_on_record(
+    history: list[ModelVersion], office: Client, admin_user: User
+) -> None:
+    asked = text_of(office, "/models/1/activate")
+    assert "Go back to version 1?" in asked and "requests under way finish on version 2" in asked
+    assert ModelVersion.objects.get(state="active").version == 2
+
+    done = office.post("/models/1/activate", follow=True)
+    assert "Version 1 is active." in done.content.decode()
+    last = Promotion.objects.first()
+    assert last is not None and (last.version.version, last.cause, last.by) == (1, "hand", admin_user)
+    assert "Version 1 is active already" in text_of(office, "/models/1/activate")
+
+
+def test_what_no_process_would_load_is_refused_with_its_reason(history: list[ModelVersion], office: Client) -> None:
+    refused = office.post("/models/3/activate")
+
+    assert refused.status_code == 409
+    assert "Not activated: the artifact of version 3 does not run" in refused.content.decode()
+    assert "Its gates held it back" in refused.content.decode()
+    ModelFile.objects.filter(version=history[2]).delete()
+    assert "<form" not in office.get("/models/3/activate").content.decode()
+    assert office.post("/models/3/activate").status_code == 409
+    assert ModelVersion.objects.get(state="active").version == 2
+
+
+def test_staff_start_one_run_and_cancel_it(office: Client, admin_user: User) -> None:
+    started = office.post("/models/runs", {"force": "on"}, follow=True).content.decode()
+    again = office.post("/models/runs", follow=True).content.decode()
+    run = TrainingRun.objects.get()
+
+    assert (run.trigger, run.requested_by, run.force) == ("button", admin_user, True)
+    assert f"Training run {run.pk} is queued." in started and "said--success" in started
+    assert f"Training run {run.pk} is queued." in again and "said--error" in again
+    assert "was cancelled" in office.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
+    assert "is over already" in office.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
+    assert office.post("/models/runs/999/cancel").status_code == 404
+
+
+def test_a_running_one_is_asked_to_stop(office: Client) -> None:
+    run = TrainingRun.objects.create(trigger="api", state="running")
+
+    assert "stops within seconds" in office.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
+
+
+@pytest.mark.parametrize("address", ["/models/1/activate", "/models/runs", "/models/runs/1/cancel"])
+def test_buttons_need_the_csrf_token(admin_user: User, active_model: ModelVersion, address: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+
+    assert client.post(address).status_code == 403
+    assert client.put(address).status_code in (403, 405)
+    assert not TrainingRun.objects.exists()
+
+
+# --- Measuring what came without --------------------------------------------------------------------------------------
+
+
+def test_a_version_that_came_without_details_is_measured_once(
+    active_model: ModelVersion, small_mnist: Path, client: Client
+) -> None:
+    artifact = bytes(active_model.files.get(kind="tflite").content)
+    learned(active_model, {}, promoted=False, content=artifact)
+    measured = [measuring.measure_missing() for _ in range(3)]
+
+    assert [version and version.version for version in measured] == [2, 1, None]
+    first, second = (ModelVersion.objects.get(version=number).metrics["mnist_test"] for number in (1, 2))
+    assert first["accuracy"] == 0.9977  # as it came
+    assert sum(map(sum, first["confusion"])) == len(load_test_digits(small_mnist).labels)
+    assert sum(n for n, *_ in first["reliability"]) == 10
+    assert second["changes"] == {"from": 1, "lost": 0, "won": 0, "other": 0, "digits": []}
+    assert "It answers every digit of MNIST’s test set as version 1 does." in text_of(client, "/models/2")
+
+
+def test_without_mnist_or_with_another_nothing_is_measured(
+    active_model: ModelVersion, settings: Any, small_mnist: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (small_mnist / "t10k-labels-idx1-ubyte.gz").write_bytes(b"something else")
+    measure_models()
+    assert "No version could be measured" in caplog.text
+    settings.MNIST_DIR, settings.DATA_DIR = "", tmp_path / "nowhere"
+    measure_models()
+
+    assert "confusion" not in ModelVersion.objects.get().metrics["mnist_test"]
+
+
+def test_what_cannot_be_loaded_does_not_keep_others_from_being_measured(
+    active_model: ModelVersion, small_mnist: Path
+) -> None:
+    learned(active_model, {}, promoted=False, content=b"broken")
+
+    assert measuring.measure_missing() == active_model
+
+
+def test_the_command_stores_what_it_measured(
+    active_model: ModelVersion, small_mnist: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("evaluate_model", "1", "--store")
+
+    assert "confusion" in ModelVersion.objects.get().metrics["mnist_test"]
+    with pytest.raises(CommandError, match="MNIST"):
+        call_command("evaluate_model", "1", "--store", "--strokes", str(small_mnist))
+
+
+def test_a_version_that_differs_much_stores_a_bounded_list(active_model: ModelVersion) -> None:
+    changes = metrics(LABELS, range(200), range(150, 400))["mnist_test"]["changes"]
+
+    assert (changes["won"], changes["lost"]) == (200, 150)
+    assert len(changes["digits"]) <= 48
+    assert all(before != after for _, _, before, after in changes["digits"])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 100), (99.6, 99.85), (99.76, 99.78), (0, 0.0009), (5, 5), (86.9, 100)])
+def test_axes_have_a_few_round_numbers_around_what_is_drawn(low: float, high: float) -> None:
+    marks = ticks(low, high)
+
+    assert 2 <= len(marks) <= 6
+    assert marks[0] <= low + 1e-9 and marks[-1] >= high - 1e-9
