@@ -118,3 +118,8 @@ class Visitor(Client):
         return self.post(
             f"/api/v1/submissions/{submission}/correction", {"digit": digit}, content_type="application/json"
         )
+
+
+def main_of(page: Any) -> str:
+    """Return what a page has between its header and its footer."""
+    return page.content.decode().partition("<main")[2].partition("</main>")[0]

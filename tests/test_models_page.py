@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from recognizer import registry
 from recognizer.mnist import load_test_digits
 from recognizer.models import ModelFile, ModelVersion, Promotion
-from tests.conftest import Visitor
+from tests.conftest import Visitor, main_of
 from tests.labels import labelled
 from tests.versions import FAILING, gate_report, learned, metrics
 from training import measuring, runs
@@ -269,7 +269,7 @@ def test_the_card_keeps_every_word_and_lets_no_markup_through() -> None:
 
 def test_visitors_see_no_buttons_and_press_none(history: list[ModelVersion], visitor: Visitor) -> None:
     run = runs.request(TrainingRun.Trigger.SCHEDULE)
-    pages = visitor.get("/models").content.decode() + visitor.get("/models/1").content.decode()
+    pages = main_of(visitor.get("/models")) + main_of(visitor.get("/models/1"))
     assert "<form" not in pages and "/activate" not in pages and "Edit the schedule" not in pages
 
     for address in ("/models/1/activate", "/models/runs", f"/models/runs/{run.pk}/cancel"):
@@ -286,7 +286,7 @@ def test_an_account_that_is_not_staff_is_a_visitor(history: list[ModelVersion]) 
     client = Client()
     client.force_login(User.objects.create(username="ann"))
 
-    assert "<form" not in client.get("/models").content.decode()
+    assert "<form" not in main_of(client.get("/models"))
     assert client.post("/models/1/activate").status_code == 302
     assert ModelVersion.objects.get(state="active").version == 2
 
@@ -312,7 +312,7 @@ def test_what_no_process_would_load_is_refused_with_its_reason(history: list[Mod
     assert "Not activated: the artifact of version 3 does not run" in refused.content.decode()
     assert "Its gates held it back" in refused.content.decode()
     ModelFile.objects.filter(version=history[2]).delete()
-    assert "<form" not in office.get("/models/3/activate").content.decode()
+    assert "<form" not in main_of(office.get("/models/3/activate"))
     assert office.post("/models/3/activate").status_code == 409
     assert ModelVersion.objects.get(state="active").version == 2
 
