@@ -138,7 +138,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL, LOGIN_REDIRECT_URL, LOGOUT_REDIRECT_URL = "login", "mine", "draw"
 
-_MAIL = parse_mail_url(environment.text("EMAIL_URL"), sender=f"digits@{ALLOWED_HOSTS[0]}")
+_MAIL = parse_mail_url(environment.text("EMAIL_URL"), sender="digits@localhost")
 DEFAULT_FROM_EMAIL, EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT = _MAIL.sender, _MAIL.backend, _MAIL.host, _MAIL.port
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL.user, _MAIL.password
 EMAIL_USE_SSL, EMAIL_USE_TLS, EMAIL_TIMEOUT = _MAIL.ssl, _MAIL.starttls, 10  # seconds

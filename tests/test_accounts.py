@@ -8,7 +8,9 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core import mail
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from rest_framework.authtoken.models import Token
 
 from hdr_site.mail import parse_mail_url
@@ -351,6 +353,46 @@ def test_a_deleted_account_leaves_nothing(visitor: Visitor, stranger: Visitor) -
     assert who(visitor) is None
     assert list(Submission.objects.values_list("pk", flat=True)) == [kept]
     assert not (Correction.objects.exists() or Token.objects.exists() or User.objects.exists())
+
+
+BODIES = [
+    ("application/x-www-form-urlencoded", b"username=%ff%fe&password=%00&email=%ED%A0%80%40b.org"),
+    ("application/x-www-form-urlencoded", b"username=ada&password=x&next=" + b"/" * 5000),
+    ("application/x-www-form-urlencoded", b"&".join(b"field%d=1" % number for number in range(2000))),
+    ("application/x-www-form-urlencoded", b"email=a%40b.org%0d%0aBcc:c%40d.org"),
+    ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data; name="),
+    ("application/json", b'{"username": 1}'),
+    ("application/x-www-form-urlencoded", b""),
+]
+
+
+@pytest.mark.parametrize("page", ["login", "signup", "reset", "email", "password", "deletion", "token"])
+@pytest.mark.parametrize("logged_in", [False, True])
+def test_whatever_is_sent_there_is_no_fault_and_nothing_is_made(visitor: Visitor, page: str, logged_in: bool) -> None:
+    if logged_in:
+        sign_up(visitor)
+        refresh(visitor)
+    before = User.objects.count()
+
+    for kind, body in BODIES:
+        assert visitor.generic("POST", f"/account/{page}", body, kind).status_code < 500
+
+    assert User.objects.count() == before
+    assert mail.outbox == []
+
+
+def test_an_account_page_costs_few_queries(visitor: Visitor) -> None:
+    sign_up(visitor)
+    refresh(visitor)
+    for _ in range(3):
+        visitor.draw()
+
+    with CaptureQueriesContext(connection) as queries:
+        visitor.get("/account")
+    assert len(queries) <= 5
+    with CaptureQueriesContext(connection) as queries:
+        visitor.get("/mine")
+    assert len(queries) <= 6
 
 
 def test_staff_accounts_are_an_admins_to_delete(visitor: Visitor, admin_user: User) -> None:

@@ -316,6 +316,19 @@ def test_all_of_it_is_downloaded_as_the_docs_say(
     assert "attachment" in visitor.get("/mine/drawings.json")["Content-Disposition"]
 
 
+def test_a_download_reads_a_few_drawings_at_a_time(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "STREAMED_AT_ONCE", 10)
+    copies(visitor.draw()["id"], 100)
+
+    stream = iter(visitor.get("/mine/drawings.json"))
+    with CaptureQueriesContext(connection) as begun:
+        for _ in range(6):
+            next(stream)
+
+    assert len(begun) <= 3  # ten drawings, their corrections, what learned them
+    assert len(b"".join(stream).splitlines()) == 101 - 5 + 2
+
+
 def test_a_page_costs_the_same_few_queries_whatever_is_on_it(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
     with CaptureQueriesContext(connection) as one:
