@@ -95,8 +95,8 @@ def test_before_anything_is_registered_the_page_says_so(db: None, client: Client
     assert "No version serves yet." in page and "There are no versions yet." in page
 
 
-def test_it_comes_in_pages_and_takes_as_many_queries_for_many_versions_as_for_few(
-    active_model: ModelVersion, client: Client, django_assert_num_queries: Any
+def test_it_comes_in_pages_with_as_many_queries_for_many_versions_as_for_few(
+    active_model: ModelVersion, client: Client
 ) -> None:
     def visit(address: str) -> str:
         with CaptureQueriesContext(
@@ -117,6 +117,21 @@ def test_it_comes_in_pages_and_takes_as_many_queries_for_many_versions_as_for_fe
     assert first.count('<li class="entry ') == PAGE
     assert 'href="?page=2"' in first and "entry--active" not in last
     assert first.count('class="chart__mark') == 2 * CHARTED
+
+
+def test_staff_see_the_last_run_for_a_few_queries_more(
+    history: list[ModelVersion], office: Client, django_assert_max_num_queries: Any
+) -> None:
+    with django_assert_max_num_queries(8) as queries:
+        page = office.get("/models").content.decode()
+
+    assert "Start a training run" in page and "/admin/django_celery_beat/periodictask/" in page
+    assert f"Training run {TrainingRun.objects.latest('pk').pk}" in page
+    assert not any('"content"' in query["sql"] for query in queries.captured_queries)
+
+
+def test_a_single_version_is_no_line(active_model: ModelVersion, client: Client) -> None:
+    assert 'class="chart"' not in client.get("/models").content.decode()
 
 
 @pytest.mark.parametrize("page", HOSTILE)

@@ -27,6 +27,10 @@ class Watch {
     let pause = LATER;
     try {
       const response = await fetch(`${this.#root.dataset.runs}?page_size=1`, { headers: { Accept: "application/json" } });
+      if (response.status === 401 || response.status === 403) {
+        this.#part("trouble").textContent = this.#word("signedOut");
+        return;
+      }
       if (!response.ok) throw new Error(`status ${response.status}`);
       const [run] = (await response.json()).results;
       this.#failures = 0;

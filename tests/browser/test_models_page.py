@@ -148,6 +148,15 @@ def test_while_the_site_is_away_the_panel_says_so_and_recovers(
     expect(panel).not_to_contain_text("The site does not answer")
 
 
+def test_who_was_signed_out_is_told_so(active_model: ModelVersion, open_office: Callable[..., Page]) -> None:
+    page = open_office(viewport={"width": 1280, "height": 900})
+    TrainingRun.objects.create(trigger="schedule", state="running", phase="fit", progress=0.5, started=now())
+    page.goto("/models")
+    page.context.clear_cookies(name="sessionid")
+
+    expect(page.get_by_role("region", name="Training")).to_contain_text("You are not signed in any more.")
+
+
 def test_staff_go_back_to_a_version_after_being_told_what_happens(
     history: ModelVersion, open_office: Callable[..., Page]
 ) -> None:

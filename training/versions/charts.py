@@ -41,7 +41,7 @@ def ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
 
 
 def versions_chart(points: Sequence[Point], name: str, title: str, description: str) -> SafeString:
-    """Draw a value of percents over versions, of which there is one at least, the oldest first."""
+    """Draw percents over versions, two at least, the oldest first."""
     values = [point.value for point in points]
     padding = max(0.05, 0.1 * (max(values) - min(values)))
     marks = ticks(max(0.0, min(values) - padding), min(100.0, max(values) + padding))

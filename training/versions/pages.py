@@ -156,7 +156,7 @@ def _charts() -> list[tuple[str, SafeString]]:
     return [
         (title, charts.versions_chart(points, name, title, rows.spoken(points)))
         for name, (title, points) in names.items()
-        if points
+        if len(points) > 1
     ]
 
 
