@@ -122,4 +122,4 @@ class Visitor(Client):
 
 def main_of(page: Any) -> str:
     """Return what a page has between its header and its footer."""
-    return page.content.decode().partition("<main")[2].partition("</main>")[0]
+    return str(page.content.decode()).partition("<main")[2].partition("</main>")[0]
