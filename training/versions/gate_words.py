@@ -50,7 +50,7 @@ def _luck(chance: float) -> str:
     """How often luck alone loses at least as many."""
     if chance >= 1:
         return _("none lost")
-    return _("luck in under 0.1\u00a0%") if chance < 0.001 else _("luck in %s") % _brief(chance)
+    return _("luck in under 0.1 %") if chance < 0.001 else _("luck in %s") % _brief(chance)
 
 
 def _fall(share: float) -> str:
