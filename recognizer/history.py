@@ -13,6 +13,7 @@ from recognizer.owners import Owner
 
 PER_PAGE = 24
 LOOKED_THROUGH = 5_000  # drawings, to fill one page with those that a filter lets through
+COUNTED = 10_000  # drawings, at most, for a page to say how many there are
 STREAMED_AT_ONCE = 100  # drawings in memory, some with a picture
 
 _SHOWN = ("created", "input", "digit", "confidence", "verdict", "model_version__version")
@@ -92,6 +93,11 @@ def page_of(owner: Owner, wish: Wish) -> Page:
     rows = rows[:PER_PAGE]
     newest = rows[0].pk if rows else wish.before
     return Page(wish, rows, newest if wish.before is not None else None, rows[-1].pk if full else last)
+
+
+def count_of(owner: Owner) -> int:
+    """Count what an owner drew, up to one more than `COUNTED`."""
+    return Submission.objects.owned_by(owner).order_by()[: COUNTED + 1].count()
 
 
 def drawings_of(owner: Owner) -> Iterator[list[Submission]]:

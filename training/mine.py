@@ -42,11 +42,12 @@ def mine(request: HttpRequest) -> HttpResponse:
     """The visitor's drawings, a page of them."""
     owner, wish = visitor_of(request), history.Wish.parse(request.GET)
     page = history.page_of(owner, wish)
-    learned = learned_by(page.drawings)
+    learned, total = learned_by(page.drawings), history.count_of(owner)
     context: dict[str, Any] = {
         "page": page,
         "cards": [_card(drawing, learned.get(drawing.pk)) for drawing in page.drawings],
-        "total": Submission.objects.owned_by(owner).count(),
+        "total": min(total, history.COUNTED),
+        "more": total > history.COUNTED,
         "here": page.wish.query(),
         "newer": page.wish.query(before=None, after=page.newer) if page.newer is not None else None,
         "older": page.wish.query(before=page.older, after=None) if page.older is not None else None,
