@@ -28,7 +28,7 @@ def catalogue(code: str, domain: str) -> gettext.NullTranslations:
 def said_by_pages() -> Iterator[str]:
     for template in sorted((ROOT / "templates").rglob("*.html")):
         text = template.read_text()
-        yield from (once or twice for once, twice in IN_TEMPLATES.findall(text))
+        yield from ((once or twice).replace("%", "%%") for once, twice in IN_TEMPLATES.findall(text))
         for block in BLOCKS.findall(text):
             sentence = " ".join(line.strip() for line in block[0].strip().splitlines())
             yield VARIABLE.sub(r"%(\1)s", sentence.replace("%", "%%"))
