@@ -75,7 +75,7 @@ def test_the_timeline_tells_where_versions_came_from_and_which_serves(
     assert page.index("Version 4 candidate") < page.index("Version 3 rejected") < page.index("Version 1 retired")
     assert "Bundled: it came with the site" in page
     assert f"Training run {history[1].lineage['run']}, from version 1" in page
-    assert "Held back by: People never learned from, What it was taught" in page
+    assert "Held back by: People never learned from · What it was taught" in page
     assert "99.50 %" in page and "99.77 %" in page
 
 

@@ -85,14 +85,16 @@ class Watch {
   #renderLosses(run) {
     const losses = run.losses.filter((loss) => loss !== null);
     if (run.state === "running" && run.loss !== null && losses.length < run.epochs) losses.push(run.loss);
-    const top = Math.max(...losses, 0) || 1;
+    const [low, high] = losses.length ? [Math.min(...losses), Math.max(...losses)] : [0, 0];
+    const span = high - low || 1;
     const last = Math.max(run.epochs, losses.length, 2) - 1;
     const places = losses.map((loss, epoch) => [
       LEFT + ((RIGHT - LEFT) * epoch) / last,
-      BOTTOM - ((BOTTOM - TOP) * Math.max(loss, 0)) / top,
+      BOTTOM - ((BOTTOM - TOP) * (loss - low)) / span,
     ]);
     this.#root.querySelector("[data-loss-line]").setAttribute("points", places.join(" "));
-    this.#root.querySelector("[data-loss-top]").textContent = losses.length ? top.toFixed(2) : "";
+    this.#root.querySelector("[data-loss-high]").textContent = high > low ? high.toFixed(3) : "";
+    this.#root.querySelector("[data-loss-low]").textContent = losses.length ? low.toFixed(3) : "";
     this.#root.querySelector("[data-loss-marks]").replaceChildren(...places.map(mark));
   }
 

@@ -63,7 +63,7 @@ def versions_chart(points: Sequence[Point], name: str, title: str, description: 
 
 def loss_chart(losses: Sequence[float], title: str, description: str) -> SafeString:
     """Draw the mean loss of each epoch, of which there is one at least."""
-    marks = ticks(0.0, max(*losses, 1e-3), 5)
+    marks = ticks(min(losses), max(losses), 5)
     svg = _svg("loss", title, description)
     _rules(svg, marks, "")
     places = [(_along(index, len(losses)), _height(loss, marks)) for index, loss in enumerate(losses)]
