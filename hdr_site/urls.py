@@ -6,7 +6,7 @@ from django.utils import timezone
 from django.views.decorators.http import last_modified
 from django.views.i18n import JavaScriptCatalog, set_language
 
-from recognizer import accounts, health, pages, shell
+from recognizer import about, accounts, health, pages, shell
 from recognizer.api import errors
 from training import mine
 from training import pages as training_pages
@@ -18,6 +18,7 @@ words = last_modified(lambda _: _STARTED)(JavaScriptCatalog.as_view())  # what t
 
 urlpatterns = [
     path("", pages.draw, name="draw"),
+    path("about", about.about, name="about"),
     path("experiment", training_pages.experiment, name="experiment"),
     path("mine", mine.mine, name="mine"),
     path("mine/drawings.json", mine.download, name="mine-download"),

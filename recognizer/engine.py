@@ -62,7 +62,7 @@ class DigitModel:
 
     def __init__(self, artifact: bytes, thresholds: Thresholds, version: int = 0, pk: int = 0) -> None:
         self.version, self.pk, self.thresholds = version, pk, thresholds
-        self._artifact = artifact
+        self.artifact = artifact
         self._local = threading.local()
 
     def probabilities(self, image: ModelInput) -> npt.NDArray[np.float32]:
@@ -88,7 +88,7 @@ class DigitModel:
         try:
             loaded: tuple[Interpreter, int, int] = self._local.interpreter
         except AttributeError:
-            interpreter = Interpreter(model_content=self._artifact, num_threads=1)
+            interpreter = Interpreter(model_content=self.artifact, num_threads=1)
             interpreter.allocate_tensors()
             (source,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
             loaded = self._local.interpreter = interpreter, source["index"], answer["index"]

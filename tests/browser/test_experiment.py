@@ -38,4 +38,10 @@ def test_the_header_fits_with_names_for_its_pictures(open_page: OpenPage, width:
     assert len({box["y"] for box in pages}) == 1 == len({box["y"] for box in corners})
     assert (pages[0]["y"] > corners[0]["y"]) == (width < 768)  # on phones the pages have a line of their own
     assert all(box["width"] >= 44 and box["height"] >= 44 for box in pages + corners)
-    assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in pages + corners)
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in corners)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for name in ("API", "Draw"):  # where they are more than the line holds, it is pushed along
+        link = page.get_by_role("link", name=name, exact=True)
+        link.focus()
+        (box,) = boxes(link)
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width
