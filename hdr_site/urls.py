@@ -8,7 +8,7 @@ from django.views.i18n import JavaScriptCatalog, set_language
 
 from recognizer import about, accounts, health, pages, shell
 from recognizer.api import errors
-from training import mine
+from training import mine, teach
 from training import pages as training_pages
 from training.exchange import admin as exchange
 from training.versions import pages as versions
@@ -20,6 +20,7 @@ urlpatterns = [
     path("", pages.draw, name="draw"),
     path("about", about.about, name="about"),
     path("experiment", training_pages.experiment, name="experiment"),
+    path("teach", teach.teach, name="teach"),
     path("mine", mine.mine, name="mine"),
     path("mine/drawings.json", mine.download, name="mine-download"),
     path("mine/deletion", mine.delete_all, name="mine-deletion"),

@@ -1,5 +1,7 @@
 """What a run learns from: accepted labels only, split by owner, nobody's word most of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from django.contrib.auth.models import User
@@ -21,8 +23,8 @@ HELD_OUT, LEARNED = "person 5", "person 0"  # where the stable hash of their ids
 ACCOUNT_HELD_OUT = 8  # likewise
 
 
-def build(*ingredients: object, reserved: list[np.ndarray] | None = None) -> Dataset:
-    return build_dataset(RULES, engine.model, reserved or [], *ingredients)
+def build(*ingredients: object, reserved: list[np.ndarray] | None = None, rules: DatasetRules = RULES) -> Dataset:
+    return build_dataset(rules, engine.model, reserved or [], *ingredients)
 
 
 def used(dataset: Dataset) -> set[int]:
@@ -137,7 +139,8 @@ def test_what_the_champion_doubts_weighs_more(active_model: ModelVersion) -> Non
     wrong = labelled(LEARNED, 4, drawn=3, answered=3)  # the champion would say 3
     right = labelled(LEARNED, 3, seed=1)
     settled = labelled(LEARNED, 3, answered=5, seed=2)  # corrected once, read rightly since
-    shares = {label.submission: label.share for label in build().part(Part.TRAIN)}
+    all_learned = replace(RULES, validation_drawings=0)
+    shares = {label.submission: label.share for label in build(rules=all_learned).part(Part.TRAIN)}
 
     assert shares[right.pk] == pytest.approx(shares[wrong.pk] * RULES.confirmation_weight, rel=0.01)
     assert shares[settled.pk] == pytest.approx(shares[wrong.pk] * RULES.correction_weight, rel=0.01)

@@ -1,0 +1,129 @@
+// Teach: one digit after the other is asked for, drawn, and saved with its name.
+
+import { nameOf } from "./answer.js";
+import { Ink } from "./ink.js";
+import { Notice } from "./notice.js";
+import { ReadingError, correct, removeSubmission, submitInk } from "./reader.js";
+import { Sheet } from "./sheet.js";
+import { gettext, percent } from "./words.js";
+
+const PEN_UP_MS = 900; // no new stroke for this long: the digit is finished
+const KEY_UP_MS = 2500;
+
+const root = document.querySelector("[data-teach]");
+const part = (name) => root.querySelector(`[data-${name}]`);
+const counts = [...root.querySelectorAll("[data-count]")];
+const order = root.dataset.order.split(" ").map(Number); // by need, the most first
+
+const ink = new Ink();
+const sheet = new Sheet(part("canvas"), ink);
+const notice = new Notice(part("alert"));
+
+let asked = next(null);
+let idle = 0;
+let last = null; // { id, digit } of what was saved last
+let sending = false;
+let stored = null; // the answer to ink that is stored but not named yet
+
+/** The digit that was given least often; of several, the one that the network needs most. */
+function next(not) {
+  const given = (digit) => Number(counts[digit].textContent);
+  return order.filter((digit) => digit !== not).reduce((best, digit) => (given(digit) < given(best) ? digit : best));
+}
+
+function render() {
+  part("asked").textContent = gettext("Draw %(a_digit)s", { a_digit: nameOf(asked) });
+  part("back").hidden = !last;
+  for (const item of part("given").children) item.classList.toggle("given__one--asked", Number(item.dataset.digit) === asked);
+}
+
+function say(text) {
+  part("said").textContent = text || "\u00a0";
+}
+
+/** Remove what was stored without its name. If that fails, no harm is done: it stays among the visitor's drawings. */
+function forget() {
+  if (stored) removeSubmission(stored.id).catch(() => {});
+  stored = null;
+}
+
+function clear() {
+  sheet.lift();
+  clearTimeout(idle);
+  forget();
+  ink.clear();
+  sheet.paint();
+}
+
+function add(digit, howMany) {
+  counts[digit].textContent = String(Math.max(Number(counts[digit].textContent) + howMany, 0));
+}
+
+/** Save what is on the sheet as the digit that was asked for, and ask for the next. */
+async function save(request = ink.toRequest(), digit = asked) {
+  if (sending) return;
+  sending = true;
+  notice.clear();
+  try {
+    stored ??= await submitInk(request);
+    const answer = stored;
+    await correct(answer.id, digit);
+    stored = null;
+    last = { id: answer.id, digit };
+    add(digit, 1);
+    say(answer.digit === digit
+      ? gettext("It read %(a_digit)s, with %(share)s. Saved, thank you.", { a_digit: nameOf(digit), share: percent(answer.confidence) })
+      : gettext("It read %(a_digit)s: that is one it can learn from. Saved, thank you.", { a_digit: nameOf(answer.digit) }));
+    asked = next(digit);
+    clear();
+  } catch (error) {
+    if (!(error instanceof ReadingError)) throw error;
+    const again = () => save(request, digit);
+    if (error.kind === "throttled") notice.countDown(`${error.message} ${gettext("It goes on by itself")}`, error.wait, again);
+    else if (error.kind === "expired") notice.show(error.message, gettext("Load again"), () => location.reload());
+    else notice.show(`${error.message} ${gettext("Your ink is kept.")}`, gettext("Try again"), again, { whenOnline: error.kind === "offline" });
+  } finally {
+    sending = false;
+    render();
+  }
+}
+
+async function takeBack() {
+  const { id, digit } = last;
+  try {
+    await removeSubmission(id);
+    last = null;
+    add(digit, -1);
+    say(gettext("Taken back, with its drawing."));
+    asked = digit;
+    part("canvas").focus({ preventScroll: true });
+  } catch (error) {
+    if (!(error instanceof ReadingError)) throw error;
+    notice.show(error.message);
+  }
+  render();
+}
+
+function finishLater(wait) {
+  clearTimeout(idle);
+  if (!ink.isEmpty) idle = setTimeout(save, wait);
+}
+
+sheet.addEventListener("strokestart", () => {
+  clearTimeout(idle);
+  notice.clear();
+  forget(); // more is drawn: it was not finished
+});
+sheet.addEventListener("strokeend", ({ detail }) => finishLater(detail?.byKey ? KEY_UP_MS : PEN_UP_MS));
+sheet.addEventListener("strokecancel", () => finishLater(PEN_UP_MS));
+sheet.addEventListener("pen", ({ detail }) => say(detail));
+part("clear").addEventListener("click", clear);
+part("back").addEventListener("click", takeBack);
+part("skip").addEventListener("click", () => {
+  clear();
+  order.push(...order.splice(order.indexOf(asked), 1)); // it is asked for last
+  asked = next(asked);
+  render();
+});
+sheet.paint();
+render();

@@ -1,0 +1,40 @@
+"""Teaching: a digit is asked for, drawn, saved with its name, and can be taken back."""
+
+import pytest
+from playwright.sync_api import expect
+
+from recognizer.models import Correction
+from tests.browser.conftest import OpenPage
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.mark.parametrize("options", [{}, {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}])
+def test_a_digit_is_asked_for_drawn_and_taken_back(open_page: OpenPage, options: dict[str, object]) -> None:
+    drawing = open_page(**options)
+    page = drawing.page
+    page.goto("/teach")
+    asked = page.locator("[data-asked]")
+    wanted = (asked.text_content() or "")[-1]
+    drawing.draw()
+
+    expect(page.locator("[data-said]")).to_contain_text("Saved, thank you.")
+    expect(asked).not_to_contain_text(wanted)
+    assert list(Correction.objects.values_list("digit", flat=True)) == [int(wanted)]
+    expect(page.locator(f'[data-digit="{wanted}"] [data-count]')).to_have_text("1")
+    page.get_by_role("button", name="Take the last one back").click()
+    expect(page.locator("[data-said]")).to_contain_text("Taken back")
+    assert not Correction.objects.exists()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_without_the_site_the_ink_is_kept_and_sent_again(open_page: OpenPage) -> None:
+    drawing = open_page()
+    page = drawing.page
+    page.goto("/teach")
+    page.context.set_offline(True)
+    drawing.draw()
+    expect(drawing.alert).to_contain_text("Your ink is kept.")
+    page.context.set_offline(False)
+
+    expect(page.locator("[data-said]")).to_contain_text("Saved, thank you.")
