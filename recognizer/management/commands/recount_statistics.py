@@ -1,0 +1,18 @@
+"""`recount_statistics`: count anew what the statistics show."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from recognizer import counting
+
+
+class Command(BaseCommand):
+    help = "Count the days that changed since they were counted, as the schedule does every half hour."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--all", action="store_true", help="every day, whether it changed or not")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        days = counting.recount(whole=options["all"], progress=lambda day: self.stdout.write(f"\r{day}", ending=""))
+        self.stdout.write(f"\rCounted {days} {'day' if days == 1 else 'days'}.")
