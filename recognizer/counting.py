@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import F, FilteredRelation, Q, QuerySet
+from django.db.models import F, FilteredRelation, Max, Min, Q, QuerySet
 from django.utils.timezone import now
 
 from recognizer.models import IMPORTED, Correction, CountedDay, DailyCount, Submission
@@ -142,7 +142,7 @@ def recount(whole: bool = False, progress: Callable[[date], None] | None = None)
     """
     at = now()
     done = 0
-    for day in _days(at) if whole else _changed_days(at):
+    for day in _sizes(at) if whole else _changed_days(at):
         done += _recount_day(day, at)
         if progress:
             progress(day)
@@ -182,17 +182,18 @@ def remainder(last: int) -> dict[date, Tally] | None:
 
 def _changed_days(at: datetime) -> list[date]:
     known = dict(CountedDay.objects.values_list("day", "stored"))
-    changed = {day for day in {*_days(at), *known} if _of(day).count() != known.get(day, 0)}
+    changed = {day for day, stored in _sizes(at).items() if stored != known.get(day, 0)}
     return sorted(changed | _spoken_of_since(_last_pass()) | {at.date()})
 
 
-def _days(at: datetime) -> list[date]:
-    """Return the days from the first drawing to today, and those counted before whose drawings are gone."""
-    first = Submission.objects.order_by("created").values_list("created", flat=True).first()
-    newest = max(at, Submission.objects.order_by("-created").values_list("created", flat=True).first() or at)
-    start = first.date() if first else at.date()
-    span = {start + timedelta(days=number) for number in range((newest.date() - start).days + 1)}
-    return sorted(span | set(CountedDay.objects.values_list("day", flat=True)) | {at.date()})
+def _sizes(at: datetime) -> dict[date, int]:
+    """Return today, the days that have submissions, and those counted before, each with the number there is now."""
+    ends = Submission.objects.aggregate(Min("created"), Max("created"))
+    first, newest = ((created or at).date() for created in ends.values())
+    span = {first + timedelta(days=number) for number in range((newest - first).days + 1)}
+    known = {at.date(), *CountedDay.objects.values_list("day", flat=True)}
+    sizes = {day: _of(day).count() for day in sorted(span | known)}
+    return {day: stored for day, stored in sizes.items() if stored or day in known}
 
 
 def _last_pass() -> datetime | None:

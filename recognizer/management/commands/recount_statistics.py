@@ -1,5 +1,6 @@
 """`recount_statistics`: count anew what the statistics show."""
 
+from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -14,5 +15,8 @@ class Command(BaseCommand):
         parser.add_argument("--all", action="store_true", help="every day, whether it changed or not")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        days = counting.recount(whole=options["all"], progress=lambda day: self.stdout.write(f"\r{day}", ending=""))
-        self.stdout.write(f"\rCounted {days} {'day' if days == 1 else 'days'}.")
+        days = counting.recount(whole=options["all"], progress=self._show if self.stdout.isatty() else None)
+        self.stdout.write(f"Counted {days} {'day' if days == 1 else 'days'}.")
+
+    def _show(self, day: date) -> None:
+        self.stdout.write(f"{day}\r", ending="")
