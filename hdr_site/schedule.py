@@ -58,6 +58,12 @@ SCHEDULE = [
         "Reads MNIST's test set with a version that came without what its page shows; nothing to do mostly.",
     ),
     Entry(
+        "count for the statistics",
+        "recognizer.tasks.recount_statistics",
+        timedelta(minutes=30),
+        "Counts the days on which something was drawn, said, decided or deleted since.",
+    ),
+    Entry(
         "forget old models",
         "recognizer.tasks.prune_models",
         (3, 47),

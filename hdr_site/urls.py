@@ -11,6 +11,7 @@ from recognizer.api import errors
 from training import mine, teach
 from training import pages as training_pages
 from training.exchange import admin as exchange
+from training.statistics.pages import statistics
 from training.versions import pages as versions
 
 _STARTED = timezone.now()
@@ -30,6 +31,7 @@ urlpatterns = [
     path("account/", include(accounts.urlpatterns)),
     path("models", versions.timeline, name="versions"),
     path("models/", include("training.versions.urls")),
+    path("statistics", statistics, name="statistics"),
     path("api/v1/", include("training.api.urls")),
     path("api/v1/", include("recognizer.api.urls")),  # the last one: it answers unknown addresses
     re_path("^api/", errors.not_found),

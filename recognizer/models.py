@@ -232,3 +232,52 @@ class Correction(models.Model):
     def confirms(self) -> bool:
         """Whether it says the same as the model."""
         return self.digit == self.submission.digit
+
+
+class CountedDay(models.Model):
+    """A day, in UTC, as the statistics know it: counts, from which nobody gets back to a drawing.
+
+    `recognizer/counting.py` replaces a day as a whole; nothing else writes here.
+    """
+
+    day = models.DateField(primary_key=True)
+    counted = models.DateTimeField(help_text="When the pass that counted it began.")
+    stored = models.PositiveIntegerField(help_text="Submissions of that day then, imported ones too.")
+    last = models.BigIntegerField(default=0, help_text="The newest submission that was counted.")
+    confidence = models.JSONField(default=list, help_text="Drawings by bin of confidence.")
+    ink = models.JSONField(default=list, help_text="Drawings by bin of mean ink.")
+    pairs = models.JSONField(default=list, help_text="Answered, said instead, how often; null is not a digit.")
+
+    class Meta:
+        ordering = ["-day"]
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.stored} submissions"
+
+
+class DailyCount(models.Model):
+    """How many drawings of a day were read so, and what people said of them."""
+
+    class Kind(models.TextChoices):
+        INK = "ink"
+        PICTURE = "picture"
+
+    day = models.ForeignKey(CountedDay, models.CASCADE, related_name="counts")
+    model_version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="daily_counts")
+    digit = models.PositiveSmallIntegerField("digit answered", null=True, blank=True)
+    verdict = models.CharField(max_length=12, choices=Verdict)
+    kind = models.CharField(max_length=8, choices=Kind)
+    drawings = models.PositiveIntegerField()
+    confidence = models.FloatField(help_text="Sum over the drawings.")
+    ink = models.FloatField(help_text="Sum over the drawings of their mean ink, 0 to 1.")
+    confirmed = models.PositiveIntegerField()
+    corrected = models.PositiveIntegerField()
+    rejected = models.PositiveIntegerField(help_text="Corrections and confirmations that an admin rejected.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(digit__isnull=True) | Q(digit__lte=9), name="count_digit_0_to_9"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day_id}: {self.drawings}"

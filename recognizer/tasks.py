@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.core.management import call_command
 
-from recognizer import registry, triage, watch
+from recognizer import counting, registry, triage, watch
 
 
 @shared_task
@@ -28,3 +28,9 @@ def prune_models() -> None:
 def triage_corrections() -> None:
     """Accept what is plausible, hold what is suspicious."""
     triage.triage()
+
+
+@shared_task
+def recount_statistics() -> None:
+    """Count the days that changed for the statistics."""
+    counting.recount()

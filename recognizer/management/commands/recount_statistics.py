@@ -1,0 +1,22 @@
+"""`recount_statistics`: count anew what the statistics show."""
+
+from datetime import date
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from recognizer import counting
+
+
+class Command(BaseCommand):
+    help = "Count the days that changed since they were counted, as the schedule does every half hour."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--all", action="store_true", help="every day, whether it changed or not")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        days = counting.recount(whole=options["all"], progress=self._show if self.stdout.isatty() else None)
+        self.stdout.write(f"Counted {days} {'day' if days == 1 else 'days'}.")
+
+    def _show(self, day: date) -> None:
+        self.stdout.write(f"{day}\r", ending="")
