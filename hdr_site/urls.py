@@ -8,6 +8,7 @@ from django.views.i18n import JavaScriptCatalog, set_language
 
 from recognizer import accounts, health, pages, shell
 from recognizer.api import errors
+from recognizer.review import pages as review
 from training import mine
 from training import pages as training_pages
 from training.exchange import admin as exchange
@@ -28,6 +29,8 @@ urlpatterns = [
     path("account/", include(accounts.urlpatterns)),
     path("models", versions.timeline, name="versions"),
     path("models/", include("training.versions.urls")),
+    path("review", review.review, name="review"),
+    path("review/", include("recognizer.review.urls")),
     path("api/v1/", include("training.api.urls")),
     path("api/v1/", include("recognizer.api.urls")),  # the last one: it answers unknown addresses
     re_path("^api/", errors.not_found),
