@@ -8,6 +8,7 @@ from django.views.i18n import JavaScriptCatalog, set_language
 
 from recognizer import about, accounts, health, pages, shell
 from recognizer.api import errors
+from recognizer.review import pages as review
 from training import mine, teach
 from training import pages as training_pages
 from training.exchange import admin as exchange
@@ -32,6 +33,8 @@ urlpatterns = [
     path("models", versions.timeline, name="versions"),
     path("models/", include("training.versions.urls")),
     path("statistics", statistics, name="statistics"),
+    path("review", review.review, name="review"),
+    path("review/", include("recognizer.review.urls")),
     path("api/v1/", include("training.api.urls")),
     path("api/v1/", include("recognizer.api.urls")),  # the last one: it answers unknown addresses
     re_path("^api/", errors.not_found),

@@ -174,9 +174,20 @@ class CorrectionQuerySet(models.QuerySet["Correction"]):
         """Leave out what was said and then unsaid."""
         return self.filter(superseded__isnull=True)
 
+    def waiting(self) -> Self:
+        """Limit to what people have yet to decide."""
+        return self.standing().filter(state=Correction.State.PENDING)
+
+    def most_urgent_first(self) -> Self:
+        """Order the review queue, by an index however long it is."""
+        return self.order_by("-urgency", "pk")
+
     def most_doubtful_first(self) -> Self:
         """Order a review queue by how sure the model was; `doubt` is its confidence."""
         return self.annotate(doubt=F("submission__confidence")).order_by("doubt", "id")
+
+
+WAITING = Q(state="pending", superseded__isnull=True)
 
 
 class Correction(models.Model):
@@ -185,7 +196,7 @@ class Correction(models.Model):
     pending ─► accepted
         └────► rejected
     An admin decides, or a rule (`triage`) accepts. A pending one is superseded when its author says something else or
-    takes it back; a decided one stands.
+    takes it back, or a reviewer knows better; a decided one stands, unless its reviewer soon takes the decision back.
     """
 
     class State(models.TextChoices):
@@ -205,6 +216,7 @@ class Correction(models.Model):
     triage = models.CharField(
         max_length=40, blank=True, help_text="The rule that accepted it, or that holds it for a person to decide."
     )
+    urgency = models.FloatField(default=0, editable=False, help_text="Orders the queue; see `recognizer.urgency`.")
     decided = models.DateTimeField(null=True, blank=True)
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="decisions"
@@ -222,6 +234,9 @@ class Correction(models.Model):
             models.CheckConstraint(
                 condition=Q(state="pending") | Q(superseded__isnull=True), name="decided_correction_stands"
             ),
+        ]
+        indexes = [
+            models.Index("state", models.F("urgency").desc(), "id", condition=WAITING, name="review_queue"),
         ]
 
     def __str__(self) -> str:
@@ -281,3 +296,22 @@ class DailyCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day_id}: {self.drawings}"
+
+
+class Claim(models.Model):
+    """A correction that a reviewer has before them, so that nobody else is shown it for a moment.
+
+    In the database, for the cache is each web process's own where there is no Redis. Nothing refers to a claim and it
+    lapses by itself, so whatever it names may be deleted meanwhile.
+    """
+
+    correction = models.OneToOneField(
+        Correction, models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="claim"
+    )
+    reviewer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.DO_NOTHING, db_constraint=False, related_name="claims"
+    )
+    until = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.correction_id} until {self.until}"

@@ -9,12 +9,19 @@ from django.views.decorators.http import require_safe
 
 from recognizer.engine import engine
 from recognizer.owners import remember_session
+from recognizer.review.queue import COUNTED, count_waiting
 
 
 def site_context(request: HttpRequest) -> dict[str, Any]:
     """Give every page what its header and footer show."""
     files = [{"name": name, "url": settings.MNIST_URL + name} for name in settings.MNIST_FILES]
-    return {"mnist_files": files, "model_version": engine.version}
+    return {"mnist_files": files, "model_version": engine.version, "to_review": _to_review}
+
+
+def _to_review() -> str:
+    """Say how many corrections wait, once a page asks; nothing where there are none."""
+    count = count_waiting()
+    return f"{count - 1}+" if count == COUNTED else str(count or "")
 
 
 @require_safe

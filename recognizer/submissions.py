@@ -1,6 +1,7 @@
 """The online job: read a drawing, keep it, and keep what people say of it. Views and admin both come through here."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,13 +13,19 @@ from recognizer.engine import DigitModel, Reading, engine
 from recognizer.models import Correction, Submission
 from recognizer.owners import Owner
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput
+from recognizer.urgency import urgency_of
 
 AT_ONCE = 500  # rows that one transaction adopts or deletes: others write in between
 ADOPTED_AT_MOST = 20_000  # drawings, at one login; the next one takes the rest
+UNDONE_WITHIN = timedelta(minutes=10)  # a reviewer's own decision, for training may have learned from it later
 
 
 class AlreadyDecidedError(Exception):
     """A correction was accepted or rejected already, so nobody can change or decide it again."""
+
+
+class NotUndoneError(Exception):
+    """A decision is somebody else's, was taken too long ago, or was taken back already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,7 @@ def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[C
                 digit=digit,
                 account_id=author.account,
                 session=None if author.account else author.session,
+                urgency=urgency_of(submission),
             )
     except IntegrityError as error:  # a decided one still stands: the database allows one
         raise AlreadyDecidedError from error
@@ -114,6 +122,60 @@ def decide(correction: Correction, state: Correction.State, reviewer: AbstractBa
     if not changed:
         raise AlreadyDecidedError
     correction.refresh_from_db(fields=["state", "decided", "decided_by"])
+
+
+def relabel(correction: Correction, digit: int | None, reviewer: AbstractBaseUser | AnonymousUser) -> Correction:
+    """Put a reviewer's own word in the place of a pending correction, and accept it.
+
+    Returns:
+        The accepted correction; the same one if the reviewer says what it said.
+
+    Raises:
+        AlreadyDecidedError: somebody was first, or its author took it back.
+    """
+    if correction.digit == digit:
+        decide(correction, Correction.State.ACCEPTED, reviewer)
+        return correction
+    at = now()
+    try:
+        with transaction.atomic():
+            if not Correction.objects.waiting().filter(pk=correction.pk).update(superseded=at):
+                raise AlreadyDecidedError
+            return Correction.objects.create(
+                submission_id=correction.submission_id,
+                digit=digit,
+                account_id=reviewer.pk,
+                state=Correction.State.ACCEPTED,
+                created=at,
+                decided=at,
+                decided_by_id=reviewer.pk,
+            )
+    except IntegrityError as error:  # its author said something else in between, or deleted the drawing
+        raise AlreadyDecidedError from error
+
+
+def undo(correction: Correction, reviewer: AbstractBaseUser | AnonymousUser) -> Correction:
+    """Take a reviewer's own decision back, if it was taken within `UNDONE_WITHIN`.
+
+    Returns:
+        The correction that waits again: of `relabel`, the one that was there before.
+
+    Raises:
+        NotUndoneError: it is not this reviewer's to take back, or no longer.
+    """
+    at = now()
+    decided = Correction.objects.exclude(state=Correction.State.PENDING).filter(
+        pk=correction.pk, decided_by_id=reviewer.pk, decided__gt=at - UNDONE_WITHIN
+    )
+    before = _replaced_by(correction)
+    with transaction.atomic():
+        superseded = at if before else None
+        pending = Correction.State.PENDING
+        if not decided.update(state=pending, decided=None, decided_by=None, superseded=superseded):
+            raise NotUndoneError
+        if before:
+            Correction.objects.filter(pk=before.pk).update(superseded=None)
+    return before or correction
 
 
 def adopt(session: UUID, account: int) -> tuple[int, bool]:
@@ -149,6 +211,14 @@ def delete_all(owner: Owner) -> int:
         with transaction.atomic():
             deleted += owned.filter(pk__in=pks).only("pk").delete()[1].get("recognizer.Submission", 0)
     return deleted
+
+
+def _replaced_by(label: Correction) -> Correction | None:
+    """Find what `relabel` put a reviewer's word in the place of: both carry the same moment."""
+    if label.decided is None or label.decided != label.created:
+        return None
+    earlier = Correction.objects.filter(submission=label.submission_id, superseded=label.created, pk__lt=label.pk)
+    return earlier.order_by("-pk").first()
 
 
 def _supersede(submission: Submission) -> int:

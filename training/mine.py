@@ -125,7 +125,7 @@ def _drawing_json(drawing: Submission, learned: int | None) -> dict[str, Any]:
 
 def _find(request: HttpRequest, pk: int) -> Submission:
     """Fetch one of the visitor's own; somebody else's does not exist, for staff neither."""
-    found = Submission.objects.owned_by(visitor_of(request)).only("pk").filter(pk=pk).first()
+    found = Submission.objects.owned_by(visitor_of(request)).only("pk", "confidence").filter(pk=pk).first()
     if found is None:
         raise Http404
     return found

@@ -1,0 +1,11 @@
+"""The review's addresses, under `/review/`."""
+
+from django.urls import path
+
+from recognizer.review import pages
+
+urlpatterns = [
+    path("decisions", pages.decide, name="review-decide"),
+    path("undo", pages.undo, name="review-undo"),
+    path("opinion", pages.opinion, name="review-opinion"),
+]
