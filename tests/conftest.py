@@ -11,12 +11,17 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
+from hypothesis import settings as hypothesis_settings
 from rest_framework.authtoken.models import Token
 
 from recognizer import registry
 from recognizer.engine import Engine, engine
 from recognizer.models import ModelVersion
 from tests.drawings import THREE
+
+
+hypothesis_settings.register_profile("patient", deadline=None)  # no test is about time
+hypothesis_settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
