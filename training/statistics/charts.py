@@ -64,8 +64,8 @@ def days_chart(days: Sequence[tuple[date, int, int]], name: str, title: str, des
 def shares_chart(points: Sequence[tuple[str, Share | None]], name: str, title: str, description: str) -> SafeString:
     """Draw shares with their intervals, one after the other; where there is none, there is a gap."""
     svg = _svg(NARROW, name, "chart", title, description)
-    lows = [100 * share.interval[0] for _, share in points if share]
-    marks = ticks(max(0.0, min(lows) - 1), 100)
+    ends = [100 * end for _, share in points if share for end in share.interval]
+    marks = ticks(max(0.0, min(ends) - 1), min(100.0, max(ends) + 1))
     low, high = marks[0], marks[-1]
     _rules(svg, NARROW, [((mark - low), f"{mark:g} %") for mark in marks], high - low)
     step, every = NARROW.inner / len(points), -(-len(points) // NARROW.labels)

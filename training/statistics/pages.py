@@ -68,7 +68,7 @@ class Confused:
 
     answered: str
     said: str
-    count: int
+    count: str
     bar: SafeString  # the most frequent one's being full
     pictures: tuple[str, str] | None  # of the answer, of what was said, "" if that is no digit; None: no MNIST here
 
@@ -103,8 +103,8 @@ def statistics(request: HttpRequest) -> HttpResponse:
             "recent": figures.RECENT,
             "reference": figures.REFERENCE,
             "enough": figures.ENOUGH,
-            "moved": MOVED,
-            "changed": CHANGED,
+            "moved": f"{MOVED:g}",
+            "changed": f"{CHANGED:g}",
             "confused": _confused(counts),
         }
     return render(request, "statistics/statistics.html", context)
@@ -184,10 +184,14 @@ def _drift(feature: Feature) -> Drift:
         _bins(str(FEATURES[feature.name]), feature.name, feature.name, feature.recent, feature.reference),
         feature.state,
         str(STATES[feature.state]),
-        f"{feature.index:.3f}",
-        f"{feature.by_chance:.3f}",
+        _index(feature.index),
+        _index(feature.by_chance),
         feature.means and (percent(feature.means[0], 1), percent(feature.means[1], 1)),
     )
+
+
+def _index(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
 def _bins(title: str, name: str, feature: str, bins: list[int], before: list[int] | None) -> Figure:
@@ -224,7 +228,7 @@ def _confused(counts: Counts) -> list[Confused]:
         Confused(
             _named(answered),
             _named(said),
-            count,
+            f"{count:,}",
             bar(count / pairs[0][1]),
             (_picture(pictures, answered), _picture(pictures, said)) if pictures else None,
         )
