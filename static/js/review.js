@@ -338,5 +338,6 @@ for (const card of cards()) {
   seen.add(card.dataset.card);
   box(card).checked = false; // a browser may have kept it over a reload
 }
-show(current());
+if (current()) mark(current());
+render();
 refill();
