@@ -1,7 +1,6 @@
 """The review: what waits is handed out in order, decided once, taken back, and never handed to two at once."""
 
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -211,10 +210,9 @@ def test_near_identical_ones_come_along_from_further_back(desk: Client, monkeypa
 
 
 @pytest.fixture
-def short_pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "PER_PAGE", 2)
     monkeypatch.setattr(queue, "ALIKE", 0)
-    return
 
 
 @pytest.mark.usefixtures("short_pages")
