@@ -121,7 +121,7 @@ def _each(request: HttpRequest, act: Act, refusal: type[Exception]) -> tuple[lis
     chosen = _numbers(request.POST.getlist("correction"))
     found = Correction.objects.in_bulk(chosen)
     done, late = [], [pk for pk in chosen if pk not in found]  # deleted meanwhile
-    for pk, row in found.items():
+    for pk, row in sorted(found.items()):
         try:
             done.append(act(row).pk)
         except refusal:

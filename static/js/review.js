@@ -40,12 +40,14 @@ async function decide(chosen, word) {
   const entry = { cards: chosen, outcome: outbox.decide(chosen.map((card) => card.dataset.card), word) };
   decided.push(entry);
   replay.stop();
+  const focused = holdsFocus();
   for (const card of chosen) {
+    card.removeAttribute("aria-current");
     box(card).checked = false;
     within(card, "trouble").hidden = true;
     card.remove();
   }
-  show(next);
+  show(next, focused);
   say(chosen.length > 1 ? gettext("%(count)s drawings: %(done)s", { count: chosen.length, done: inWords(word) }) : inWords(word));
   refill();
   settle(entry, await entry.outcome);
@@ -136,16 +138,20 @@ function following(card, going) {
   return all.slice(place + 1).find(stays) ?? all.slice(0, place).reverse().find(stays) ?? null;
 }
 
-function show(card) {
+/** Whether the focus may follow the card that is open; it stays with a button elsewhere on the page. */
+function holdsFocus() {
+  return document.activeElement === document.body || deck.contains(document.activeElement);
+}
+
+function show(card, focused = holdsFocus()) {
   const before = current();
-  const holdsFocus = document.activeElement === document.body || deck.contains(document.activeElement);
   if (before && before !== card) {
     before.removeAttribute("aria-current");
     replay.stop();
   }
   if (card) {
     card.setAttribute("aria-current", "true");
-    if (holdsFocus) card.focus({ preventScroll: true });
+    if (focused) card.focus({ preventScroll: true });
     mark(card);
   }
   render();
@@ -338,5 +344,6 @@ for (const card of cards()) {
   seen.add(card.dataset.card);
   box(card).checked = false; // a browser may have kept it over a reload
 }
-show(current());
+if (current()) mark(current());
+render();
 refill();

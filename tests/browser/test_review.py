@@ -1,0 +1,308 @@
+"""The review in a browser: sixty decisions by keyboard, nothing lost, and two reviewers side by side."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from playwright.sync_api import Page, Route, expect
+
+from recognizer.models import Correction
+from tests.browser.conftest import OpenPage
+from tests.labels import labelled
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+State = Correction.State
+OpenDesk = Callable[..., Page]
+
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture
+def open_desk(open_page: OpenPage) -> OpenDesk:
+    """Open the review in a browser profile of its own, as a member of staff."""
+
+    def open_one(name: str = "ann", address: str = "/review", **options: Any) -> Page:
+        user, _ = User.objects.get_or_create(username=name, is_staff=True, is_superuser=True)
+        client = Client()
+        client.force_login(user)
+        page = open_page(**({"viewport": DESKTOP} | options)).page
+        page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": page.url}])
+        page.goto(address)
+        return page
+
+    return open_one
+
+
+def wait_for_review(count: int) -> list[int]:
+    """As many corrections that wait, each less urgent than the one before; return their numbers."""
+    numbers = []
+    for place in range(count):
+        drawing = labelled(f"p{place % 7}", place % 10, answered=(place + 1) % 10, seed=place, state=State.PENDING)
+        drawing.corrections.update(urgency=1 - place / 1000)
+        numbers.append(drawing.corrections.get().pk)
+    return numbers
+
+
+def shown(page: Page) -> int:
+    """The number of the correction on the card that is open."""
+    return int(page.locator("[data-card][aria-current]").get_attribute("data-card") or 0)
+
+
+def waiting() -> int:
+    return Correction.objects.waiting().count()
+
+
+def until(page: Page, done: Callable[[], bool]) -> None:
+    """Wait until the site has it: decisions travel while the reviewer goes on."""
+    for _ in range(200):
+        if done():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it never came to that")
+
+
+def test_sixty_cards_are_decided_by_keyboard_within_a_minute(open_desk: OpenDesk) -> None:
+    wait_for_review(90)
+    page = open_desk()
+    page.evaluate("window.stayed = true")
+    decided: set[int] = set()
+
+    began = time.monotonic()
+    for place in range(60):
+        decided.add(shown(page))
+        page.keyboard.press("ar5n"[place % 4])
+    until(page, lambda: waiting() == 30)
+    seconds = time.monotonic() - began
+
+    print(f"60 decisions in {seconds:.1f} s: {3600 / seconds:.0f} a minute")
+    assert len(decided) == 60
+    assert not Correction.objects.waiting().filter(pk__in=decided).exists()
+    assert Correction.objects.filter(state=State.ACCEPTED, superseded=None).count() == 45
+    assert Correction.objects.filter(state=State.REJECTED).count() == 15
+    expect(page.locator("[data-tally]")).to_have_text("60 decided")
+    assert page.evaluate("window.stayed")
+    assert seconds < 60
+
+
+def test_the_last_card_leads_to_the_end_of_the_queue(open_desk: OpenDesk) -> None:
+    wait_for_review(2)
+    page = open_desk()
+
+    page.keyboard.press("a")
+    page.keyboard.press("r")
+
+    expect(page.get_by_text("Nothing waits for you")).to_be_visible()
+    until(page, lambda: waiting() == 0)
+    page.keyboard.press("a")
+    page.keyboard.press("z")
+    expect(page.locator("[data-card]")).to_have_count(1)
+    until(page, lambda: waiting() == 1)
+
+
+def test_undo_goes_back_decision_by_decision(open_desk: OpenDesk) -> None:
+    first, second, third = wait_for_review(3)
+    page = open_desk()
+    for key in ("a", "5"):
+        page.keyboard.press(key)
+    assert shown(page) == third
+
+    page.keyboard.press("z")
+    expect(page.locator("[aria-current][data-card]")).to_have_attribute("data-card", str(second))
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("[aria-current][data-card]")).to_have_attribute("data-card", str(first))
+
+    until(page, lambda: waiting() == 3)
+    page.keyboard.press("z")
+    expect(page.get_by_role("status")).to_contain_text("nothing to undo")
+
+
+def test_two_reviewers_side_by_side_get_different_cards(open_desk: OpenDesk) -> None:
+    wait_for_review(100)
+    left, right = open_desk("ann"), open_desk("bea")
+    seen: dict[str, set[int]] = {"left": set(), "right": set()}
+
+    for _ in range(20):
+        for name, page in (("left", left), ("right", right)):
+            seen[name].add(shown(page))
+            page.keyboard.press("a")
+
+    until(left, lambda: waiting() == 60)
+    assert len(seen["left"]) == len(seen["right"]) == 20
+    assert not seen["left"] & seen["right"]
+    assert "first" not in left.get_by_role("status").inner_text() + right.get_by_role("status").inner_text()
+
+
+def test_who_comes_second_is_told_and_the_card_goes(open_desk: OpenDesk) -> None:
+    first, _second = wait_for_review(2)
+    page = open_desk()
+    Correction.objects.filter(pk=first).update(state=State.REJECTED)
+
+    page.keyboard.press("a")
+
+    expect(page.get_by_role("status")).to_contain_text("Somebody else decided that one first")
+    expect(page.locator("[data-card]")).to_have_count(1)
+    assert Correction.objects.get(pk=first).state == State.REJECTED
+
+
+def test_what_could_not_be_saved_comes_back_with_the_reason(open_desk: OpenDesk) -> None:
+    first, second, _third = wait_for_review(3)
+    page = open_desk()
+    page.route(re.compile("/accept$"), lambda route: route.abort())
+
+    page.keyboard.press("a")
+
+    card = page.locator(f'[data-card="{first}"]')
+    expect(card.get_by_role("alert")).to_have_count(0)  # the one that is open stays: a key may be on its way to it
+    assert shown(page) == second
+    page.keyboard.press("ArrowRight")
+    expect(card.get_by_role("alert")).to_contain_text("The site cannot be reached")
+    assert waiting() == 3
+    page.unroute(re.compile("/accept$"))
+    page.keyboard.press("a")
+    until(page, lambda: not Correction.objects.waiting().filter(pk=first).exists())
+
+
+def test_a_throttled_decision_is_sent_again(open_desk: OpenDesk) -> None:
+    wait_for_review(1)
+    page = open_desk()
+    answers = []
+
+    def throttle(route: Route) -> None:
+        answers.append(route.request.url)
+        if len(answers) > 1:
+            route.continue_()
+        else:
+            route.fulfill(status=429, headers={"Retry-After": "1"}, body="{}")
+
+    page.route(re.compile("/accept$"), throttle)
+    page.keyboard.press("a")
+
+    until(page, lambda: waiting() == 0)
+    assert len(answers) == 2
+
+
+def test_the_opinion_is_hidden_by_a_key_and_stays_hidden(open_desk: OpenDesk) -> None:
+    wait_for_review(2)
+    page = open_desk()
+    opinion = page.locator("[aria-current] .opinion")
+    expect(opinion).to_be_visible()
+    before = page.locator("[aria-current][data-card]").bounding_box()
+
+    page.keyboard.press("h")
+
+    expect(opinion).to_be_hidden()
+    assert page.locator("[aria-current][data-card]").bounding_box() == before
+    page.reload()
+    expect(page.locator("[aria-current] .opinion")).to_be_hidden()
+    page.get_by_role("button", name="Show the model’s opinion").click()
+    expect(page.locator("[aria-current] .opinion")).to_be_visible()
+
+
+def test_near_identical_ones_are_selected_and_decided_together(open_desk: OpenDesk) -> None:
+    for owner in ("ann", "bob", "cem"):
+        labelled(owner, 8, answered=3, state=State.PENDING)
+    other = labelled("dan", 1, answered=7, state=State.PENDING)
+    page = open_desk()
+
+    page.keyboard.press("s")
+    expect(page.get_by_text("Selected drawings: 3")).to_be_visible()
+    page.keyboard.press("Shift+R")
+
+    until(page, lambda: Correction.objects.filter(state=State.REJECTED).count() == 3)
+    expect(page.locator("[data-card]")).to_have_count(1)
+    page.keyboard.press("z")
+    until(page, lambda: waiting() == 4)
+    page.get_by_label(f"Select drawing {other.pk}").check()
+    page.get_by_role("button", name="Accept all selected").click()
+    until(page, lambda: waiting() == 3)
+
+
+def test_the_ink_is_drawn_again(open_desk: OpenDesk) -> None:
+    wait_for_review(2)
+    page = open_desk()
+    page.keyboard.press("p")
+    canvas = page.locator("[aria-current] canvas")
+    early = canvas.evaluate("(canvas) => canvas.toDataURL()")
+    until(page, lambda: canvas.evaluate("(canvas) => canvas.toDataURL()") != early)
+    page.keyboard.press("a")
+    expect(page.locator("canvas")).to_have_count(0)
+
+
+def test_with_reduced_motion_the_ink_is_there_at_once(open_desk: OpenDesk) -> None:
+    wait_for_review(1)
+    page = open_desk(reduced_motion="reduce")
+
+    page.get_by_role("button", name="Replay").click()
+    canvas = page.locator("[aria-current] canvas")
+    whole = canvas.evaluate("(canvas) => canvas.toDataURL()")
+    page.wait_for_timeout(300)
+
+    assert canvas.evaluate("(canvas) => canvas.toDataURL()") == whole
+    assert len(whole) > 5000  # an empty canvas is smaller
+
+
+def test_single_keys_can_be_switched_off_and_do_nothing_while_choosing(open_desk: OpenDesk) -> None:
+    first, *_ = wait_for_review(2)
+    page = open_desk()
+
+    page.locator(".sift summary").click()
+    page.get_by_label("Person says", exact=True).focus()
+    page.keyboard.press("5")
+    page.locator("[data-help] summary").click()
+    page.get_by_label("Use the single keys").uncheck()
+    page.keyboard.press("a")
+    page.reload()
+    page.keyboard.press("r")
+
+    assert shown(page) == first and waiting() == 2
+    page.locator("[aria-current]").get_by_role("button", name="Accept").click()
+    until(page, lambda: waiting() == 1)
+
+
+def test_it_works_without_scripts(open_desk: OpenDesk) -> None:
+    first, second = wait_for_review(2)
+    page = open_desk(java_script_enabled=False, viewport=PHONE)
+
+    page.locator(f'[data-card="{second}"]').get_by_role("button", name="7", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("1 decision saved")
+    expect(page.locator("[data-card]")).to_have_count(1)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("[data-card]")).to_have_count(2)
+    page.locator(f'[data-card="{first}"] input[type=checkbox]').check()
+    page.get_by_role("button", name="Reject all selected").click()
+
+    expect(page.locator("[data-card]")).to_have_count(1)
+    assert Correction.objects.get(pk=first).state == State.REJECTED
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_it_fits_its_window_and_everything_to_press_is_large(open_desk: OpenDesk, width: int, theme: str) -> None:
+    wait_for_review(30)
+    page = open_desk(viewport={"width": width, "height": 844}, color_scheme=theme)
+
+    for address in ("/review", "/review?said=8&age=day", "/review?said=none"):
+        page.goto(address)
+        page.locator("main summary").evaluate_all("all => all.forEach((one) => one.parentElement.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") == width, address
+        presses = page.locator("main").locator("a, button, summary, select, .card__select")
+        for part in presses.filter(visible=True).all():
+            box = part.bounding_box()
+            assert box is not None and box["height"] >= 43.9, (address, part.inner_text())
+
+
+def test_on_a_phone_the_decision_is_within_reach_without_scrolling(open_desk: OpenDesk) -> None:
+    wait_for_review(20)
+    page = open_desk(viewport=PHONE, has_touch=True)
+
+    for name in ("Accept", "Reject", "9", "Not a digit"):
+        box = page.locator("[aria-current]").get_by_role("button", name=name, exact=name.isdigit()).bounding_box()
+        assert box is not None and box["y"] + box["height"] <= PHONE["height"], name
+    page.locator("[aria-current]").get_by_role("button", name="Reject").tap()
+    until(page, lambda: waiting() == 19)

@@ -1,0 +1,554 @@
+"""The review: what waits is handed out in order, decided once, taken back, and never handed to two at once."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils.timezone import now
+
+from recognizer import triage
+from recognizer.models import Claim, Correction, ModelVersion, Submission
+from recognizer.review import filters, queue
+from recognizer.urgency import HELD
+from tests.conftest import Visitor, main_of
+from tests.labels import labelled, person
+
+pytestmark = pytest.mark.django_db
+
+State = Correction.State
+
+
+@pytest.fixture
+def desk(admin_user: User, active_model: ModelVersion) -> Client:
+    """A reviewer at the page."""
+    return reviewer(admin_user)
+
+
+@pytest.fixture
+def second_desk(active_model: ModelVersion) -> Client:
+    return reviewer(User.objects.create(username="colleague", is_staff=True))
+
+
+def reviewer(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def said(owner: str = "ann", digit: int | None = 8, confidence: float = 0.9, **columns: Any) -> Correction:
+    """A correction that waits, of a drawing that was read as 3 unless told otherwise."""
+    about = {name: columns.pop(name) for name in ("answered", "drawn", "seed", "ink") if name in columns}
+    about.setdefault("answered", 3)
+    drawing = labelled(owner, digit, state=State.PENDING, confidence=confidence, **about)
+    drawing.corrections.update(**({"urgency": 1 - confidence} | columns))
+    return drawing.corrections.get()
+
+
+def cards(page: Any) -> list[int]:
+    """The numbers of the corrections on a page, in its order."""
+    return [int(part.split('"')[0]) for part in page.content.decode().split('data-card="')[1:]]
+
+
+def decide(desk: Client, act: str, *corrections: Correction, query: str = "", **headers: str) -> Any:
+    body = {"act": act, "correction": [one.pk for one in corrections]}
+    return desk.post(f"/review/decisions{query}", body, headers=headers)
+
+
+def as_json(desk: Client, act: str, *corrections: Correction) -> Any:
+    return decide(desk, act, *corrections, Accept="application/json")
+
+
+def undo(desk: Client, *corrections: int) -> Any:
+    return desk.post("/review/undo", {"correction": corrections}, headers={"Accept": "application/json"})
+
+
+# Who may
+
+
+@pytest.mark.parametrize("address", ["/review", "/review/decisions", "/review/undo", "/review/opinion"])
+def test_only_staff_get_in(visitor: Visitor, address: str) -> None:
+    waits = said()
+    member = reviewer(User.objects.create(username="member"))
+
+    for client in (visitor, member):
+        answer = client.get(address) if address == "/review" else client.post(address, {"correction": waits.pk})
+        assert answer.status_code == 302
+        assert answer["Location"].startswith("/admin/login/")
+    assert not Claim.objects.exists()
+
+
+def test_the_header_leads_staff_there_and_says_how_many_wait(desk: Client, visitor: Visitor) -> None:
+    assert "nav__count" not in desk.get("/experiment").content.decode()
+    for seed in range(3):
+        said(seed=seed)
+
+    page = desk.get("/experiment").content.decode()
+    assert 'href="/review"' in page
+    assert 'nav__count figure">3<' in page
+    assert "/review" not in visitor.get("/experiment").content.decode()
+
+
+def test_the_number_that_waits_is_bounded(desk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recognizer.pages.COUNTED", 2)
+    monkeypatch.setattr("recognizer.review.queue.COUNTED", 2)
+    for seed in range(4):
+        said(seed=seed)
+
+    assert 'nav__count figure">1+<' in desk.get("/experiment").content.decode()
+
+
+# What is on a card
+
+
+def test_a_card_says_all_but_who(desk: Client) -> None:
+    account = User.objects.create(username="somebody-particular")
+    for seed, state in enumerate([State.ACCEPTED, State.ACCEPTED, State.REJECTED]):
+        labelled("ann", 5, seed=seed, state=state).corrections.update(decided=now())
+    anonymous = said("ann", 8, 0.613, triage="other_label")
+    Correction.objects.filter(pk=anonymous.pk).update(created=now() - timedelta(hours=3))
+    named = said("bob", None, seed=1)
+    Correction.objects.filter(pk=named.pk).update(account=account, session=None)
+
+    text = main_of(desk.get("/review"))
+
+    for words in (
+        '<span class="card__digit">8</span>',
+        '<span class="card__none">not a digit</span>',
+        '<strong class="figure">3</strong>',
+        "61.3%",
+        "Others call near-identical drawings something else",
+        "3\xa0hours ago",
+        "version 1",
+        "anonymous author",
+        "author with an account",
+        "theirs lately: 2 accepted, 1 rejected",
+        "theirs lately: 0 accepted, 0 rejected",
+    ):
+        assert words in text
+    for secret in ("somebody-particular", str(person("ann")), person("ann").hex):
+        assert secret not in text
+
+
+def test_an_empty_queue_is_no_empty_page(desk: Client) -> None:
+    assert "Nothing waits for you" in main_of(desk.get("/review"))
+
+
+def test_the_opinion_is_hidden_and_stays_so(desk: Client) -> None:
+    said()
+    assert 'data-opinion="shown"' in main_of(desk.get("/review"))
+
+    assert desk.post("/review/opinion?said=8", {"opinion": "hidden"})["Location"] == "/review?said=8"
+
+    assert 'data-opinion="hidden"' in main_of(desk.get("/review"))
+    desk.post("/review/opinion", {"opinion": "shown"})
+    assert 'data-opinion="shown"' in main_of(desk.get("/review"))
+
+
+# In which order
+
+
+def test_the_most_doubtful_come_first_and_what_triage_holds_before_them(desk: Client, visitor: Visitor) -> None:
+    confident, doubtful = said(confidence=0.99, digit=1, drawn=1), said(confidence=0.4, digit=4, drawn=4)
+    held = said(confidence=0.95, digit=7, drawn=7)
+    Correction.objects.update(created=now() - timedelta(hours=1))
+    Correction.objects.exclude(pk=held.pk).update(session=None, triage="kept from triage")
+    Submission.objects.filter(pk=held.submission_id).update(verdict="sure", probabilities=[0.0] * 10)
+
+    assert triage.triage() == {"sure_of_another": 1}
+
+    assert cards(desk.get("/review")) == [held.pk, doubtful.pk, confident.pk]
+
+
+def test_what_is_said_on_the_site_is_as_urgent_as_the_model_doubted(visitor: Visitor) -> None:
+    drawn = visitor.draw()
+    visitor.say(drawn["id"], 8)
+
+    assert Correction.objects.get().urgency == pytest.approx(1 - drawn["confidence"])
+
+
+def test_every_rule_that_holds_has_its_urgency_and_its_words() -> None:
+    assert {rule.name for rule in triage.HOLD} == set(HELD) == set(filters.REASONS)
+
+
+def test_what_is_decided_superseded_or_accepted_is_not_there(desk: Client) -> None:
+    stays, *others = (said(seed=seed) for seed in range(3))
+    Correction.objects.filter(pk=others[0].pk).update(superseded=now())
+    Correction.objects.filter(pk=others[1].pk).update(state=State.REJECTED)
+
+    assert cards(desk.get("/review")) == [stays.pk]
+
+
+def test_near_identical_drawings_stand_together(desk: Client) -> None:
+    first, between, same = said(confidence=0.1), said(digit=1, drawn=1, confidence=0.5), said("bob", confidence=0.8)
+
+    page = desk.get("/review")
+
+    assert cards(page) == [first.pk, same.pk, between.pk]
+    text = page.content.decode()
+    assert text.count(f'data-group="{first.pk}"') == 2
+    assert text.count("1 more near-identical drawing ") == 2
+
+
+def test_near_identical_ones_come_along_from_further_back(desk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "PER_PAGE", 1)
+    first, between = said(confidence=0.1), said(digit=1, drawn=1, confidence=0.5)
+    same = [said(name, confidence=0.8) for name in ("bob", "cem")]
+    monkeypatch.setattr(queue, "ALIKE", 1)
+
+    page = desk.get("/review")
+
+    assert cards(page) == [first.pk, same[0].pk]
+    assert cards(desk.get(f"/review?after={first.pk}")) == [between.pk]
+
+
+# Pages
+
+
+@pytest.fixture
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "PER_PAGE", 2)
+    monkeypatch.setattr(queue, "ALIKE", 0)
+
+
+@pytest.mark.usefixtures("short_pages")
+def test_pages_follow_each_other_even_when_what_they_followed_was_decided(desk: Client) -> None:
+    rows = [said(digit=digit, drawn=digit, confidence=0.5) for digit in (1, 3, 4, 6, 7)]
+    first = desk.get("/review")
+    assert cards(first) == [row.pk for row in rows[:2]]
+    link = first.content.decode().split('rel="next" href="')[1].split('"')[0]
+    decide(desk, "accept", *rows[:2])
+
+    second = desk.get(link)
+
+    assert cards(second) == [row.pk for row in rows[2:4]]
+    link = second.content.decode().split('rel="next" href="')[1].split('"')[0]
+    last = desk.get(link)
+    assert cards(last) == [rows[4].pk]
+    assert "data-next" not in last.content.decode()
+
+
+def test_a_filter_looks_through_so_many_and_then_offers_to_go_on(desk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "LOOKED_THROUGH", 2)
+    rows = [said(digit=digit, drawn=digit, confidence=0.1 * digit) for digit in (1, 3, 4)]
+
+    page = desk.get("/review?said=4")
+
+    assert cards(page) == []
+    assert "There are more to look through" in main_of(page)
+    link = page.content.decode().split('rel="next" href="')[1].split('"')[0]
+    assert link == f"/review?said=4&amp;after={rows[1].pk}"
+    assert cards(desk.get(link.replace("&amp;", "&"))) == [rows[2].pk]
+
+
+# Filters
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", "abcd"),
+        ("said=8", "ac"),
+        ("said=none", "b"),
+        ("read=3", "abd"),
+        ("read=none", "c"),
+        ("confidence=low", "a"),
+        ("confidence=middle", "b"),
+        ("confidence=high", "cd"),
+        ("reason=held", "bc"),
+        ("reason=left", "ad"),
+        ("reason=burst", "b"),
+        ("standing=account", "d"),
+        ("standing=anonymous", "abc"),
+        ("age=hour", "acd"),
+        ("age=week", "acd"),
+        ("age=older", "b"),
+        ("version=1", "abcd"),
+        ("version=77", ""),
+        ("said=8&reason=held", "c"),
+        ("said=8&read=none&confidence=high&standing=anonymous&age=day&reason=other_label&version=1", "c"),
+    ],
+)
+def test_filters_limit_the_queue(desk: Client, query: str, found: str) -> None:
+    account = User.objects.create(username="member")
+    rows = {
+        "a": said(confidence=0.2, drawn=0),
+        "b": said(digit=None, confidence=0.7, triage="burst", created=now() - timedelta(days=9), drawn=1),
+        "c": said(answered=None, confidence=0.93, triage="other_label", drawn=3),
+        "d": said(digit=5, confidence=0.95, drawn=7),
+    }
+    Correction.objects.filter(pk=rows["d"].pk).update(account=account, session=None)
+
+    assert cards(desk.get(f"/review?{query}")) == [rows[name].pk for name in found]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "said=10&read=-1&confidence=%00&reason=' OR 1=1&standing=staff&age=1e9",
+        "version=" + "9" * 400,
+        "version=١",
+        "version=-1&after=-1",
+        "after=" + "9" * 18,
+        "after=x&last=1,x,,99999999999999999999",
+        "said=8&said=none&said[]=3",
+        "last=" + "1," * 5000,
+    ],
+)
+def test_hostile_filters_are_harmless(desk: Client, query: str) -> None:
+    said()
+
+    assert desk.get(f"/review?{query}").status_code == 200
+
+
+def test_a_chosen_filter_stays_chosen_and_goes_along(desk: Client) -> None:
+    waits = said()
+
+    text = main_of(desk.get("/review?said=8&age=day&nonsense=1"))
+
+    assert '<option value="8" selected>' in text
+    assert '<option value="day" selected>' in text
+    assert 'action="/review/decisions?said=8&amp;age=day"' in text
+    assert (
+        decide(desk, "accept", waits, query="?said=8&x=//evil.example")["Location"] == f"/review?said=8&last={waits.pk}"
+    )
+
+
+# Decisions
+
+
+@pytest.mark.parametrize(("act", "state"), [("accept", State.ACCEPTED), ("reject", State.REJECTED)])
+def test_a_decision_is_made_without_scripts_and_can_be_undone(
+    desk: Client, admin_user: User, act: str, state: State
+) -> None:
+    waits = said()
+
+    answer = decide(desk, act, waits)
+
+    waits.refresh_from_db()
+    assert (waits.state, waits.decided_by) == (state, admin_user)
+    page = desk.get(answer["Location"])
+    assert cards(page) == []
+    assert "1 decision saved" in main_of(page)
+    assert f'<input type="hidden" name="correction" value="{waits.pk}">' in main_of(page)
+    page = desk.post("/review/undo", {"correction": waits.pk}, follow=True)
+    assert cards(page) == [waits.pk]
+    assert "Undone" in main_of(page)
+    waits.refresh_from_db()
+    assert (waits.state, waits.decided, waits.decided_by) == (State.PENDING, None, None)
+
+
+@pytest.mark.parametrize(("act", "digit"), [("0", 0), ("9", 9), ("none", None)])
+def test_a_reviewer_says_what_it_is_instead(desk: Client, admin_user: User, act: str, digit: int | None) -> None:
+    waits = said(digit=8)
+
+    answer = as_json(desk, act, waits)
+
+    label = Correction.objects.standing().get()
+    assert answer.json() == {"done": [label.pk], "late": []}
+    assert (label.digit, label.state, label.account, label.decided_by) == (
+        digit,
+        State.ACCEPTED,
+        admin_user,
+        admin_user,
+    )
+    waits.refresh_from_db()
+    assert waits.superseded is not None and waits.state == State.PENDING
+
+    assert undo(desk, label.pk).status_code == 200
+
+    assert Correction.objects.standing().get() == waits
+    assert cards(desk.get("/review")) == [waits.pk]
+    assert as_json(desk, "accept", waits).status_code == 200
+
+
+def test_saying_what_the_person_says_accepts_it(desk: Client) -> None:
+    waits = said(digit=8)
+
+    as_json(desk, "8", waits)
+
+    assert Correction.objects.get().state == State.ACCEPTED
+
+
+@pytest.mark.parametrize("act", ["accept", "reject", "5"])
+def test_who_comes_second_is_told_and_changes_nothing(desk: Client, second_desk: Client, act: str) -> None:
+    waits = said()
+    as_json(second_desk, "reject", waits)
+
+    answer = as_json(desk, act, waits)
+
+    assert answer.status_code == 409
+    assert answer.json() == {"done": [], "late": [waits.pk]}
+    assert Correction.objects.get().decided_by == User.objects.get(username="colleague")
+    assert "Somebody else was first" in main_of(desk.get(decide(desk, act, waits)["Location"]))
+
+
+def test_what_its_author_took_back_or_deleted_is_late_too(desk: Client) -> None:
+    taken, gone = said(seed=1), said(seed=2)
+    Correction.objects.filter(pk=taken.pk).update(superseded=now())
+    pk = gone.pk
+    gone.submission.delete()
+    gone.pk = pk
+
+    assert as_json(desk, "accept", taken, gone).json() == {"done": [], "late": [gone.pk, taken.pk]}
+    assert as_json(desk, "3", taken).status_code == 409
+
+
+def test_many_are_decided_at_once_and_each_only_once(desk: Client, second_desk: Client) -> None:
+    rows = [said(seed=seed) for seed in range(4)]
+    as_json(second_desk, "accept", rows[0])
+
+    answer = as_json(desk, "reject", *rows)
+
+    assert answer.json() == {"done": [row.pk for row in rows[1:]], "late": [rows[0].pk]}
+    assert Correction.objects.filter(state=State.REJECTED).count() == 3
+    assert undo(desk, *(row.pk for row in rows)).json()["late"] == [rows[0].pk]
+    assert Correction.objects.waiting().count() == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"act": "accept"},
+        {"act": "delete", "correction": "1"},
+        {"act": "accept", "correction": "x"},
+        {"act": "10", "correction": "1"},
+        {"act": "", "correction": "9" * 30},
+    ],
+)
+def test_nonsense_decides_nothing(desk: Client, body: dict[str, str]) -> None:
+    said()
+
+    assert desk.post("/review/decisions", body, headers={"Accept": "application/json"}).status_code == 400
+    assert desk.post("/review/decisions", body).status_code == 302
+    assert Correction.objects.waiting().count() == 1
+
+
+def test_no_more_than_a_page_is_decided_at_once(desk: Client) -> None:
+    waits = said()
+    numbers = [*range(10**6, 10**6 + 500), waits.pk]
+
+    answer = desk.post("/review/decisions", {"act": "accept", "correction": numbers})
+
+    assert answer.status_code == 302
+    assert Correction.objects.waiting().count() == 1
+
+
+# Undo
+
+
+def test_nobody_undoes_somebody_elses_decision_or_an_old_one(desk: Client, second_desk: Client) -> None:
+    theirs, old = said(seed=1), said(seed=2)
+    as_json(second_desk, "accept", theirs)
+    as_json(desk, "accept", old)
+    Correction.objects.filter(pk=old.pk).update(decided=now() - timedelta(minutes=11))
+
+    assert undo(desk, theirs.pk).status_code == 409
+    assert undo(desk, old.pk).status_code == 409
+    assert undo(desk, 10**9).status_code == 409
+    assert Correction.objects.filter(state=State.ACCEPTED).count() == 2
+
+
+def test_a_decision_is_undone_once(desk: Client) -> None:
+    waits = said()
+    as_json(desk, "4", waits)
+    label = Correction.objects.standing().get().pk
+
+    assert undo(desk, label).status_code == 200
+    assert undo(desk, label).status_code == 409
+    assert Correction.objects.waiting().get() == waits
+
+
+# Claims
+
+
+def test_two_reviewers_are_handed_different_cards(desk: Client, second_desk: Client, short_pages: None) -> None:
+    rows = [said(digit=digit, drawn=digit, confidence=0.5) for digit in (1, 3, 4, 6)]
+
+    first, second = cards(desk.get("/review")), cards(second_desk.get("/review"))
+
+    assert first == [row.pk for row in rows[:2]]
+    assert second == [row.pk for row in rows[2:]]
+    assert cards(desk.get("/review")) == first
+
+
+def test_a_claim_lapses_after_a_minute(desk: Client, second_desk: Client) -> None:
+    waits = said()
+    desk.get("/review")
+    assert cards(second_desk.get("/review")) == []
+
+    Claim.objects.update(until=now() - timedelta(seconds=1))
+
+    assert cards(second_desk.get("/review")) == [waits.pk]
+    assert Claim.objects.get().reviewer == User.objects.get(username="colleague")
+
+
+def test_a_claim_keeps_nobody_from_deciding_or_deleting(desk: Client, second_desk: Client, visitor: Visitor) -> None:
+    first, second = said(seed=1), said(seed=2)
+    desk.get("/review")
+
+    assert as_json(second_desk, "accept", first).status_code == 200
+    second.submission.delete()
+    User.objects.get(username="boss").delete()
+
+    assert cards(second_desk.get("/review")) == []
+
+
+# However many there are
+
+
+def many(count: int) -> None:
+    drawing = said(confidence=0.5).submission
+    same = {
+        field.attname: getattr(drawing, field.attname)
+        for field in Submission._meta.concrete_fields
+        if field.name not in ("id", "session")
+    }
+    drawings = Submission.objects.bulk_create(
+        Submission(**same, session=uuid.UUID(int=number)) for number in range(count)
+    )
+    Correction.objects.bulk_create(
+        Correction(submission=one, digit=8, session=one.session, urgency=number / count)
+        for number, one in enumerate(drawings)
+    )
+
+
+def test_a_page_takes_as_many_queries_however_many_wait(desk: Client) -> None:
+    said()
+    desk.get("/review")  # the first page of a process also reads what is then kept
+    counts = []
+    for more in (5, 300):
+        many(more)
+        Claim.objects.all().delete()
+        with CaptureQueriesContext(connection) as queries:
+            page = desk.get("/review")
+        counts.append(len(queries))
+    assert len(cards(page)) == queue.PER_PAGE + queue.ALIKE
+    assert counts[0] == counts[1] <= 16
+
+    with CaptureQueriesContext(connection) as queries:
+        desk.get("/review?said=8&read=3&age=day&version=1&confidence=middle&standing=anonymous&reason=left")
+    assert len(queries) <= counts[0] + 2
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="the plan is SQLite's")
+def test_the_queue_is_walked_by_its_index_and_never_sorted(desk: Client) -> None:
+    many(50)
+    after = Correction.objects.waiting().most_urgent_first()[3].pk
+    every = "said=8&read=3&age=day&version=1&confidence=middle&standing=anonymous&reason=left"
+    for query in ("", "?said=8", f"?after={after}", f"?{every}&after={after}", "?standing=account", "?reason=held"):
+        with CaptureQueriesContext(connection) as queries:
+            desk.get(f"/review{query}")
+        ordered = [one["sql"] for one in queries if 'ORDER BY "recognizer_correction"."urgency" DESC' in one["sql"]]
+        assert ordered
+        for sql in ordered:
+            with connection.cursor() as cursor:
+                cursor.execute("EXPLAIN QUERY PLAN " + sql.replace("%", "%%"))
+                plan = " / ".join(row[3] for row in cursor.fetchall())
+            assert "review_queue" in plan, (query, plan)
+            assert "TEMP B-TREE" not in plan, (query, plan)
