@@ -19,7 +19,6 @@ from recognizer.engine import Engine, engine
 from recognizer.models import ModelVersion
 from tests.drawings import THREE
 
-
 hypothesis_settings.register_profile("patient", deadline=None)  # no test is about time
 hypothesis_settings.load_profile("patient")
 
