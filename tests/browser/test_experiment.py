@@ -28,7 +28,7 @@ def test_the_header_fits_with_names_for_its_pictures(open_page: OpenPage, width:
     def boxes(*parts: Locator) -> list[FloatRect]:
         return [box for part in parts if (box := part.bounding_box())]
 
-    pages = boxes(*[page.get_by_role("link", name=n, exact=True) for n in ("Draw", "Experiment", "My digits", "API")])
+    pages = boxes(*[page.get_by_role("link", name=n, exact=True) for n in ("Draw", "Teach", "My digits", "About")])
     corners = boxes(
         page.get_by_role("link", name="Digits", exact=True),
         page.get_by_role("link", name="Log in", exact=True),
@@ -40,7 +40,7 @@ def test_the_header_fits_with_names_for_its_pictures(open_page: OpenPage, width:
     assert all(box["width"] >= 44 and box["height"] >= 44 for box in pages + corners)
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in corners)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for name in ("API", "Draw"):  # where they are more than the line holds, it is pushed along
+    for name in ("About", "Draw"):  # where they are more than the line holds, it is pushed along
         link = page.get_by_role("link", name=name, exact=True)
         link.focus()
         (box,) = boxes(link)
