@@ -136,10 +136,7 @@ def tally(found: Iterable[tuple[date, Row]]) -> dict[date, Tally]:
 
 
 def recount(whole: bool = False, progress: Callable[[date], None] | None = None) -> int:
-    """Count the days that changed, or all, the oldest first; return how many that were.
-
-    The newest day comes last, so that the time of its counting says that a whole pass began then.
-    """
+    """Count the days that changed, or all, the oldest first; return how many that were."""
     at = now()
     done = 0
     for day in _sizes(at) if whole else _changed_days(at):
@@ -183,7 +180,7 @@ def remainder(last: int) -> dict[date, Tally] | None:
 def _changed_days(at: datetime) -> list[date]:
     known = dict(CountedDay.objects.values_list("day", "stored"))
     changed = {day for day, stored in _sizes(at).items() if stored != known.get(day, 0)}
-    return sorted(changed | _spoken_of_since(_last_pass()) | {at.date()})
+    return sorted(changed | _spoken_of_since(_last_pass(at)) | {at.date()})
 
 
 def _sizes(at: datetime) -> dict[date, int]:
@@ -196,8 +193,10 @@ def _sizes(at: datetime) -> dict[date, int]:
     return {day: stored for day, stored in sizes.items() if stored or day in known}
 
 
-def _last_pass() -> datetime | None:
-    return CountedDay.objects.order_by("-day").values_list("counted", flat=True).first()
+def _last_pass(at: datetime) -> datetime | None:
+    """Return when the last pass began that came to its end: each counts the day that is today, after all before it."""
+    past = CountedDay.objects.filter(day__lte=at.date()).order_by("-day")
+    return past.values_list("counted", flat=True).first()
 
 
 def _spoken_of_since(since: datetime | None) -> set[date]:

@@ -159,6 +159,23 @@ def test_only_changed_days_are_counted_again(active_model: ModelVersion) -> None
     assert counting.recount() == 11  # nine that are empty now, the one cut in two, and today
 
 
+def test_what_an_interrupted_pass_left_the_next_one_counts(active_model: ModelVersion) -> None:
+    rows = [*drew(active_model, 9), *drew(active_model, 4), *drew(active_model, 0)]
+    recount_statistics()
+    CountedDay.objects.update(counted=now() - timedelta(hours=1))
+    for row in rows:
+        Correction.objects.create(submission=row, digit=8)
+
+    def stop(day: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        counting.recount(progress=stop)
+    assert counted()["corrected"] == 1
+    recount_statistics()
+    assert counted()["corrected"] == 3
+
+
 def test_a_pass_that_began_earlier_overwrites_nothing(active_model: ModelVersion) -> None:
     drew(active_model, 0)
     CountedDay.objects.create(day=now().date(), counted=now() + timedelta(minutes=1), stored=7)
