@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+from django.db.models import QuerySet, Sum
+
 from recognizer import counting
 from recognizer.counting import CONFIDENCE_EDGES, INK_EDGES, Tally
 from recognizer.models import CountedDay, DailyCount, ModelVersion
@@ -23,18 +25,25 @@ Pair = tuple[int | None, int | None]
 
 
 class Line(NamedTuple):
-    """Drawings of a day that were read alike."""
+    """Drawings of a day of one version, verdict and kind."""
 
     day: date
     version: int  # primary key
-    digit: int | None
     verdict: str
     kind: str
     drawings: int
-    confidence: float
-    ink: float
     confirmed: int
     corrected: int
+
+
+class Answer(NamedTuple):
+    """Drawings of a day that were read as one digit."""
+
+    day: date
+    digit: int | None
+    drawings: int
+    confidence: float  # sums
+    ink: float
 
 
 @dataclass(slots=True)
@@ -45,6 +54,7 @@ class Counts:
     counted: datetime | None = None  # when the last pass began
     complete: bool = True  # also what came since
     lines: list[Line] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)  # of the days that are compared
     confidence: dict[date, list[int]] = field(default_factory=dict)
     ink: dict[date, list[int]] = field(default_factory=dict)
     pairs: Counter[Pair] = field(default_factory=Counter)
@@ -65,7 +75,8 @@ class Counts:
         self.pairs.update(tally.pairs)
         for key, count in tally.counts.items():
             said = (count.confirmed, count.corrected)
-            self.lines.append(Line(day, *key, count.drawings, count.confidence, count.ink, *said))
+            self.lines.append(Line(day, key.version, key.verdict, key.kind, count.drawings, *said))
+            self.answers.append(Answer(day, key.digit, count.drawings, count.confidence, count.ink))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +114,18 @@ def read_counts(at: datetime) -> Counts:
         counts.confidence[row.day], counts.ink[row.day] = row.confidence, row.ink
         counts.pairs.update({(answered, said): n for answered, said, n in row.pairs})
         last = max(last, row.last)
-    found = DailyCount.objects.filter(day__gte=counts.first, day__lte=counts.today).order_by()
-    columns = ("day", "model_version", "digit", "verdict", "kind")
-    sums = ("drawings", "confidence", "ink", "confirmed", "corrected")
-    counts.lines = [Line(*row) for row in found.values_list(*columns, *sums)]
+    counts.lines = [
+        Line(*row)
+        for row in _counted(counts.first, counts.today)
+        .values_list("day", "model_version", "verdict", "kind")
+        .annotate(Sum("drawings"), Sum("confirmed"), Sum("corrected"))
+    ]
+    counts.answers = [
+        Answer(*row)
+        for row in _counted(counts.today - timedelta(days=RECENT + REFERENCE - 1), counts.today)
+        .values_list("day", "digit")
+        .annotate(Sum("drawings"), Sum("confidence"), Sum("ink"))
+    ]
     newer = counting.remainder(last)
     counts.complete = newer is not None
     for day, tally in (newer or {}).items():
@@ -115,6 +134,10 @@ def read_counts(at: datetime) -> Counts:
     versions = ModelVersion.objects.filter(pk__in={line.version for line in counts.lines}).order_by()
     counts.numbers = dict(versions.values_list("pk", "version"))
     return counts
+
+
+def _counted(first: date, last: date) -> QuerySet[DailyCount]:
+    return DailyCount.objects.filter(day__gte=first, day__lte=last).order_by()
 
 
 def by_day(counts: Counts) -> list[tuple[date, int, int]]:
@@ -173,8 +196,8 @@ def drift(counts: Counts) -> list[Feature] | None:
     """Compare the last days with those before them; None while there are too few drawings."""
     start = counts.today - timedelta(days=RECENT - 1)
     before = start - timedelta(days=REFERENCE)
-    recent = [line for line in counts.lines if line.day >= start]
-    reference = [line for line in counts.lines if before <= line.day < start]
+    recent = [answer for answer in counts.answers if answer.day >= start]
+    reference = [answer for answer in counts.answers if before <= answer.day < start]
     if min(_drawings(recent), _drawings(reference)) < ENOUGH:
         return None
 
@@ -183,8 +206,8 @@ def drift(counts: Counts) -> list[Feature] | None:
         earlier = [row for day, row in bins.items() if before <= day < start]
         return _sum(late, size), _sum(earlier, size)
 
-    confidences = _means(lambda line: line.confidence, recent, reference)
-    inks = _means(lambda line: line.ink, recent, reference)
+    confidences = _means(lambda answer: answer.confidence, recent, reference)
+    inks = _means(lambda answer: answer.ink, recent, reference)
     return [
         Feature("confidence", *both(counts.confidence, len(CONFIDENCE_EDGES) + 1), confidences),
         Feature("ink", *both(counts.ink, len(INK_EDGES) + 1), inks),
@@ -200,20 +223,20 @@ def _said(lines: Iterable[Line]) -> tuple[int, int]:
     return confirmed, corrected
 
 
-def _drawings(lines: Iterable[Line]) -> int:
-    return sum(line.drawings for line in lines)
+def _drawings(answers: Iterable[Answer]) -> int:
+    return sum(answer.drawings for answer in answers)
 
 
-def _means(sums: Callable[[Line], float], recent: list[Line], reference: list[Line]) -> tuple[float, float]:
-    late, earlier = (sum(map(sums, lines)) / _drawings(lines) for lines in (recent, reference))
+def _means(sums: Callable[[Answer], float], recent: list[Answer], reference: list[Answer]) -> tuple[float, float]:
+    late, earlier = (sum(map(sums, answers)) / _drawings(answers) for answers in (recent, reference))
     return late, earlier
 
 
-def _digits(lines: Iterable[Line]) -> list[int]:
+def _digits(answers: Iterable[Answer]) -> list[int]:
     """Count 0 to 9, and at the end what is not a digit."""
     found = [0] * 11
-    for line in lines:
-        found[10 if line.digit is None else line.digit] += line.drawings
+    for answer in answers:
+        found[10 if answer.digit is None else answer.digit] += answer.drawings
     return found
 
 
