@@ -7,7 +7,7 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils.timezone import now
 
 from recognizer.owners import Owner
@@ -178,16 +178,9 @@ class CorrectionQuerySet(models.QuerySet["Correction"]):
         """Limit to what people have yet to decide."""
         return self.standing().filter(state=Correction.State.PENDING)
 
-    def most_urgent_first(self) -> Self:
-        """Order the review queue, by an index however long it is."""
-        return self.order_by("-urgency", "pk")
-
     def most_doubtful_first(self) -> Self:
-        """Order a review queue by how sure the model was; `doubt` is its confidence."""
-        return self.annotate(doubt=F("submission__confidence")).order_by("doubt", "id")
-
-
-WAITING = Q(state="pending", superseded__isnull=True)
+        """Order the review queue by how sure the model was."""
+        return self.order_by("confidence", "pk")
 
 
 class Correction(models.Model):
@@ -216,10 +209,24 @@ class Correction(models.Model):
     triage = models.CharField(
         max_length=40, blank=True, help_text="The rule that accepted it, or that holds it for a person to decide."
     )
-    urgency = models.FloatField(default=0, editable=False, help_text="Orders the queue; see `recognizer.urgency`.")
+    confidence = models.FloatField(default=0, help_text="The submission's, kept here to order the review queue.")
+    claimed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="claims"
+    )
+    claimed_until = models.DateTimeField(
+        null=True, blank=True, help_text="Until then other reviewers are not shown it."
+    )
     decided = models.DateTimeField(null=True, blank=True)
     decided_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="decisions"
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="decisions", db_index=False
+    )
+    replaces = models.OneToOneField(
+        "self",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="replaced_by",
+        help_text="What its author said, where a reviewer knew better.",
     )
 
     objects = CorrectionQuerySet.as_manager()
@@ -236,7 +243,10 @@ class Correction(models.Model):
             ),
         ]
         indexes = [
-            models.Index("state", models.F("urgency").desc(), "id", condition=WAITING, name="review_queue"),
+            models.Index(
+                fields=["state", "confidence", "id"], condition=Q(superseded__isnull=True), name="review_queue"
+            ),
+            models.Index(fields=["decided_by", "decided"], name="decisions_of_reviewer"),
         ]
 
     def __str__(self) -> str:
@@ -296,22 +306,3 @@ class DailyCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day_id}: {self.drawings}"
-
-
-class Claim(models.Model):
-    """A correction that a reviewer has before them, so that nobody else is shown it for a moment.
-
-    In the database, for the cache is each web process's own where there is no Redis. Nothing refers to a claim and it
-    lapses by itself, so whatever it names may be deleted meanwhile.
-    """
-
-    correction = models.OneToOneField(
-        Correction, models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="claim"
-    )
-    reviewer = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.DO_NOTHING, db_constraint=False, related_name="claims"
-    )
-    until = models.DateTimeField(db_index=True)
-
-    def __str__(self) -> str:
-        return f"{self.correction_id} until {self.until}"

@@ -10,10 +10,9 @@ from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 
 from recognizer.engine import DigitModel, Reading, engine
-from recognizer.models import Correction, Submission
+from recognizer.models import IMPORTED, Correction, Submission
 from recognizer.owners import Owner
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput
-from recognizer.urgency import urgency_of
 
 AT_ONCE = 500  # rows that one transaction adopts or deletes: others write in between
 ADOPTED_AT_MOST = 20_000  # drawings, at one login; the next one takes the rest
@@ -22,10 +21,6 @@ UNDONE_WITHIN = timedelta(minutes=10)  # a reviewer's own decision, for training
 
 class AlreadyDecidedError(Exception):
     """A correction was accepted or rejected already, so nobody can change or decide it again."""
-
-
-class NotUndoneError(Exception):
-    """A decision is somebody else's, was taken too long ago, or was taken back already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +85,7 @@ def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[C
                 digit=digit,
                 account_id=author.account,
                 session=None if author.account else author.session,
-                urgency=urgency_of(submission),
+                confidence=submission.confidence,
             )
     except IntegrityError as error:  # a decided one still stands: the database allows one
         raise AlreadyDecidedError from error
@@ -124,58 +119,53 @@ def decide(correction: Correction, state: Correction.State, reviewer: AbstractBa
     correction.refresh_from_db(fields=["state", "decided", "decided_by"])
 
 
-def relabel(correction: Correction, digit: int | None, reviewer: AbstractBaseUser | AnonymousUser) -> Correction:
-    """Put a reviewer's own word in the place of a pending correction, and accept it.
-
-    Returns:
-        The accepted correction; the same one if the reviewer says what it said.
+def relabel(correction: Correction, digit: int | None, reviewer: AbstractBaseUser | AnonymousUser) -> None:
+    """Put a reviewer's own word in the place of a pending correction, and accept it; the same word just accepts it.
 
     Raises:
         AlreadyDecidedError: somebody was first, or its author took it back.
     """
     if correction.digit == digit:
         decide(correction, Correction.State.ACCEPTED, reviewer)
-        return correction
+        return
     at = now()
     try:
         with transaction.atomic():
             if not Correction.objects.waiting().filter(pk=correction.pk).update(superseded=at):
                 raise AlreadyDecidedError
-            return Correction.objects.create(
+            Correction.objects.create(
                 submission_id=correction.submission_id,
                 digit=digit,
                 account_id=reviewer.pk,
                 state=Correction.State.ACCEPTED,
+                confidence=correction.confidence,
                 created=at,
                 decided=at,
                 decided_by_id=reviewer.pk,
+                replaces=correction,
             )
     except IntegrityError as error:  # its author said something else in between, or deleted the drawing
         raise AlreadyDecidedError from error
 
 
-def undo(correction: Correction, reviewer: AbstractBaseUser | AnonymousUser) -> Correction:
-    """Take a reviewer's own decision back, if it was taken within `UNDONE_WITHIN`.
+def undo_latest(reviewer: AbstractBaseUser | AnonymousUser) -> Correction | None:
+    """Take a reviewer's own latest decision back, if it was taken within `UNDONE_WITHIN`.
 
     Returns:
-        The correction that waits again: of `relabel`, the one that was there before.
-
-    Raises:
-        NotUndoneError: it is not this reviewer's to take back, or no longer.
+        The correction that waits again: what its author said, where the reviewer's word had replaced it.
     """
-    at = now()
-    decided = Correction.objects.exclude(state=Correction.State.PENDING).filter(
-        pk=correction.pk, decided_by_id=reviewer.pk, decided__gt=at - UNDONE_WITHIN
-    )
-    before = _replaced_by(correction)
+    decided = Correction.objects.filter(decided_by_id=reviewer.pk, decided__gt=now() - UNDONE_WITHIN)
+    decided = decided.exclude(triage=IMPORTED)
     with transaction.atomic():
-        superseded = at if before else None
-        pending = Correction.State.PENDING
-        if not decided.update(state=pending, decided=None, decided_by=None, superseded=superseded):
-            raise NotUndoneError
-        if before:
-            Correction.objects.filter(pk=before.pk).update(superseded=None)
-    return before or correction
+        latest = decided.select_for_update().order_by("-decided", "-pk").first()
+        if latest is None:
+            return None
+        if latest.replaces:
+            Correction.objects.filter(pk=latest.pk).delete()
+            Correction.objects.filter(pk=latest.replaces.pk).update(superseded=None)
+            return latest.replaces
+        Correction.objects.filter(pk=latest.pk).update(state=Correction.State.PENDING, decided=None, decided_by=None)
+        return latest
 
 
 def adopt(session: UUID, account: int) -> tuple[int, bool]:
@@ -211,14 +201,6 @@ def delete_all(owner: Owner) -> int:
         with transaction.atomic():
             deleted += owned.filter(pk__in=pks).only("pk").delete()[1].get("recognizer.Submission", 0)
     return deleted
-
-
-def _replaced_by(label: Correction) -> Correction | None:
-    """Find what `relabel` put a reviewer's word in the place of: both carry the same moment."""
-    if label.decided is None or label.decided != label.created:
-        return None
-    earlier = Correction.objects.filter(submission=label.submission_id, superseded=label.created, pk__lt=label.pk)
-    return earlier.order_by("-pk").first()
 
 
 def _supersede(submission: Submission) -> int:

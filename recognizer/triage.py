@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils.timezone import now
 
 from recognizer import evidence
 from recognizer.evidence import CONFIRMS, Author, Facts
 from recognizer.models import Correction, Verdict
-from recognizer.urgency import HELD
 
 RULES_ACCEPT = "triage"  # HDR_REVIEW; with any other value people alone accept
 
@@ -220,7 +219,7 @@ def _in_turns(compared: Iterable[Facts]) -> list[Facts]:
 def _hold(decisions: Iterable[tuple[int, Rule]]) -> Counter[str]:
     done: Counter[str] = Counter()
     for rule, pks in _by_rule(decisions):
-        done[rule.name] += _untouched(pks).update(triage=rule.name, urgency=F("urgency") + HELD[rule.name])
+        done[rule.name] += _untouched(pks).update(triage=rule.name)
     return +done
 
 

@@ -51,5 +51,7 @@ def labelled(
         }
         | columns
     )
-    Correction.objects.create(submission=submission, digit=digit, state=state, session=person(owner))
+    Correction.objects.create(
+        submission=submission, digit=digit, state=state, session=person(owner), confidence=submission.confidence
+    )
     return submission

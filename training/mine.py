@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from recognizer import history, submissions
-from recognizer.api.presentation import labelled_submission_json, png_data_url, stored_input
+from recognizer.api.presentation import labelled_submission_json, percent, png_data_url, stored_input
 from recognizer.models import Correction, Submission
 from recognizer.owners import visitor_of
 from recognizer.throttles import limited
@@ -141,13 +141,8 @@ def _card(drawing: Submission, learned: int | None) -> dict[str, Any]:
     return {
         "drawing": drawing,
         "picture": png_data_url(stored_input(drawing)),
-        "percent": _percent(drawing.confidence),
+        "percent": percent(drawing.confidence),
         "said": said,
         "decided": said is not None and said.state != Correction.State.PENDING,
         "learned": learned,
     }
-
-
-def _percent(share: float) -> str:
-    """`0.987` → `98.7%`; what is not certain never reads as 100, as on the draw page."""
-    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"

@@ -58,7 +58,7 @@ class NewestFirst(Pages):
 
 
 class MostDoubtfulFirst(Pages):
-    ordering = ("doubt", "id")
+    ordering = ("confidence", "id")
 
 
 def find_submission(request: Request, pk: int) -> Submission:

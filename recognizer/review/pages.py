@@ -1,7 +1,6 @@
-"""The review's pages: hand out cards, take decisions, and take them back. For staff only."""
+"""The review's pages: show cards, take decisions, and take the latest one back. For staff only."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.views.decorators import staff_member_required
@@ -15,40 +14,38 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from recognizer import submissions
+from recognizer.api.presentation import percent, png_data_url, stored_input
 from recognizer.models import Correction
 from recognizer.review import queue
-from recognizer.review.cards import cards_of
-from recognizer.review.filters import Wish, number
+from recognizer.review.filters import REASONS, Filters
 from recognizer.throttles import limited
 
-AT_ONCE = queue.PER_PAGE + queue.ALIKE  # decisions in one request: a whole page
-OPINION = "opinion"  # the cookie that remembers whether the model's opinion is shown
-OPINION_AGE = 365 * 24 * 3600  # seconds
-
-LABELS = {**{str(digit): digit for digit in range(10)}, "none": None}
 STATES = {"accept": Correction.State.ACCEPTED, "reject": Correction.State.REJECTED}
-
-Act = Callable[[Correction], Correction]
+LABELS = {**{str(digit): digit for digit in range(10)}, "none": None}
+LONGEST_NUMBER = 18  # digits that a database can compare with
 
 
 @require_safe
 @never_cache
 @staff_member_required
 def review(request: HttpRequest) -> HttpResponse:
-    """A page of cards, the most urgent first."""
-    wish, at = Wish.parse(request.GET), now()
-    page = queue.page_of(wish, _reviewer(request), at)
+    """A page of cards, the most doubtful first, near-identical drawings together."""
+    at, filters = now(), Filters(request.GET, label_suffix="")
+    wanted = Correction.objects.waiting().most_doubtful_first().filter(filters.condition(at))
+    last = _number(request.GET.get("after", ""))
+    if last is not None:
+        wanted = wanted.filter(queue.after(last))
+    rows = queue.claim_page(wanted, request.user, at)
+    chosen = filters.chosen()
+    blind = chosen.pop("blind", False)
     context: dict[str, Any] = {
-        "cards": cards_of(page, at),
-        "filters": wish.fields(),
-        "filtered": bool(wish.chosen),
-        "here": wish.query(wish.after),
-        "start": wish.query(),
-        "next": wish.query(page.after) if page.after is not None else None,
-        "went_on": wish.after is not None,
-        "hidden": request.COOKIES.get(OPINION) == "hidden",
+        "cards": _cards(rows),
+        "filters": filters,
+        "filtered": bool(chosen),
+        "blind": blind,
+        "went_on": last is not None,
+        "next": rows[-1].pk if len(rows) == queue.PER_PAGE else None,
         "digits": range(10),
-        "last": _numbers(request.GET.get("last", "").split(",")),
     }
     return render(request, "review/review.html", context)
 
@@ -58,106 +55,77 @@ def review(request: HttpRequest) -> HttpResponse:
 @limited("writes")
 def decide(request: HttpRequest) -> HttpResponse:
     """Decide corrections: `act` is accept, reject, or what they are instead, 0 to 9 or none."""
-    act = _act(request, request.POST.get("act", ""))
-    if act is None:
-        return _refused(request, _("That is no decision: nothing was changed."))
-    done, late = _each(request, act, submissions.AlreadyDecidedError)
-    if not done and not late:
-        return _refused(request, _("Nothing was selected."))
-    if _wants_json(request):
-        return _json(done, late)
-    if done:
-        said = ngettext("%(n)d decision saved.", "%(n)d decisions saved.", len(done)) % {"n": len(done)}
-        messages.success(request, said)
-    if late:
-        messages.warning(request, _late(len(late)))
-    return _back(request, done)
+    act = request.POST.get("act", "")
+    numbers = [number for word in request.POST.getlist("correction") if (number := _number(word)) is not None]
+    numbers = numbers[: queue.PER_PAGE]
+    if act not in STATES and act not in LABELS:
+        return _answer(request, 400, _("That is no decision: nothing was changed."))
+    if not numbers:
+        return _answer(request, 400, _("Nothing was selected."))
+    decided = 0
+    for row in Correction.objects.filter(pk__in=numbers).order_by("pk"):
+        try:
+            if act in STATES:
+                submissions.decide(row, STATES[act], request.user)
+            else:
+                submissions.relabel(row, LABELS[act], request.user)
+            decided += 1
+        except submissions.AlreadyDecidedError:
+            continue
+    return _answer(request, 200 if decided else 409, _outcome(decided, len(set(numbers)) - decided))
 
 
 @require_POST
 @staff_member_required
 @limited("writes")
 def undo(request: HttpRequest) -> HttpResponse:
-    """Take one's own latest decisions back."""
-    done, late = _each(request, lambda row: submissions.undo(row, request.user), submissions.NotUndoneError)
-    if _wants_json(request):
-        return _json(done, late)
-    if late or not done:
-        messages.error(request, _("That can no longer be undone."))
-    else:
-        messages.info(request, _("Undone: it waits again."))
-    return _back(request)
+    """Take the reviewer's latest decision back."""
+    if submissions.undo_latest(request.user) is None:
+        return _answer(request, 409, _("There is nothing to undo."))
+    return _answer(request, 200, _("Undone: it waits again."))
 
 
-@require_POST
-@staff_member_required
-def opinion(request: HttpRequest) -> HttpResponse:
-    """Show or hide what the model said, and remember that."""
-    response = _back(request)
-    value = "hidden" if request.POST.get("opinion") == "hidden" else "shown"
-    response.set_cookie(OPINION, value, max_age=OPINION_AGE, samesite="Lax", secure=request.is_secure())
-    return response
+def _cards(rows: list[Correction]) -> list[dict[str, Any]]:
+    """Describe corrections as cards, with near-identical drawings where the first of them stands."""
+    groups = queue.alike(rows)
+    cards = [
+        {
+            "row": row,
+            "picture": png_data_url(stored_input(row.submission)),
+            "percent": percent(row.confidence),
+            "reason": REASONS.get(row.triage, ""),
+            "group": group,
+            "alike": groups.count(group) - 1,
+        }
+        for row, group in zip(rows, groups, strict=True)
+    ]
+    return sorted(cards, key=lambda card: card["group"])
 
 
-def _reviewer(request: HttpRequest) -> int:
-    return cast(int, request.user.pk)
+def _outcome(decided: int, late: int) -> str:
+    """Say how many decisions were saved, and how many came too late."""
+    sentences = []
+    if decided:
+        sentences.append(ngettext("%(n)d decision saved.", "%(n)d decisions saved.", decided) % {"n": decided})
+    if late:
+        said = ngettext(
+            "Somebody else was first with %(n)d of them, which stays as it is.",
+            "Somebody else was first with %(n)d of them, which stay as they are.",
+            late,
+        )
+        sentences.append(said % {"n": late})
+    return " ".join(sentences)
 
 
-def _act(request: HttpRequest, word: str) -> Act | None:
-    if word in STATES:
-        return lambda row: _decided(row, STATES[word], request)
-    if word in LABELS:
-        return lambda row: submissions.relabel(row, LABELS[word], request.user)
-    return None
+def _answer(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
+    """Say what became of it: to the script as JSON, else on the page that was left."""
+    if request.headers.get("Accept") == "application/json":
+        return JsonResponse({"detail": sentence}, status=status)
+    (messages.success if status == 200 else messages.warning)(request, sentence)
+    query = request.GET.urlencode()
+    return redirect(reverse("review") + (f"?{query}" if query else ""))
 
 
-def _decided(row: Correction, state: Correction.State, request: HttpRequest) -> Correction:
-    submissions.decide(row, state, request.user)
-    return row
-
-
-def _each(request: HttpRequest, act: Act, refusal: type[Exception]) -> tuple[list[int], list[int]]:
-    """Do it to each that was chosen: the numbers of what stands now, and of those where it was too late."""
-    chosen = _numbers(request.POST.getlist("correction"))
-    found = Correction.objects.in_bulk(chosen)
-    done, late = [], [pk for pk in chosen if pk not in found]  # deleted meanwhile
-    for pk, row in sorted(found.items()):
-        try:
-            done.append(act(row).pk)
-        except refusal:
-            late.append(pk)
-    return done, late
-
-
-def _numbers(words: Iterable[str]) -> list[int]:
-    numbers = [number(word) for word in words]
-    return [one for one in numbers if one is not None][:AT_ONCE]
-
-
-def _late(count: int) -> str:
-    return ngettext(
-        "Somebody else was first with %(n)d of them, which stays as it is.",
-        "Somebody else was first with %(n)d of them, which stay as they are.",
-        count,
-    ) % {"n": count}
-
-
-def _json(done: list[int], late: list[int]) -> JsonResponse:
-    return JsonResponse({"done": done, "late": late}, status=200 if done else 409)
-
-
-def _refused(request: HttpRequest, why: str) -> HttpResponse:
-    if _wants_json(request):
-        return JsonResponse({"detail": why}, status=400)
-    messages.error(request, why)
-    return _back(request)
-
-
-def _back(request: HttpRequest, last: list[int] | None = None) -> HttpResponse:
-    wish = Wish.parse(request.GET)
-    more = {"last": ",".join(map(str, last))} if last else {}
-    return redirect(f"{reverse('review')}{wish.query(wish.after, **more)}")
-
-
-def _wants_json(request: HttpRequest) -> bool:
-    return request.headers.get("Accept", "").startswith("application/json")
+def _number(text: str) -> int | None:
+    fits = text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER
+    return int(text) if fits else None

@@ -7,5 +7,4 @@ from recognizer.review import pages
 urlpatterns = [
     path("decisions", pages.decide, name="review-decide"),
     path("undo", pages.undo, name="review-undo"),
-    path("opinion", pages.opinion, name="review-opinion"),
 ]

@@ -121,6 +121,7 @@ def _store(batch: list[Example], done: Import, by: AbstractBaseUser | AnonymousU
                 digit=example.digit,
                 state=Correction.State.ACCEPTED,
                 session=owner.session,
+                confidence=answer.reading.confidence,
                 triage=IMPORTED,
                 decided=now(),
                 decided_by_id=by.pk if by else None,
