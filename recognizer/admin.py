@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin, SimpleListFilter, TabularInline
-from django.db.models import Case, F, QuerySet, Value, When
+from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -47,6 +47,28 @@ def owner_name(row: Submission | Correction) -> str:
     if row.account:
         return str(row.account)
     return f"visitor {str(row.session)[:8]}" if row.session else "—"
+
+
+class DigitFilter(SimpleListFilter):
+    """A digit or none. Django's own filter would look through all rows for which ones there are."""
+
+    title = parameter_name = "digit"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [*((str(digit), str(digit)) for digit in range(10)), ("none", "not a digit")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if value not in dict(self.lookup_choices):
+            return queryset
+        return queryset.filter(**{self.parameter_name: None if value == "none" else value})
+
+
+class AnsweredFilter(DigitFilter):
+    """What the model answered, of a correction."""
+
+    title = "digit answered"
+    parameter_name = "submission__digit"
 
 
 class LabelledFilter(SimpleListFilter):
@@ -121,7 +143,7 @@ class SubmissionAdmin(ReadOnly):
     """What was drawn, and what the model said."""
 
     list_display = ("id", "drawing", "answer", "percent", "verdict", "label", "model_version", "owner", "created")
-    list_filter = ("verdict", "digit", LabelledFilter, "model_version", "created")
+    list_filter = ("verdict", DigitFilter, LabelledFilter, "model_version", "created")
     list_per_page = 50
     search_fields = ("=id", "account__username", "=session")
     search_help_text = "A submission's number, an account's name or an anonymous owner's id"
@@ -209,8 +231,8 @@ class CorrectionAdmin(ReadOnly):
     list_filter = (
         "state",
         TriageFilter,
-        "digit",
-        "submission__digit",
+        DigitFilter,
+        AnsweredFilter,
         "submission__verdict",
         "submission__model_version",
         "created",
@@ -219,14 +241,7 @@ class CorrectionAdmin(ReadOnly):
     search_fields = ("=id", "=submission__id", "account__username", "=session")
     search_help_text = "A correction's or submission's number, an account's name or an anonymous owner's id"
     show_full_result_count = False
-    # What waits first: what the rules left, then what each of them holds, so that many can be decided at once; in each
-    # the most doubtful answers first, for there a person who contradicts is right most often.
-    ordering = (
-        Case(When(state=Correction.State.PENDING, then=Value(0)), default=Value(1)),
-        "triage",
-        "submission__confidence",
-        "id",
-    )
+    ordering = ("confidence", "id")  # as in the review queue, by the same indexes
     actions = ("accept", "reject")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Correction]:
@@ -246,9 +261,9 @@ class CorrectionAdmin(ReadOnly):
     def answer(self, correction: Correction) -> str:
         return said(correction.submission.digit)
 
-    @admin.display(description="confidence", ordering="submission__confidence")
+    @admin.display(description="confidence", ordering="confidence")
     def percent(self, correction: Correction) -> str:
-        return f"{correction.submission.confidence:.1%}"
+        return f"{correction.confidence:.1%}"
 
     @admin.display(description="label", ordering="digit")
     def says(self, correction: Correction) -> str:

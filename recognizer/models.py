@@ -246,6 +246,7 @@ class Correction(models.Model):
             models.Index(
                 fields=["state", "confidence", "id"], condition=Q(superseded__isnull=True), name="review_queue"
             ),
+            models.Index(fields=["confidence", "id"], condition=Q(superseded__isnull=True), name="said_by_doubt"),
             models.Index(fields=["decided_by", "decided"], name="decisions_of_reviewer"),
         ]
 

@@ -60,6 +60,16 @@ def test_the_label_filter_tells_confirmed_from_corrected(office: Client) -> None
     assert [row.digit for row in corrected] == [3]
 
 
+@pytest.mark.parametrize(
+    ("query", "found"), [("digit=8", 1), ("digit=none", 0), ("digit=zz", 2), ("digit=" + "9" * 40, 2)]
+)
+def test_the_digit_filter_asks_no_database_for_its_choices(office: Client, query: str, found: int) -> None:
+    page = office.get(f"/admin/recognizer/correction/?{query}").content.decode()
+
+    assert page.count('<img src="data:image/png;base64,') == found
+    assert "?digit=0" in page
+
+
 def test_a_submission_shows_all_that_was_said_and_cannot_be_edited(office: Client) -> None:
     page = office.get(f"/admin/recognizer/submission/{Submission.objects.all()[0].pk}/change/")
 

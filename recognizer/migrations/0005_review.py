@@ -49,6 +49,12 @@ class Migration(migrations.Migration):
             index=models.Index(condition=models.Q(('superseded__isnull', True)), fields=['state', 'confidence', 'id'], name='review_queue'),
         ),
         migrations.AddIndex(
+            model_name="correction",
+            index=models.Index(
+                condition=models.Q(("superseded__isnull", True)), fields=["confidence", "id"], name="said_by_doubt"
+            ),
+        ),
+        migrations.AddIndex(
             model_name='correction',
             index=models.Index(fields=['decided_by', 'decided'], name='decisions_of_reviewer'),
         ),

@@ -1,0 +1,111 @@
+"""Every page, in both themes, wide and on a phone: faults.js, and names in Chromium's own accessibility tree."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from playwright.sync_api import CDPSession
+
+from recognizer.models import Correction, ModelVersion
+from recognizer.tasks import recount_statistics
+from tests.browser.conftest import OpenPage
+from tests.browser.test_models_page import LABELS
+from tests.labels import labelled
+from tests.test_statistics import drew
+from tests.versions import learned, metrics
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+STRANGERS = (
+    "/",
+    "/teach",
+    "/mine",
+    "/models",
+    "/models/1",
+    "/models/2",
+    "/models/card",
+    "/statistics",
+    "/experiment",
+    "/about",
+    "/account/login",
+    "/account/signup",
+    "/account/reset",
+    "/nowhere",
+)
+STAFF = (
+    "/review",
+    "/review?said=none&version=0",
+    "/mine",
+    "/mine/deletion",
+    "/account",
+    "/models",
+    "/models/1/activate",
+)
+
+CONTROLS = {"button", "link", "checkbox", "radio", "textbox", "combobox", "listbox", "slider", "switch", "searchbox"}
+PICTURES = {"image", "img", "graphics-document"}
+
+FAULTS = (Path(__file__).parent / "faults.js").read_text().rstrip().removesuffix(";")
+
+SHIFT = """
+() => new Promise((resolve) => {
+  let sum = 0;
+  new PerformanceObserver((list) => { for (const entry of list.getEntries()) sum += entry.value; })
+    .observe({ type: "layout-shift", buffered: true });
+  setTimeout(() => resolve(sum), 150);
+})
+"""
+
+
+@pytest.fixture
+def busy_site(active_model: ModelVersion) -> None:
+    """A site that people have used: drawings, corrections that wait, versions, statistics."""
+    for days_ago in range(3):
+        drew(active_model, days_ago, count=6, said=3)
+        drew(active_model, days_ago, count=3, said=8, confidence=0.7, verdict="unsure")
+    for seed, said in enumerate((8, 8, None, 3)):
+        labelled(f"p{seed}", said, drawn=8, answered=3, seed=seed, state=Correction.State.PENDING)
+    learned(active_model, metrics(LABELS, [3, 4, 5], [5, 6]))
+    recount_statistics()
+
+
+def nameless(devtools: CDPSession) -> list[str]:
+    """Name the controls and pictures of the accessibility tree that say nothing."""
+    nodes = devtools.send("Accessibility.getFullAXTree")["nodes"]
+    faults = []
+    for node in nodes:
+        role = node.get("role", {}).get("value")
+        if not node["ignored"] and role in CONTROLS | PICTURES and not node.get("name", {}).get("value", "").strip():
+            faults.append(f"a nameless {role}: {node.get('backendDOMNodeId')}")
+    return faults
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("role", "locale"), [("stranger", "en"), ("staff", "en"), ("stranger", "ar")])
+def test_no_page_has_a_fault(
+    busy_site: None, open_page: OpenPage, admin_user: User, width: int, theme: str, role: str, locale: str
+) -> None:
+    page = open_page(viewport={"width": width, "height": 900}, color_scheme=theme, locale=locale).page
+    if role == "staff":
+        client = Client()
+        client.force_login(admin_user)
+        page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": page.url}])
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("DOM.enable")
+    origin = re.sub(r"(?<=\d)/.*", "", page.url)
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    faults = []
+    for address in STRANGERS if role == "stranger" else STAFF:
+        page.goto(address)
+        shift = page.evaluate(SHIFT)
+        found = [*page.evaluate(FAULTS), *nameless(devtools)]
+        found += [url for url in requested if not url.startswith((origin, "data:", "blob:"))]
+        if shift > 0.001:
+            found.append(f"layout shift {shift:.4f}")
+        faults += [f"{address}: {fault}" for fault in found]
+    print("\n".join(faults))
+    assert faults == []
