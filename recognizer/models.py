@@ -128,9 +128,9 @@ class Submission(models.Model):
 
     created = models.DateTimeField(default=now, db_index=True)
     account = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="submissions"
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="submissions", db_index=False
     )
-    session = models.UUIDField(null=True, blank=True, db_index=True, help_text="The anonymous owner's random id.")
+    session = models.UUIDField(null=True, blank=True, help_text="The anonymous owner's random id.")
     ink = models.JSONField(null=True, blank=True, help_text="Strokes as points, with the surface's width and height.")
     picture = models.BinaryField(
         null=True, blank=True, help_text="The upload, re-encoded, bounded and without metadata."
@@ -147,6 +147,10 @@ class Submission(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        indexes = [  # with the id, or PostgreSQL may look through everybody's drawings for somebody's last one
+            models.Index(fields=["account", "id"], name="submissions_of_account"),
+            models.Index(fields=["session", "id"], name="submissions_of_session"),
+        ]
         constraints = [
             models.CheckConstraint(condition=Q(digit__isnull=True) | Q(digit__lte=9), name="submission_digit_0_to_9"),
             models.CheckConstraint(

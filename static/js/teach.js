@@ -8,7 +8,6 @@ import { Sheet } from "./sheet.js";
 import { gettext, percent } from "./words.js";
 
 const PEN_UP_MS = 900; // no new stroke for this long: the digit is finished
-const KEY_UP_MS = 2500;
 
 const root = document.querySelector("[data-teach]");
 const part = (name) => root.querySelector(`[data-${name}]`);
@@ -114,7 +113,12 @@ sheet.addEventListener("strokestart", () => {
   notice.clear();
   forget(); // more is drawn: it was not finished
 });
-sheet.addEventListener("strokeend", ({ detail }) => finishLater(detail?.byKey ? KEY_UP_MS : PEN_UP_MS));
+sheet.addEventListener("strokeend", ({ detail }) => {
+  if (!detail?.byKey) finishLater(PEN_UP_MS); // with keys the way to the next stroke takes its time: Enter says when
+});
+part("canvas").addEventListener("keydown", ({ key }) => {
+  if (key === "Enter") finishLater(0);
+});
 sheet.addEventListener("strokecancel", () => finishLater(PEN_UP_MS));
 sheet.addEventListener("pen", ({ detail }) => say(detail));
 part("clear").addEventListener("click", clear);

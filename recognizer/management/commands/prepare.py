@@ -33,12 +33,12 @@ class Command(BaseCommand):
         self._ensure_admin()
 
     def _collect_static(self) -> None:
-        """Hash and compress the static files, if any of them changed since they were."""
+        """Hash and compress the static files, if any of them changed since; processes of before still find theirs."""
         stamp = settings.STATIC_ROOT / "sources.sha256"
         digest = _static_sources_digest()
         if stamp.is_file() and stamp.read_text() == digest:
             return
-        call_command("collectstatic", verbosity=0, interactive=False, clear=True, ignore_patterns=UNSERVED)
+        call_command("collectstatic", verbosity=0, interactive=False, ignore_patterns=UNSERVED)
         stamp.write_text(digest)
 
     def _ensure_admin(self) -> None:
