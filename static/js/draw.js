@@ -73,7 +73,7 @@ function inkChanged(wait) {
   page.storedId = null;
   feedback.close();
   why.close();
-  previews.ask(ink.toRequest());
+  previews.ask(ink.toRequest(), true);
   finishLater(wait);
   render();
 }

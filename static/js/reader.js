@@ -53,14 +53,17 @@ export class Previews {
   #next = null;
   #controller = null;
   #restUntil = 0;
+  #hurry = () => {}; // ends the pause after the request that is under way
 
   constructor(onAnswer, onError) {
     this.#onAnswer = onAnswer;
     this.#onError = onError;
   }
 
-  ask(request) {
+  /** @param {boolean} now without a pause, for the pen was lifted */
+  ask(request, now = false) {
     this.#next = request;
+    if (now) this.#hurry();
     if (!this.#controller) this.#run();
   }
 
@@ -77,8 +80,11 @@ export class Previews {
     while (this.#next && !signal.aborted && Date.now() >= this.#restUntil) {
       const request = this.#next;
       this.#next = null;
+      const hurried = new Promise((resolve) => {
+        this.#hurry = resolve;
+      });
       await this.#read(request, signal);
-      await pause(PREVIEW_GAP_MS);
+      await Promise.race([hurried, pause(PREVIEW_GAP_MS)]);
     }
     this.#controller = null;
     if (this.#next && signal.aborted) this.#run(); // asked for while the cancelled one wound down
