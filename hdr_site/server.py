@@ -1,6 +1,7 @@
 """The web server: `python -m hdr_site.server` listens on HOST and PORT with WEB_CONCURRENCY processes."""
 
 import os
+import tempfile
 
 from granian import Granian
 from granian.constants import Interfaces
@@ -17,6 +18,12 @@ STOP_SECONDS = 10  # for requests in flight, when the server stops
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are finished."""
+    with tempfile.TemporaryDirectory(prefix="digits-metrics-") as counts:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts  # the processes count there, and any of them adds up
+        serve()
+
+
+def serve() -> None:
     Granian(
         "hdr_site.wsgi:application",
         interface=Interfaces.WSGI,

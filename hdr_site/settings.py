@@ -42,6 +42,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "hdr_site.middleware.measure",
     "hdr_site.middleware.bound_body",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -189,6 +190,9 @@ THROTTLES = parse_rates(
 
 # Who accepts corrections: rules where they are plausible and people else ("triage"), or people alone ("all").
 REVIEW = environment.choice("HDR_REVIEW", ("triage", "all"))
+
+# Who asks for /metrics must bear it; empty: anybody may.
+METRICS_TOKEN = environment.text("HDR_METRICS_TOKEN")
 
 # --- Background work --------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from django.utils import timezone
 from django.views.decorators.http import last_modified
 from django.views.i18n import JavaScriptCatalog, set_language
 
+from hdr_site.metrics import metrics
 from recognizer import about, accounts, health, pages, shell
 from recognizer.api import errors
 from recognizer.review import pages as review
@@ -45,6 +46,7 @@ urlpatterns = [
     path("offline", shell.offline),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", metrics),
     path("admin/data/", admin.site.admin_view(exchange.data), name="data"),
     path("admin/data/<str:name>", admin.site.admin_view(exchange.download), name="data-download"),
     path("admin/", admin.site.urls),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 from django.db import DatabaseError, close_old_connections
 
+from recognizer.metrics import SERVING_VERSION, SWAP_FAILURES, SWAPS
 from recognizer.models import ModelFile, ModelVersion, Promotion, Verdict
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, ink_to_input
 from recognizer.registry import bundled_versions
@@ -190,12 +191,16 @@ class Engine:
             self._model = load_model(active)
         except ModelRefusedError as refusal:
             self._refused, self.problem = active.pk, str(refusal)
+            SWAP_FAILURES.inc()
             if self._model is None:  # a process that starts now serves too
                 self._model = load_earlier_model(active)
             logger.error("Not swapping: %s; version %s serves on.", refusal, self.version)
         else:
             self._refused = self.problem = None
+            SWAPS.inc()
             logger.info("Serving version %s.", active.version)
+        if self._model:
+            SERVING_VERSION.set(self._model.version)
 
     def follow(self) -> None:
         """Follow the registry on a daemon thread, and return once it has looked. Called once, by the web process."""

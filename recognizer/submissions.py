@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 
 from recognizer.engine import DigitModel, Reading, engine
+from recognizer.metrics import CORRECTIONS, INFERENCE_SECONDS, READINGS
 from recognizer.models import IMPORTED, Correction, Submission
 from recognizer.owners import Owner
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput
@@ -47,12 +48,14 @@ def read(drawing: Drawing) -> Answer:
         ModelRefusedError: no model serves.
     """
     model = engine.model
-    return Answer(model.read(drawing.input), model)
+    with INFERENCE_SECONDS.time():
+        return Answer(model.read(drawing.input), model)
 
 
 def store(drawing: Drawing, answer: Answer, owner: Owner) -> Submission:
     """Keep a drawing with what the model said of it."""
     reading = answer.reading
+    READINGS.labels(reading.verdict, "yes").inc()
     return Submission.objects.create(
         account_id=owner.account,
         session=None if owner.account else owner.session,
@@ -89,6 +92,7 @@ def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[C
             )
     except IntegrityError as error:  # a decided one still stands: the database allows one
         raise AlreadyDecidedError from error
+    CORRECTIONS.labels("confirmed" if digit == submission.digit else "corrected").inc()
     return said, not replaced
 
 

@@ -56,7 +56,13 @@ def free_port() -> int:
 def test_the_site_starts_as_one_command_and_stops_cleanly(tmp_path: Path, stop: signal.Signals) -> None:
     """Web server, worker and scheduler for real, in a data directory of their own."""
     port = free_port()
-    environment = {**os.environ, "HDR_DATA_DIR": str(tmp_path), "PORT": str(port), "SECRET_KEY": ""}
+    environment = {
+        **os.environ,
+        "HDR_DATA_DIR": str(tmp_path),
+        "PORT": str(port),
+        "SECRET_KEY": "",
+        "WEB_CONCURRENCY": "2",
+    }
     site = subprocess.Popen(
         [sys.executable, "manage.py", "runsite"],
         cwd=ROOT,
@@ -72,6 +78,7 @@ def test_the_site_starts_as_one_command_and_stops_cleanly(tmp_path: Path, stop: 
             line = next(site.stdout)
             workers -= {worker for worker in workers if f" {worker}" in line and " ready." in line}
         ready = _wait_for(f"http://127.0.0.1:{port}/readyz")
+        counted = _wait_for(f"http://127.0.0.1:{port}/metrics")
         inspect = [sys.executable, "-m", "celery", "--app", "hdr_site", "inspect", "ping", "--timeout", "10"]
         ping = subprocess.run(inspect, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     finally:
@@ -79,6 +86,7 @@ def test_the_site_starts_as_one_command_and_stops_cleanly(tmp_path: Path, stop: 
         rest, _ = site.communicate(timeout=30)
 
     assert b'"model_version": 1' in ready
+    assert counted.count(b"digits_serving_version{pid=") == 2
     assert "2 nodes online" in ping.stdout
     assert site.returncode == 0, rest
     for part in ("web", "worker", "training", "beat"):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rest_framework.exceptions import ValidationError
 
+from recognizer.metrics import PREPROCESSING_SECONDS
 from recognizer.preprocessing import Stroke, ink_to_input
 from recognizer.preprocessing.decoding import decode_picture, storable_picture
 from recognizer.preprocessing.picture import picture_to_input
@@ -43,9 +44,11 @@ def parse_drawing(body: Any) -> Drawing:
     if not isinstance(body, Mapping):
         raise ValidationError({"detail": "Send an object with `strokes`, `width` and `height`, or with `image`."})
     if "image" in body:
-        return _picture(body["image"])
+        with PREPROCESSING_SECONDS.labels("picture").time():
+            return _picture(body["image"])
     if "strokes" in body:
-        return _ink(body)
+        with PREPROCESSING_SECONDS.labels("ink").time():
+            return _ink(body)
     raise ValidationError({"detail": "Send `strokes` with `width` and `height`, or `image`."})
 
 

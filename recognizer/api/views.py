@@ -33,6 +33,7 @@ from recognizer.api.presentation import (
 )
 from recognizer.engine import engine
 from recognizer.explanation import explain
+from recognizer.metrics import READINGS
 from recognizer.models import Correction, ModelFile, ModelVersion, Submission
 from recognizer.nearest import nearest_drawings
 from recognizer.throttles import throttled
@@ -79,7 +80,9 @@ class PreviewsView(APIView):
     def post(self, request: Request) -> HttpResponse:
         """Read a drawing; store nothing."""
         drawing = parse_drawing(request.data)
-        return json_response(preview_json(submissions.read(drawing), drawing.input))
+        answer = submissions.read(drawing)
+        READINGS.labels(answer.reading.verdict, "no").inc()
+        return json_response(preview_json(answer, drawing.input))
 
 
 class SubmissionsView(APIView):
