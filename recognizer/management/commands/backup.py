@@ -1,0 +1,22 @@
+"""`backup FILE`: everything that the site keeps, in one file."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from recognizer.backups import BackupError, backup
+
+
+class Command(BaseCommand):
+    help = "Write everything that the site keeps into a new file, as it is at one moment; the site may run meanwhile."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path)
+
+    def handle(self, *args: Any, file: Path, **options: Any) -> None:
+        try:
+            backup(file)
+        except BackupError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"Wrote {file}, {file.stat().st_size / 1e6:,.1f} MB.")
