@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Case, Q, Value, When
 from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
 
 from recognizer.models import ModelVersion, Submission
 
@@ -49,19 +50,19 @@ class TrainingRun(models.Model):
     LIVE = (State.QUEUED, State.RUNNING)
 
     class Trigger(models.TextChoices):
-        SCHEDULE = "schedule", "the schedule"
-        CORRECTIONS = "corrections", "enough new corrections"
-        COMMAND = "command", "the command line"
-        API = "api", "the API"
-        BUTTON = "button", "the button"
+        SCHEDULE = "schedule", _("the schedule")
+        CORRECTIONS = "corrections", _("enough new corrections")
+        COMMAND = "command", _("the command line")
+        API = "api", _("the API")
+        BUTTON = "button", _("the button")
 
     class Phase(models.TextChoices):
-        DATA = "data", "gathering drawings"
-        START = "start", "loading the network"
-        FIT = "fit", "learning"
-        EXPORT = "export", "exporting"
-        GATES = "gates", "judging"
-        PROMOTE = "promote", "promoting"
+        DATA = "data", _("gathering drawings")
+        START = "start", _("loading the network")
+        FIT = "fit", _("learning")
+        EXPORT = "export", _("exporting")
+        GATES = "gates", _("judging")
+        PROMOTE = "promote", _("promoting")
 
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED, db_index=True)
     trigger = models.CharField(max_length=12, choices=Trigger)

@@ -170,4 +170,4 @@ def _duration(run: TrainingRun | None) -> str:
 def _steps(run: TrainingRun | None) -> list[tuple[str, str]]:
     """Return each phase of a run with how long it took."""
     timings = run.timings if run else {}
-    return [(phase.label, f"{timings[phase]['seconds']:.1f}\u00a0s") for phase in Phase if phase in timings]
+    return [(str(phase.label), f"{timings[phase]['seconds']:.1f}\u00a0s") for phase in Phase if phase in timings]
