@@ -210,9 +210,18 @@ DRAWING: dict[str, Any] = {
 }
 
 
+REFUSAL = {
+    "description": "What is wrong: as a whole, or by field.",
+    "anyOf": [
+        {"type": "object", "required": ["detail"], "properties": {"detail": {"type": "string"}}},
+        {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
+    ],
+}
+
+
 def problems(*statuses: int) -> dict[int, Any]:
     """Describe the error answers of a call."""
-    return {status: OpenApiResponse(Problem) for status in statuses}
+    return {status: OpenApiResponse(REFUSAL if status == 400 else Problem) for status in statuses}
 
 
 def page_of(name: str, serializer: type[serializers.Serializer[Any]]) -> Any:

@@ -102,7 +102,7 @@ class SubmissionsView(APIView):
     @extend_schema(
         operation_id="submissions_list",
         parameters=schema.CURSOR,
-        responses={200: schema.page_of("Submissions", schema.Labelled)},
+        responses={200: schema.page_of("Submissions", schema.Labelled), **schema.problems(404)},
     )
     def get(self, request: Request) -> Response:
         """List one's own submissions, newest first; staff see everybody's."""
@@ -169,7 +169,7 @@ class CorrectionsView(APIView):
 
     @extend_schema(
         parameters=[OpenApiParameter("status", str, enum=Correction.State.values), *schema.CURSOR],
-        responses={200: schema.page_of("Corrections", schema.Queued), **schema.problems(400, 401, 403)},
+        responses={200: schema.page_of("Corrections", schema.Queued), **schema.problems(400, 401, 403, 404)},
     )
     def get(self, request: Request) -> Response:
         """List what people said, the model's most doubtful answers first."""
@@ -222,7 +222,7 @@ class ModelsView(APIView):
     @extend_schema(
         operation_id="models_list",
         parameters=schema.CURSOR,
-        responses={200: schema.page_of("Models", schema.Version)},
+        responses={200: schema.page_of("Models", schema.Version), **schema.problems(404)},
     )
     def get(self, request: Request) -> Response:
         """List the versions of the model, newest first."""

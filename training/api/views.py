@@ -64,7 +64,7 @@ class RunsView(APIView):
     @extend_schema(
         operation_id="training_runs_list",
         parameters=CURSOR,
-        responses={200: page_of("TrainingRuns", schema.Run), **problems(401, 403)},
+        responses={200: page_of("TrainingRuns", schema.Run), **problems(401, 403, 404)},
     )
     def get(self, request: Request) -> Response:
         """List the runs, newest first."""
