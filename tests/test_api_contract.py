@@ -10,6 +10,7 @@ from pytest_django.live_server_helper import LiveServer
 from rest_framework.authtoken.models import Token
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -34,6 +35,7 @@ def test_every_operation_answers_as_its_schema_says(
     faults = []
     asked = 0
     for result in api.get_all_operations():
+        assert isinstance(result, Ok), result
         operation = result.ok()
 
         @settings(max_examples=REQUESTS, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
