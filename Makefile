@@ -13,6 +13,7 @@ test: $(VENV)/.with-dev  ## the quick suite
 
 bench: $(VENV)/.with-web  ## benchmarks, with ratios
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.mixed
 
 check: $(VENV)/.with-dev  ## lint, types, migrations, deployment
 	$(BIN)/ruff check .

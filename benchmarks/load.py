@@ -7,6 +7,7 @@ import selectors
 import socket
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -56,13 +57,14 @@ class _Connection:
     received: bytearray = field(default_factory=bytearray)
 
 
-def request_bytes(method: str, path: str, body: bytes, port: int) -> bytes:
+def request_bytes(method: str, path: str, body: bytes, port: int, headers: Mapping[str, str] | None = None) -> bytes:
     """Compose a request."""
     head = [
         f"{method} {path} HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in (headers or {}).items()),
     ]
     return "\r\n".join([*head, "", ""]).encode() + body
 

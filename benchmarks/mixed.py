@@ -1,0 +1,145 @@
+"""Load as people make it: previews, drawings that are stored and corrections, at 1 to 64 connections.
+
+python -m benchmarks.mixed [--seconds 5] [--rows 0] [--naive]
+
+On the database that `DATABASE_URL` names, which must be empty, or on SQLite. `--rows` fills it first, to see whether
+cost stays flat; `--naive` measures Keras' `model.predict` in a view too, which needs TensorFlow. Everything is by one
+anonymous visitor with their cookies. Fails if any request was answered with an error.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+from benchmarks.__main__ import PORT, ROOT, memory_of, server, wavy
+from benchmarks.load import Load, load, request_bytes
+
+CONNECTIONS = (1, 4, 16, 64)
+PREVIEWS, STORED, CORRECTED = 12, 3, 1  # of sixteen requests: a digit takes some previews, and few are corrected
+OF_ONES_OWN = 64  # submissions that are corrected
+NAIVE_PORT = PORT + 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of load for each line")
+    parser.add_argument("--rows", type=int, default=0, help="submissions to store before")
+    parser.add_argument("--naive", action="store_true", help="measure model.predict in a view too")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="digits-mixed-") as folder:
+        os.environ |= {"HDR_DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "benchmarks.settings", "PORT": str(PORT)}
+        os.environ |= {"WEB_CONCURRENCY": "2", "SECRET_KEY": "bench"}
+        subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        fill_database(arguments.rows)
+        with server("granian") as (pid, _):
+            failed = measure(arguments.seconds, arguments.naive)
+            print("memory:", ", ".join(f"{megabytes:.0f} MB" for _, megabytes in memory_of(pid)))
+    sys.exit(failed)
+
+
+def fill_database(rows: int) -> None:
+    import django
+
+    django.setup()
+    from django.db import connection
+
+    from benchmarks.pages import fill
+
+    if rows:
+        fill(rows)
+    print(f"{connection.vendor}, {rows:,} submissions stored before")
+    connection.close()
+
+
+def measure(seconds: float, naive: bool) -> int:
+    """Print a table; return 1 if any request failed."""
+    visitor = open_page()
+    drawing = json.dumps({"strokes": [stroke.tolist() for stroke in wavy(45)], "width": 280, "height": 280}).encode()
+    preview = request_bytes("POST", "/api/v1/previews", drawing, PORT, visitor)
+    store = request_bytes("POST", "/api/v1/submissions", drawing, PORT, visitor)
+    mixed = []
+    for digit in range(OF_ONES_OWN):  # each corrected over and over
+        said, path = (
+            json.dumps({"digit": digit % 10}).encode(),
+            f"/api/v1/submissions/{stored(drawing, visitor)}/correction",
+        )
+        mixed += [preview] * PREVIEWS + [store] * STORED + [request_bytes("POST", path, said, PORT, visitor)]
+    targets = {
+        "the same work, bare": [request_bytes("POST", "/work", drawing, PORT)],
+        "previews": [preview],
+        "stored submissions": [store],
+        "mixed": mixed,
+    }
+    bad = 0
+    print(f"{'':24} connections   per s  of bare   p50 ms     p95     p99  statuses")
+    for connections in CONNECTIONS:
+        bare = 0.0
+        for name, requests in targets.items():
+            result = load(PORT, requests, connections, seconds)
+            bare = bare or result.per_second
+            bad += sum(count for status, count in result.statuses.items() if status >= 400)
+            tell(name, connections, result, bare)
+    if naive:
+        measure_naive(seconds)
+    return int(bad > 0)
+
+
+def open_page() -> dict[str, str]:
+    """Open the page as a browser would; return what it sends from then on."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/") as page:
+        cookies = [value.partition(";")[0] for name, value in page.getheaders() if name.lower() == "set-cookie"]
+        token = page.read().decode().split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
+    return {"Cookie": "; ".join(cookies), "X-CSRFToken": token}
+
+
+def tell(name: str, connections: int, result: Load, bare: float) -> None:
+    p50, p95, p99 = (result.percentile(share) for share in (0.5, 0.95, 0.99))
+    rates = f"{connections:11} {result.per_second:7.0f} {result.per_second / bare:8.2f}"
+    print(f"{name:24} {rates} {p50:8.2f} {p95:7.2f} {p99:7.2f}  {dict(result.statuses)}")
+
+
+def stored(drawing: bytes, visitor: dict[str, str]) -> int:
+    """Store a drawing; return its number."""
+    address = f"http://127.0.0.1:{PORT}/api/v1/submissions"
+    with urllib.request.urlopen(
+        urllib.request.Request(address, drawing, {"Content-Type": "application/json"} | visitor)
+    ) as answer:
+        return int(json.load(answer)["id"])
+
+
+def measure_naive(seconds: float) -> None:
+    """Measure Keras in a view, on the same server with as many processes and threads."""
+    from tests.drawings import canary, encoded, picture_of
+
+    command = ["granian", "--interface", "wsgi", "--port", str(NAIVE_PORT), "--workers", "2", "--blocking-threads", "4"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command, "benchmarks.naive:application"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    picture = encoded(picture_of(canary(3)))
+    requests = [request_bytes("POST", "/", picture, NAIVE_PORT)]
+    try:
+        for _ in range(120):
+            try:
+                load(NAIVE_PORT, requests, 1, 1)
+                break
+            except OSError:
+                time.sleep(1)
+        load(NAIVE_PORT, requests, 8, 3)  # its first predictions trace the network
+        for connections in CONNECTIONS:
+            result = load(NAIVE_PORT, requests, connections, seconds)
+            tell("model.predict in a view", connections, result, result.per_second)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""What most digit sites do, to compare with: a view that shrinks the picture and calls Keras' `model.predict`.
+
+Served like the site itself, by benchmarks/mixed.py; needs TensorFlow.
+"""
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from PIL import Image
+
+MODEL = keras.models.load_model(
+    Path(__file__).resolve().parent.parent / "recognizer" / "bundled" / "digits.keras", compile=False
+)
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Read the picture that is the request's body."""
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    picture = Image.open(io.BytesIO(body)).convert("L").resize((28, 28))
+    answer = MODEL.predict(np.asarray(picture, np.float32)[None, :, :, None] / 255, verbose=0)
+    scores = np.asarray(answer[0] if isinstance(answer, list) else answer).reshape(-1)[:10]
+    told = json.dumps({"digit": int(scores.argmax())}).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(told)))])
+    return [told]
