@@ -1,12 +1,17 @@
 """What every request passes through, whatever its address."""
 
+import logging
+import re
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.encoding import escape_uri_path
 
+from hdr_site.logs import request_id
 from recognizer.metrics import REQUEST_SECONDS
 
 if TYPE_CHECKING:
@@ -15,7 +20,44 @@ if TYPE_CHECKING:
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 LONGEST_LENGTH = 18  # digits of a Content-Length that are worth reading
+REQUEST_ID = re.compile(r"[\w.-]{8,64}", re.ASCII)
+SAFE = {"GET", "HEAD", "OPTIONS"}
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+audit = logging.getLogger("digits.audit")
+
+
+def identify(get_response: GetResponse) -> GetResponse:
+    """Give every request an id, for its log lines and its answer; a proxy in front may have given it one."""
+    trusted = settings.PROXIES > 0
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        given = request.headers.get("X-Request-ID", "") if trusted else ""
+        token = request_id.set(given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+        try:
+            response = get_response(request)
+            response.headers["X-Request-ID"] = request_id.get()
+            return response
+        finally:
+            request_id.reset(token)
+
+    return middleware
+
+
+def note_staff(get_response: GetResponse) -> GetResponse:
+    """Log whatever staff change, by page, admin or API, and what they take out: who, what, and how it ended."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        user = getattr(request, "user", None)
+        takes_out = request.path.startswith("/admin/data/")
+        if (request.method not in SAFE or takes_out) and user is not None and user.is_staff:
+            path = escape_uri_path(request.path)  # it may hold line breaks
+            audit.info("%s (%s): %s %s: %d", user.get_username(), user.pk, request.method, path, response.status_code)
+        return response
+
+    return middleware
 
 
 def measure(get_response: GetResponse) -> GetResponse:
