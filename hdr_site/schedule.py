@@ -70,6 +70,12 @@ SCHEDULE = [
         "Drops the bytes of versions that nobody is likely to want again; their rows and reports stay.",
     ),
     Entry(
+        "delete old drawings",
+        "recognizer.tasks.delete_old_drawings",
+        (4, 7),
+        "Only with HDR_KEEP_DAYS: drawings older than that, unless what was said of them was accepted.",
+    ),
+    Entry(
         "forget expired sessions",
         "recognizer.tasks.clear_expired_sessions",
         (3, 17),

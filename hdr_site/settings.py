@@ -197,6 +197,9 @@ THROTTLES = parse_rates(
 # Who accepts corrections: rules where they are plausible and people else ("triage"), or people alone ("all").
 REVIEW = environment.choice("HDR_REVIEW", ("triage", "all"))
 
+# After so many days drawings are deleted, unless what was said of them was accepted; 0 keeps them.
+KEEP_DAYS = environment.number("HDR_KEEP_DAYS", 0)
+
 # Who asks for /metrics must bear it; empty: anybody may.
 METRICS_TOKEN = environment.text("HDR_METRICS_TOKEN")
 

@@ -1,12 +1,14 @@
 """The online job: read a drawing, keep it, and keep what people say of it. Views and admin both come through here."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.timezone import now
 
 from recognizer.engine import DigitModel, Reading, engine
@@ -196,14 +198,31 @@ def adopt(session: UUID, account: int) -> tuple[int, bool]:
 
 def delete_all(owner: Owner) -> int:
     """Delete what an owner drew until now, for good; return how many drawings that was."""
-    owned = Submission.objects.owned_by(owner)
-    newest = owned.values_list("pk", flat=True).first()
+    return _delete(Submission.objects.owned_by(owner))
+
+
+def delete_old(at: datetime) -> int:
+    """Delete the drawings that are older than `HDR_KEEP_DAYS`, if that is set, but for those that teach: the accepted.
+
+    Returns:
+        How many that were.
+    """
+    if not settings.KEEP_DAYS:
+        return 0
+    accepted = Correction.objects.standing().filter(submission=OuterRef("pk"), state=Correction.State.ACCEPTED)
+    old = Submission.objects.filter(created__lt=at - timedelta(days=settings.KEEP_DAYS))
+    return _delete(old.filter(~Exists(accepted)))
+
+
+def _delete(drawings: QuerySet[Submission]) -> int:
+    """Delete what is there now, a bounded number at a time: others write in between."""
+    newest = drawings.order_by("-pk").values_list("pk", flat=True).first()
     if newest is None:
         return 0
     deleted = 0
-    while pks := list(owned.filter(pk__lte=newest).order_by("pk").values_list("pk", flat=True)[:AT_ONCE]):
+    while pks := list(drawings.filter(pk__lte=newest).order_by("pk").values_list("pk", flat=True)[:AT_ONCE]):
         with transaction.atomic():
-            deleted += owned.filter(pk__in=pks).only("pk").delete()[1].get("recognizer.Submission", 0)
+            deleted += drawings.filter(pk__in=pks).only("pk").delete()[1].get("recognizer.Submission", 0)
     return deleted
 
 

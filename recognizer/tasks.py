@@ -2,8 +2,9 @@
 
 from celery import shared_task
 from django.core.management import call_command
+from django.utils.timezone import now
 
-from recognizer import counting, registry, triage, watch
+from recognizer import counting, registry, submissions, triage, watch
 
 
 @shared_task
@@ -22,6 +23,12 @@ def watch_promotion() -> None:
 def prune_models() -> None:
     """Drop the bytes of versions that nobody is likely to want again."""
     registry.prune()
+
+
+@shared_task
+def delete_old_drawings() -> None:
+    """Delete what is older than the site keeps drawings, if that has an end."""
+    submissions.delete_old(now())
 
 
 @shared_task
