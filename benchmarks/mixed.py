@@ -58,17 +58,8 @@ def fill_database(rows: int) -> None:
 
 def measure(seconds: float, naive: bool) -> int:
     """Print a table; return 1 if any request failed."""
-    visitor = open_page()
-    drawing = json.dumps({"strokes": [stroke.tolist() for stroke in wavy(45)], "width": 280, "height": 280}).encode()
-    preview = request_bytes("POST", "/api/v1/previews", drawing, PORT, visitor)
-    store = request_bytes("POST", "/api/v1/submissions", drawing, PORT, visitor)
-    mixed = []
-    for digit in range(OF_ONES_OWN):  # each corrected over and over
-        said, path = (
-            json.dumps({"digit": digit % 10}).encode(),
-            f"/api/v1/submissions/{stored(drawing, visitor)}/correction",
-        )
-        mixed += [preview] * PREVIEWS + [store] * STORED + [request_bytes("POST", path, said, PORT, visitor)]
+    preview, store, mixed = requests_of(open_page())
+    drawing = drawn()
     targets = {
         "the same work, bare": [request_bytes("POST", "/work", drawing, PORT)],
         "previews": [preview],
@@ -87,6 +78,23 @@ def measure(seconds: float, naive: bool) -> int:
     if naive:
         measure_naive(seconds)
     return int(bad > 0)
+
+
+def drawn() -> bytes:
+    return json.dumps({"strokes": [stroke.tolist() for stroke in wavy(45)], "width": 280, "height": 280}).encode()
+
+
+def requests_of(visitor: dict[str, str]) -> tuple[bytes, bytes, list[bytes]]:
+    """Return a preview, a drawing that is stored, and both mixed with corrections of what is stored already."""
+    drawing = drawn()
+    preview = request_bytes("POST", "/api/v1/previews", drawing, PORT, visitor)
+    store = request_bytes("POST", "/api/v1/submissions", drawing, PORT, visitor)
+    mixed = []
+    for number in range(OF_ONES_OWN):
+        said = json.dumps({"digit": number % 10}).encode()
+        path = f"/api/v1/submissions/{stored(drawing, visitor)}/correction"
+        mixed += [preview] * PREVIEWS + [store] * STORED + [request_bytes("POST", path, said, PORT, visitor)]
+    return preview, store, mixed
 
 
 def open_page() -> dict[str, str]:

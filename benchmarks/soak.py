@@ -1,0 +1,170 @@
+"""The whole site under load for half an hour, with swaps and training runs: does any process grow?
+
+python -m benchmarks.soak [--minutes 30] [--out FOLDER]
+
+Draws, previews and corrects with pauses, makes another version active every minute and asks for a training run every
+ten (needs TensorFlow). Writes memory.csv and memory.svg, prints how much each process grew, and fails if a request
+failed.
+"""
+
+import argparse
+import csv
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from contextlib import closing
+from pathlib import Path
+
+from benchmarks.__main__ import PORT, ROOT
+from benchmarks.load import load
+from benchmarks.mixed import open_page, requests_of
+from benchmarks.swap import register_versions
+
+CONNECTIONS = 4
+LOAD_SECONDS = 4.0  # then as long a pause: the worker needs a core too
+SWAP_EVERY = 60.0  # seconds
+RUN_EVERY = 600.0
+SETTLED = 1 / 3  # of the time: growth is counted from then on, when every process has done each thing once
+ROLES = {"hdr_site.server": "web", "site@": "worker", "training@": "training", " beat ": "scheduler"}
+WIDTH, HEIGHT, EDGE = 900, 360, 60  # of the plot, pixels
+
+Samples = dict[str, list[tuple[float, float]]]  # minutes and megabytes, by process
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--out", type=Path, default=Path.cwd())
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="digits-soak-") as folder:
+        os.environ |= {"HDR_DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "benchmarks.settings", "PORT": str(PORT)}
+        os.environ |= {"WEB_CONCURRENCY": "2", "SECRET_KEY": "bench"}
+        subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        versions, token = register_versions()
+        with Path(folder, "site.log").open("w") as log:
+            site = subprocess.Popen([sys.executable, "manage.py", "runsite"], cwd=ROOT, stdout=log, stderr=log)
+            try:
+                wait_until_ready()
+                samples, statuses, done = soak(site.pid, 60 * arguments.minutes, versions, token)
+                done["runs that made a version"] = sum(run["state"] == "succeeded" for run in runs(token))
+            finally:
+                site.send_signal(signal.SIGTERM)
+                site.wait(timeout=60)
+    write(samples, arguments.out)
+    sys.exit(report(samples, statuses, done))
+
+
+def soak(site: int, seconds: float, versions: list[int], token: str) -> tuple[Samples, Counter[int], Counter[str]]:
+    """Load the site and look at its processes."""
+    samples: Samples = defaultdict(list)
+    statuses: Counter[int] = Counter()
+    done: Counter[str] = Counter()
+    _, _, mixed = requests_of(open_page())
+    began = time.monotonic()
+    next_swap, next_run = began + SWAP_EVERY, began
+    while (now := time.monotonic()) < began + seconds:
+        if now >= next_run:
+            next_run += RUN_EVERY
+            done["runs asked for"] += call("/api/v1/training-runs", token, {"force": True}) == 202
+        if now >= next_swap:
+            next_swap += SWAP_EVERY
+            version = versions[done["swaps"] % len(versions)]
+            done["swaps"] += call(f"/api/v1/models/{version}/activate", token, {}) == 200
+        statuses += load(PORT, mixed, CONNECTIONS, LOAD_SECONDS).statuses
+        for name, megabytes in memory(site).items():
+            samples[name].append(((now - began) / 60, megabytes))
+        time.sleep(LOAD_SECONDS)
+    return samples, statuses, done
+
+
+def memory(site: int) -> dict[str, float]:
+    """Return the resident megabytes of every process under the site, by what it is and its number."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,rss=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 3) for line in listing.splitlines()]
+    family = {str(site)}
+    for pid, parent, _, _ in rows:  # parents come before their children
+        if parent in family:
+            family.add(pid)
+    return {f"{role_of(args)} {pid}": int(rss) / 1024 for pid, _, rss, args in rows if pid in family and role_of(args)}
+
+
+def role_of(arguments: str) -> str:
+    return next((role for word, role in ROLES.items() if word in arguments), "")
+
+
+def wait_until_ready() -> None:
+    for _ in range(300):
+        try:
+            open_page()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise SystemExit("The site did not come up.")
+
+
+def call(path: str, token: str, body: dict[str, object]) -> int:
+    """Call the API as staff; return the status."""
+    with closing(http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)) as connection:
+        headers = {"Authorization": f"Token {token}", "Content-Type": "application/json"}
+        connection.request("POST", path, json.dumps(body), headers)
+        return connection.getresponse().status
+
+
+def runs(token: str) -> list[dict[str, object]]:
+    with closing(http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)) as connection:
+        connection.request("GET", "/api/v1/training-runs", headers={"Authorization": f"Token {token}"})
+        found: list[dict[str, object]] = json.loads(connection.getresponse().read())["results"]
+        return found
+
+
+def report(samples: Samples, statuses: Counter[int], done: Counter[str]) -> int:
+    """Print what came of it; return 1 if a request failed."""
+    print(f"{sum(statuses.values()):,} requests: {dict(statuses)}; {dict(done)}")
+    print(f"{'process':20} {'first MB':>9} {'settled':>9} {'last':>9} {'growth since settled':>22}")
+    for name, points in samples.items():
+        settled = points[int(SETTLED * len(points))][1]
+        first, last = points[0][1], points[-1][1]
+        print(f"{name:20} {first:9.0f} {settled:9.0f} {last:9.0f} {last - settled:+14.1f} ({last / settled - 1:+.1%})")
+    return int(any(status >= 400 for status in statuses))
+
+
+def write(samples: Samples, folder: Path) -> None:
+    """Write the samples as a table and as a plot."""
+    with (folder / "memory.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["process", "minutes", "megabytes"])
+        for name, points in samples.items():
+            table.writerows([name, f"{minutes:.2f}", f"{megabytes:.1f}"] for minutes, megabytes in points)
+    longest = max(minutes for points in samples.values() for minutes, _ in points) or 1
+    highest = max(megabytes for points in samples.values() for _, megabytes in points)
+    lines = []
+    for name, points in samples.items():
+        if len(points) < 2:
+            continue
+        places = [
+            (EDGE + minutes / longest * (WIDTH - 3 * EDGE), HEIGHT - EDGE / 2 - megabytes / highest * (HEIGHT - EDGE))
+            for minutes, megabytes in points
+        ]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        x, y = places[-1]
+        lines.append(
+            f'<polyline points="{line}" fill="none" stroke="#18233f"/><text x="{x + 6:.0f}" y="{y:.0f}">{name}</text>'
+        )
+    axis = f'<text x="4" y="{EDGE / 2:.0f}">{highest:.0f} MB</text><text x="4" y="{HEIGHT - EDGE / 2:.0f}">0</text>'
+    axis += f'<text x="{WIDTH - 2 * EDGE}" y="{HEIGHT - 6}">{longest:.0f} min</text>'
+    style = 'font-family="sans-serif" font-size="12"'
+    body = "\n".join([axis, *lines])
+    (folder / "memory.svg").write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {style}>\n{body}\n</svg>\n'
+    )
+
+
+if __name__ == "__main__":
+    main()
