@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.db import OperationalError, connection
+from django.db import OperationalError, close_old_connections, connection
 from django.test import Client
 
 from recognizer.models import ModelVersion
@@ -63,6 +63,19 @@ def test_what_needs_no_database_goes_on(visitor: Visitor) -> None:
 
     assert page.status_code == 200
     assert preview.json()["digit"] == 3
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_broke_is_replaced_by_the_next_probe(active_model: ModelVersion) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no connection that breaks")
+    with connection.cursor() as cursor:
+        cursor.execute("SET idle_session_timeout = 50")  # milliseconds; the server then hangs up
+    time.sleep(0.5)
+    close_old_connections()  # as each request begins, but for those of the tests' client
+
+    assert Client().get("/readyz").status_code == 200
 
 
 @pytest.fixture
