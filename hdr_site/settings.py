@@ -213,7 +213,7 @@ if REDIS_URL:
         "visibility_timeout": int(timedelta(hours=2).total_seconds()),
         # Seconds; without them whoever talks to a Redis behind a pulled cable waits for ever.
         "socket_connect_timeout": 2,
-        "socket_timeout": 5,
+        "socket_timeout": 3,
         "health_check_interval": 5,
     }
 else:
@@ -226,6 +226,7 @@ else:
         "data_folder_out": str(_SPOOL / "messages"),
         "control_folder": str(_SPOOL / "control"),
     }
+CELERY_BROKER_CONNECTION_TIMEOUT = 2  # seconds, for all tries together of who sends a message
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None  # there are none, so the scheduler needs no row to clean them up
