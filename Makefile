@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test bench check words lock clean
+.PHONY: run test bench cluster-test check words lock clean
 
 run: $(VENV)/.with-training  ## the whole site: web server, worker and scheduler
 	@exec $(BIN)/python manage.py runsite
@@ -14,6 +14,9 @@ test: $(VENV)/.with-dev  ## the quick suite
 bench: $(VENV)/.with-web  ## benchmarks, with ratios
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.mixed
+
+cluster-test: $(VENV)/.with-training  ## seven hosts and their cables; as root, on Debian with redis-server, postgresql and haproxy
+	$(BIN)/python -m benchmarks.cluster
 
 check: $(VENV)/.with-dev  ## lint, types, migrations, deployment
 	$(BIN)/ruff check .

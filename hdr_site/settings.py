@@ -98,11 +98,24 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
     # In memory, Django's default for tests, SQLite neither has a WAL nor waits for locks.
     DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    # A host behind a pulled cable answers nothing, not even no; by itself the kernel waits a quarter of an hour for it.
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 3,  # seconds
+        "tcp_user_timeout": 3000,  # milliseconds, for what was sent to arrive
+        "keepalives_idle": 3,  # seconds without an answer, before it is looked whether the host is there …
+        "keepalives_interval": 1,  # … each second …
+        "keepalives_count": 3,
+    } | DATABASES["default"].get("OPTIONS", {})  # what DATABASE_URL says goes first
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = environment.text("REDIS_URL")
 CACHES: dict[str, Any] = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},  # seconds
+    }
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
@@ -211,7 +224,10 @@ if REDIS_URL:
     # A message that was not acknowledged is delivered again after `visibility_timeout`; no run takes that long.
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
         "visibility_timeout": int(timedelta(hours=2).total_seconds()),
-        "socket_connect_timeout": 5,
+        # Seconds; without them whoever talks to a Redis behind a pulled cable waits for ever.
+        "socket_connect_timeout": 2,
+        "socket_timeout": 3,
+        "health_check_interval": 5,
     }
 else:
     for folder in ("messages", "control"):
@@ -223,6 +239,7 @@ else:
         "data_folder_out": str(_SPOOL / "messages"),
         "control_folder": str(_SPOOL / "control"),
     }
+CELERY_BROKER_CONNECTION_TIMEOUT = 2  # seconds, for all tries together of who sends a message
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None  # there are none, so the scheduler needs no row to clean them up

@@ -19,6 +19,8 @@ from training.versions import pages as versions
 _STARTED = timezone.now()
 words = last_modified(lambda _: _STARTED)(JavaScriptCatalog.as_view())  # what the scripts say, in the page's language
 
+handler500 = "hdr_site.faults.answer_fault"
+
 urlpatterns = [
     path("", pages.draw, name="draw"),
     path("about", about.about, name="about"),

@@ -16,13 +16,12 @@ def healthz(request: HttpRequest) -> HttpResponse:
 def readyz(request: HttpRequest) -> HttpResponse:
     """The process can read digits and reach its database; else 503. `problem` says why a swap was refused."""
     problem = engine.problem
+    reachable = True
     try:
-        connection.ensure_connection()
-        reachable = connection.is_usable()
+        with connection.cursor() as cursor:  # which replaces a broken connection; `is_usable` would only look at it
+            cursor.execute("SELECT 1")
     except DatabaseError:
-        reachable = False
-    if not reachable:
-        problem = "the database does not answer"
+        reachable, problem = False, "the database does not answer"
     ready = engine.version is not None and reachable
     state = {"model_version": engine.version, "process": os.getpid(), "problem": problem}
     return JsonResponse(state, status=200 if ready else 503)

@@ -1,8 +1,12 @@
-"""How often one client may write: counted in Redis, or without Redis in one small file shared by a host's processes."""
+"""How often one client may write: counted in Redis, or without Redis in one small file shared by a host's processes.
+
+While a Redis that should be there is away, each host counts in its file: nobody is refused or held up for that.
+"""
 
 import fcntl
 import hashlib
 import ipaddress
+import logging
 import math
 import mmap
 import os
@@ -19,11 +23,14 @@ from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from redis import RedisError
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from recognizer.rates import Rate
+
+logger = logging.getLogger(__name__)
 
 View = Callable[..., HttpResponseBase]
 
@@ -36,12 +43,26 @@ class Counter(Protocol):
 
 
 class RedisCounter:
-    """Counts for all hosts together."""
+    """Counts for all hosts together; while Redis does not answer, for this host alone."""
 
-    def __init__(self) -> None:
+    AWAY = 5.0  # seconds until Redis is asked again: waiting for it is for few requests, not for each
+
+    def __init__(self, path: Path) -> None:
         self._redis = caches["default"]._cache.get_client(write=True)  # type: ignore[attr-defined]
+        self._here = FileCounter(path)
+        self._away_until = 0.0
 
     def count(self, key: str, period: int) -> tuple[int, float]:
+        if time.monotonic() < self._away_until:
+            return self._here.count(key, period)
+        try:
+            return self._count(key, period)
+        except RedisError as error:
+            self._away_until = time.monotonic() + self.AWAY
+            logger.warning("Redis does not answer, so this host counts alone: %s", error)
+            return self._here.count(key, period)
+
+    def _count(self, key: str, period: int) -> tuple[int, float]:
         pipeline = self._redis.pipeline()
         pipeline.set(f"throttle:{key}", 0, ex=period, nx=True)
         pipeline.incr(f"throttle:{key}")
@@ -94,7 +115,8 @@ class FileCounter:
 @cache
 def counter() -> Counter:
     """Return this process's counter."""
-    return RedisCounter() if settings.REDIS_URL else FileCounter(settings.DATA_DIR / "throttles")
+    file = settings.DATA_DIR / "throttles"
+    return RedisCounter(file) if settings.REDIS_URL else FileCounter(file)
 
 
 def client_of(request: Request | HttpRequest) -> str:

@@ -49,6 +49,7 @@ class NotStored(APIException):
     status_code = 503
     default_detail = "The database cannot keep or find anything now; try again soon."
     default_code = "not_stored"
+    wait = 5  # seconds, in `Retry-After`
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:

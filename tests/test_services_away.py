@@ -1,0 +1,104 @@
+"""What still works, and what is said, while the database or Redis is away."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import OperationalError, close_old_connections, connection
+from django.test import Client
+
+from recognizer.models import ModelVersion
+from recognizer.throttles import counter
+from tests.conftest import Visitor
+from tests.drawings import THREE
+
+
+@contextmanager
+def database_away() -> Iterator[None]:
+    def refuse(*_: Any) -> None:
+        raise OperationalError("connection timeout expired")
+
+    with connection.execute_wrapper(refuse):
+        yield
+
+
+@pytest.mark.django_db
+def test_a_page_without_its_database_is_503_and_says_when_to_come_back(active_model: ModelVersion) -> None:
+    with database_away():
+        answer = Client(raise_request_exception=False).get("/models")
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert "Back in a moment" in answer.content.decode()
+
+
+@pytest.mark.django_db
+def test_somebody_who_is_logged_in_gets_that_page_too(admin_client: Client) -> None:
+    admin_client.raise_request_exception = False
+    with database_away():
+        answer = admin_client.get("/mine")
+
+    assert answer.status_code == 503
+    assert "Back in a moment" in answer.content.decode()
+
+
+@pytest.mark.django_db
+def test_a_program_gets_503_in_json(staff: Client) -> None:
+    with database_away():
+        answer = staff.get("/api/v1/submissions")
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert list(answer.json()) == ["detail"]
+
+
+@pytest.mark.django_db
+def test_what_needs_no_database_goes_on(visitor: Visitor) -> None:
+    with database_away():
+        page = visitor.get("/")
+        preview = visitor.post("/api/v1/previews", THREE, content_type="application/json")
+
+    assert page.status_code == 200
+    assert preview.json()["digit"] == 3
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_broke_is_replaced_by_the_next_probe(active_model: ModelVersion) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no connection that breaks")
+    with connection.cursor() as cursor:
+        cursor.execute("SET idle_session_timeout = 50")  # milliseconds; the server then hangs up
+    time.sleep(0.5)
+    close_old_connections()  # as each request begins, but for those of the tests' client
+
+    assert Client().get("/readyz").status_code == 200
+
+
+@pytest.fixture
+def silent_redis(settings: LazySettings, tmp_path: Path) -> Iterator[None]:
+    """A Redis that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        settings.DATA_DIR = tmp_path
+        settings.REDIS_URL = f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+        settings.CACHES = {
+            "default": {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": settings.REDIS_URL,
+                "OPTIONS": {"socket_connect_timeout": 0.2, "socket_timeout": 0.2},
+            }
+        }
+        counter.cache_clear()
+        yield
+        counter.cache_clear()
+
+
+def test_while_redis_is_away_a_host_counts_alone_and_waits_once(silent_redis: None) -> None:
+    began = time.monotonic()
+    calls = [counter().count("x", 60)[0] for _ in range(100)]
+
+    assert calls == list(range(1, 101))
+    assert time.monotonic() - began < 1.5
