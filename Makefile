@@ -35,6 +35,7 @@ lock: $(VENV)/.with-web  ## resolve every pin anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-annotate --no-header pyproject.toml -o requirements-web.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-annotate --no-header pyproject.toml --extra training -o requirements.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-annotate --no-header pyproject.toml --extra dev -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --no-annotate --no-header pyproject.toml --extra traces -o requirements-traces.txt
 
 clean:  ## removes the environment; the data directory stays
 	rm -rf $(VENV)

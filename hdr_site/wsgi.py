@@ -4,8 +4,11 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from hdr_site.traces import send_traces
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hdr_site.settings")
 
+send_traces()  # it wraps Django's handlers, so before they are made
 _django = get_wsgi_application()
 
 from hdr_site.middleware import without_charset  # noqa: E402 - these need Django to be set up
