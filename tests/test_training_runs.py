@@ -151,6 +151,7 @@ def _in_half_a_second(act: Callable[[], object]) -> Iterator[None]:
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # it may have ended sooner
         signal.signal(signal.SIGALRM, before)
 
 
