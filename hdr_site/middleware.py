@@ -1,6 +1,5 @@
 """What every request passes through, whatever its address."""
 
-import logging
 import re
 import time
 import uuid
@@ -9,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils.encoding import escape_uri_path
 
 from hdr_site.logs import request_id
+from recognizer.audit import is_noted, note
 from recognizer.metrics import REQUEST_SECONDS
 
 if TYPE_CHECKING:
@@ -21,11 +20,7 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 LONGEST_LENGTH = 18  # digits of a Content-Length that are worth reading
 REQUEST_ID = re.compile(r"[\w.-]{8,64}", re.ASCII)
-SAFE = {"GET", "HEAD", "OPTIONS"}
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-
-
-audit = logging.getLogger("digits.audit")
 
 
 def identify(get_response: GetResponse) -> GetResponse:
@@ -46,15 +41,16 @@ def identify(get_response: GetResponse) -> GetResponse:
 
 
 def note_staff(get_response: GetResponse) -> GetResponse:
-    """Log whatever staff change, by page, admin or API, and what they take out: who, what, and how it ended."""
+    """Note whatever staff change, by page, admin or API, and what they take out."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
+        if not is_noted(request):
+            return get_response(request)
+        before = request.user  # who logs out is nobody afterwards
+        was_staff = before.is_staff
         response = get_response(request)
-        user = getattr(request, "user", None)
-        takes_out = request.path.startswith("/admin/data/")
-        if (request.method not in SAFE or takes_out) and user is not None and user.is_staff:
-            path = escape_uri_path(request.path)  # it may hold line breaks
-            audit.info("%s (%s): %s %s: %d", user.get_username(), user.pk, request.method, path, response.status_code)
+        if was_staff or request.user.is_staff:  # who logs in, or has a token, is known afterwards
+            note(before if was_staff else request.user, request, response)
         return response
 
     return middleware

@@ -15,7 +15,7 @@ from recognizer.admin_tables import gate_table, json_block, number_table, readab
 from recognizer.api.presentation import heat_data_url, png_data_url, stored_input
 from recognizer.engine import ModelRefusedError, engine
 from recognizer.explanation import explain
-from recognizer.models import Correction, ModelVersion, Promotion, Submission
+from recognizer.models import AuditEntry, Correction, ModelVersion, Promotion, Submission
 
 admin.site.site_header = admin.site.site_title = "Handwritten Digit Recognition"
 admin.site.index_title = "Drawings, corrections and models"
@@ -397,6 +397,24 @@ class PromotionAdmin(ReadOnly):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnly):
+    """What staff did."""
+
+    list_display = ("created", "name", "method", "path", "told", "status", "request_id")
+    list_filter = ("created", "method", "status")
+    search_fields = ("name", "path", "=request_id")
+    search_help_text = "A name, part of an address, or a request's id"
+    show_full_result_count = False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="fields")
+    def told(self, entry: AuditEntry) -> str:
+        return "; ".join(f"{name}: {', '.join(values)}" for name, values in entry.fields.items())
 
 
 def _percent(version: ModelVersion, metric: str) -> str:

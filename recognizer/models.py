@@ -264,6 +264,27 @@ class Correction(models.Model):
         return self.digit == self.submission.digit
 
 
+class AuditEntry(models.Model):
+    """A change by staff, or data that they took out. It stays when the account goes."""
+
+    LONGEST_METHOD, LONGEST_PATH = 10, 200
+
+    created = models.DateTimeField(default=now)
+    name = models.CharField(max_length=150, help_text="The account's name then.")
+    method = models.CharField(max_length=LONGEST_METHOD)
+    path = models.CharField(max_length=LONGEST_PATH)
+    fields = models.JSONField(default=dict, help_text="Of the form: which rows, and what was to become of them.")
+    status = models.PositiveSmallIntegerField(help_text="Of the answer.")
+    request_id = models.CharField(max_length=64, help_text="The same as in the log and in the answer.")
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "audit entries"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.method} {self.path}: {self.status}"
+
+
 class CountedDay(models.Model):
     """A day, in UTC, as the statistics know it: counts, from which nobody gets back to a drawing.
 

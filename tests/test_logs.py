@@ -4,15 +4,18 @@ import json
 import logging
 from typing import Any
 
+import orjson
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.test import Client
 
 from hdr_site.logs import JsonFormatter, OfRequest, request_id
 from hdr_site.middleware import identify
-from recognizer.models import Correction
+from recognizer.models import AuditEntry, Correction
 from tests.conftest import Visitor
+from tests.drawings import THREE
 
 pytestmark = pytest.mark.django_db
 
@@ -60,7 +63,7 @@ def test_a_line_of_json_says_which_request_and_version(active_model: Any) -> Non
     assert (told["request_id"], told["model_version"]) == ("abc12345", 1)
 
 
-def test_what_staff_do_is_noted(visitor: Visitor, staff: Client, caplog: Any) -> None:
+def test_what_staff_do_is_noted_in_the_log_and_the_database(visitor: Visitor, staff: Client, caplog: Any) -> None:
     caplog.set_level(logging.INFO, "digits.audit")
     drawn = visitor.draw()["id"]
     visitor.say(drawn, 8)
@@ -75,13 +78,48 @@ def test_what_staff_do_is_noted(visitor: Visitor, staff: Client, caplog: Any) ->
     office.post("/nowhere%0A2026-01-01 INFO forged")
 
     lines = [record.getMessage() for record in caplog.records if record.name == "digits.audit"]
-    assert [line.split(": ", 1)[1] for line in lines] == [
+    told = [line.split(": ", 1)[1] for line in lines]
+    assert told == [
         f"POST /api/v1/corrections/{pk}/accept: 200",
         f"POST /api/v1/corrections/{pk}/accept: 409",
         f"DELETE /api/v1/submissions/{drawn}: 204",
         "POST /nowhere%0A2026-01-01%20INFO%20forged: 404",
     ]
     assert all(line.startswith("boss (") for line in lines)
+    kept = AuditEntry.objects.order_by("pk")
+    assert [f"{entry.method} {entry.path}: {entry.status}" for entry in kept] == told
+    assert {entry.name for entry in kept} == {"boss"}
+
+
+def test_an_entry_says_which_rows_were_meant_and_no_text(visitor: Visitor, staff: Client) -> None:
+    pk = visitor.say(visitor.draw()["id"], 8).json()["id"]
+    office = Client()
+    office.force_login(User.objects.get(username="boss"))
+
+    typed = {"csrfmiddlewaretoken": "secret", "x": "typed"}
+    office.post("/review/decisions", {"correction": [pk, "typed \0 in"], "act": "3"} | typed)
+    office.post("/admin/recognizer/correction/", {"action": "reject", "_selected_action": [pk]} | typed)
+    office.post("/account/logout")
+
+    decided, rejected, left = AuditEntry.objects.order_by("pk")
+    assert decided.fields == {"correction": [str(pk)], "act": ["3"]}
+    assert rejected.fields == {"action": ["reject"], "_selected_action": [str(pk)]}
+    assert (left.name, left.path) == ("boss", "/account/logout")
+
+
+def test_reading_live_and_what_others_do_is_not_noted(visitor: Visitor, staff: Client) -> None:
+    visitor.say(visitor.draw()["id"], 8)
+    staff.post("/api/v1/previews", orjson.dumps(THREE), content_type="application/json")
+    assert not AuditEntry.objects.exists()
+
+
+def test_what_cannot_be_kept_is_done_all_the_same_and_logged(staff: Client, monkeypatch: Any, caplog: Any) -> None:
+    def away(**_: Any) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(AuditEntry.objects, "create", away)
+    assert staff.post("/api/v1/corrections/1/accept").status_code == 404
+    assert "That was not kept in the database." in caplog.text
 
 
 def test_nothing_drawn_and_no_secret_is_logged(visitor: Visitor, caplog: Any) -> None:
