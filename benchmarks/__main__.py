@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.load import Load, load, request_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
-PORT = 8765
+PORT = int(os.environ.get("PORT", "8765"))
 WORKERS = 2
 ROUNDS = 3  # the addresses are loaded in turn, so that a noisy moment hits all of them
 

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.people import PORT, Client, accept_all, retrain, site, staff_token
+from benchmarks.__main__ import PORT
+from benchmarks.people import Client, accept_all, retrain, site, staff_token
 
 Said = tuple[Any, int]
 """A drawing, and what the attacker says it is."""

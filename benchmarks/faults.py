@@ -31,7 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.people import PORT, ROOT, Client, accept_all, body_of, staff_token
+from benchmarks.__main__ import PORT, ROOT
+from benchmarks.people import Client, accept_all, body_of, staff_token
 
 OWNERS, EACH = 6, 10  # people, and what each of them draws
 DISK = 96  # MB, of the disk that gets full

@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-PORT = int(os.environ.get("PORT", "8766"))
+from benchmarks.__main__ import PORT, ROOT
+
 PEOPLE = 10
 FEWEST = 20  # drawings of a writer, to be one of the people
 

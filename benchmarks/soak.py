@@ -2,9 +2,10 @@
 
 python -m benchmarks.soak [--minutes 30] [--out FOLDER]
 
-Draws, previews and corrects with pauses, makes another version active every minute and asks for a training run every
-ten (needs TensorFlow). Writes memory.csv and memory.svg, prints how much each process grew, and fails if a request
-failed.
+Draws, previews and corrects with pauses and makes another version active every minute. Every ten minutes six people
+with hands of their own draw, say what it is and are believed, and a training run learns from it (needs TensorFlow and
+MNIST). Writes memory.csv and memory.svg, prints how much each process grew, and fails if a request failed or a run did
+not end by making a version.
 """
 
 import argparse
@@ -20,17 +21,24 @@ import time
 from collections import Counter, defaultdict
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 
 from benchmarks.__main__ import PORT, ROOT
 from benchmarks.load import load
 from benchmarks.mixed import open_page, requests_of
+from benchmarks.people import Client, body_of, own_hand
 from benchmarks.swap import register_versions
+from tests.drawings import CANARIES
 
 CONNECTIONS = 4
 LOAD_SECONDS = 4.0  # then as long a pause: the worker needs a core too
 SWAP_EVERY = 60.0  # seconds
 RUN_EVERY = 600.0
 SETTLED = 1 / 3  # of the time: growth is counted from then on, when every process has done each thing once
+PEOPLE = 6  # who draw each digit twice before a run
 ROLES = {"hdr_site.server": "web", "site@": "worker", "training@": "training", " beat ": "scheduler"}
 WIDTH, HEIGHT, EDGE = 900, 360, 60  # of the plot, pixels
 
@@ -44,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="digits-soak-") as folder:
         os.environ |= {"HDR_DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "benchmarks.settings", "PORT": str(PORT)}
-        os.environ |= {"WEB_CONCURRENCY": "2", "SECRET_KEY": "bench"}
+        os.environ |= {"WEB_CONCURRENCY": "2", "SECRET_KEY": "bench", "HDR_REVIEW": "all"}
         subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         versions, token = register_versions()
         with Path(folder, "site.log").open("w") as log:
@@ -52,12 +60,12 @@ def main() -> None:
             try:
                 wait_until_ready()
                 samples, statuses, done = soak(site.pid, 60 * arguments.minutes, versions, token)
-                done["runs that made a version"] = sum(run["state"] == "succeeded" for run in runs(token))
+                ended = wait_for_runs(token)
             finally:
                 site.send_signal(signal.SIGTERM)
                 site.wait(timeout=60)
     write(samples, arguments.out)
-    sys.exit(report(samples, statuses, done))
+    sys.exit(report(samples, statuses, done, ended))
 
 
 def soak(site: int, seconds: float, versions: list[int], token: str) -> tuple[Samples, Counter[int], Counter[str]]:
@@ -71,6 +79,7 @@ def soak(site: int, seconds: float, versions: list[int], token: str) -> tuple[Sa
     while (now := time.monotonic()) < began + seconds:
         if now >= next_run:
             next_run += RUN_EVERY
+            teach(token, int(done["runs asked for"]))
             done["runs asked for"] += call("/api/v1/training-runs", token, {"force": True}) == 202
         if now >= next_swap:
             next_swap += SWAP_EVERY
@@ -117,22 +126,39 @@ def call(path: str, token: str, body: dict[str, object]) -> int:
         return connection.getresponse().status
 
 
-def runs(token: str) -> list[dict[str, object]]:
-    with closing(http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)) as connection:
-        connection.request("GET", "/api/v1/training-runs", headers={"Authorization": f"Token {token}"})
-        found: list[dict[str, object]] = json.loads(connection.getresponse().read())["results"]
-        return found
+def teach(token: str, number: int) -> None:
+    """Let people draw and say what it is, and accept that: something new to learn each time."""
+    rng, staff = np.random.default_rng(number), Client(token)
+    for _ in range(PEOPLE):
+        page, hand = open_page(), own_hand(rng)
+        person = Client(cookies=page["Cookie"], csrf=page["X-CSRFToken"])
+        for canary in CANARIES:
+            drawing = SimpleNamespace(strokes=[np.array(stroke) @ hand for stroke in canary["strokes"]])
+            drawn = person.call("POST", "/api/v1/submissions", body_of(drawing))
+            said = person.call("POST", f"/api/v1/submissions/{drawn['id']}/correction", {"digit": canary["digit"]})
+            staff.call("POST", f"/api/v1/corrections/{said['id']}/accept", {})
 
 
-def report(samples: Samples, statuses: Counter[int], done: Counter[str]) -> int:
-    """Print what came of it; return 1 if a request failed."""
+def wait_for_runs(token: str) -> list[dict[str, Any]]:
+    """Return all runs, once they have ended."""
+    while True:
+        runs: list[dict[str, Any]] = Client(token).call("GET", "/api/v1/training-runs")["results"]
+        if all(run["state"] not in ("queued", "running") for run in runs):
+            return runs
+        time.sleep(1)
+
+
+def report(samples: Samples, statuses: Counter[int], done: Counter[str], runs: list[dict[str, Any]]) -> int:
+    """Print what came of it; return 1 if a request failed or a run made no version."""
     print(f"{sum(statuses.values()):,} requests: {dict(statuses)}; {dict(done)}")
+    for run in reversed(runs):
+        print(f"run {run['id']}: {run['state']}, version {run['model_version']}. {run['reason']}")
     print(f"{'process':20} {'first MB':>9} {'settled':>9} {'last':>9} {'growth since settled':>22}")
     for name, points in samples.items():
         settled = points[int(SETTLED * len(points))][1]
         first, last = points[0][1], points[-1][1]
         print(f"{name:20} {first:9.0f} {settled:9.0f} {last:9.0f} {last - settled:+14.1f} ({last / settled - 1:+.1%})")
-    return int(any(status >= 400 for status in statuses))
+    return int(any(status >= 400 for status in statuses) or any(run["state"] != "succeeded" for run in runs))
 
 
 def write(samples: Samples, folder: Path) -> None:

@@ -79,7 +79,7 @@ def register_versions() -> tuple[list[int], str]:
     versions = [
         registry.register(
             (registry.BUNDLED / "digits.tflite").read_bytes(),
-            None,
+            (registry.BUNDLED / "digits.keras").read_bytes(),
             preprocessing_version=bundled.preprocessing_version,
             thresholds=bundled.thresholds,
             metrics={},
