@@ -4,13 +4,12 @@ import os
 import tempfile
 
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from hdr_site import environment
 
-THREADS = 4  # per process: more read no faster, and wait longer for SQLite's one writer
 HEAD_SECONDS = 10  # within which a request's head must have come
 
 STOP_SECONDS = 10  # for requests in flight, when the server stops
@@ -25,12 +24,13 @@ def main() -> None:
 
 def serve() -> None:
     Granian(
-        "hdr_site.wsgi:application",
-        interface=Interfaces.WSGI,
+        "hdr_site.rsgi:load",
+        factory=True,
+        interface=Interfaces.RSGI,
         address=environment.text("HOST", "127.0.0.1"),
         port=environment.number("PORT", 8000),
         workers=environment.number("WEB_CONCURRENCY", min(os.cpu_count() or 1, 4)) or 1,
-        blocking_threads=THREADS,
+        http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=1000 * HEAD_SECONDS),
         websockets=False,
         respawn_failed_workers=True,
