@@ -99,6 +99,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # In memory, Django's default for tests, SQLite neither has a WAL nor waits for locks.
     DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    DATABASES["default"]["ENGINE"] = "hdr_site.postgresql"  # Django's, that does not wait for it again and again
     # A host behind a pulled cable answers nothing, not even no; by itself the kernel waits a quarter of an hour for it.
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 3,  # seconds

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import LazySettings
 from django.db import OperationalError, close_old_connections, connection
 from django.test import Client
 
+from hdr_site.postgresql.base import DatabaseWrapper, Door
 from recognizer.models import ModelVersion
 from recognizer.throttles import counter
 from tests.conftest import Visitor
@@ -78,6 +80,38 @@ def test_a_connection_that_broke_is_replaced_by_the_next_probe(active_model: Mod
         assert Client().get("/readyz").status_code == 200
     finally:
         connection.close()  # the next test has a connection of its own
+
+
+def test_while_the_database_is_away_one_thread_at_a_time_asks(monkeypatch: Any) -> None:
+    door = Door()
+    assert door.enter()
+    assert door.enter()  # nothing is wrong yet: nobody waits for anybody
+    door.leave(connected=False)
+    assert not door.enter()
+
+    monkeypatch.setattr("hdr_site.postgresql.base.PAUSE", 0.0)
+    door.leave(connected=False)  # the other one, too
+    assert door.enter()
+    assert not door.enter()  # somebody is trying
+    door.leave(connected=True)
+    assert door.enter()
+    assert door.enter()
+
+
+@pytest.mark.services
+def test_a_database_behind_a_pulled_cable_is_waited_for_once(monkeypatch: Any) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite is a file")
+    monkeypatch.setattr("hdr_site.postgresql.base.door", Door())
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:  # takes a connection and never answers
+        settings = connection.settings_dict | {"HOST": "127.0.0.1", "PORT": silent.getsockname()[1]}
+        settings["OPTIONS"] = settings["OPTIONS"] | {"connect_timeout": 2}  # seconds, the least that libpq takes
+        began = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(psycopg.OperationalError):
+                DatabaseWrapper(settings).connect()
+
+    assert time.monotonic() - began < 5
 
 
 @pytest.fixture
