@@ -31,7 +31,6 @@ from benchmarks.load import load
 from benchmarks.mixed import open_page, requests_of
 from benchmarks.people import Client, body_of, own_hand
 from benchmarks.swap import register_versions
-from tests.drawings import CANARIES
 
 CONNECTIONS = 4
 LOAD_SECONDS = 4.0  # then as long a pause: the worker needs a core too
@@ -41,6 +40,8 @@ SETTLED = 1 / 3  # of the time: growth is counted from then on, when every proce
 PEOPLE = 6  # who draw each digit twice before a run
 ROLES = {"hdr_site.server": "web", "site@": "worker", "training@": "training", " beat ": "scheduler"}
 WIDTH, HEIGHT, EDGE = 900, 360, 60  # of the plot, pixels
+
+CANARIES = json.loads((ROOT / "recognizer" / "bundled" / "canaries.json").read_text())  # two drawings of each digit
 
 Samples = dict[str, list[tuple[float, float]]]  # minutes and megabytes, by process
 
