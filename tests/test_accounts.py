@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.core import mail
 from django.db import connection
 from django.test import Client
@@ -99,6 +100,22 @@ def test_what_is_no_account_is_not_made_and_said_so(visitor: Visitor, admin_user
     assert "<script>alert" not in page.content.decode()
     assert User.objects.count() == 1
     assert who(visitor) is None
+
+
+def test_a_session_that_somebody_planted_is_not_the_one_that_is_logged_in(visitor: Visitor) -> None:
+    sign_up(visitor)
+    log_out(visitor)
+    planted = SessionStore()
+    planted["planted"] = "yes"
+    planted.save()
+    visitor.cookies["sessionid"] = planted.session_key
+
+    log_in(visitor)
+    planter = Client()
+    planter.cookies["sessionid"] = planted.session_key
+
+    assert who(visitor) == "ada" and visitor.cookies["sessionid"].value != planted.session_key
+    assert who(planter) is None
 
 
 def test_drawings_from_before_are_the_accounts_after_signing_up(visitor: Visitor) -> None:
