@@ -67,7 +67,7 @@ def measure(seconds: float, naive: bool) -> int:
         "mixed": mixed,
     }
     bad = 0
-    print(f"{'':24} connections   per s  of bare   p50 ms     p95     p99  statuses")
+    print(f"{'':26} connections   per s  of bare   p50 ms     p95     p99  statuses")
     for connections in CONNECTIONS:
         bare = 0.0
         for name, requests in targets.items():
@@ -76,7 +76,8 @@ def measure(seconds: float, naive: bool) -> int:
             bad += sum(count for status, count in result.statuses.items() if status >= 400)
             tell(name, connections, result, bare)
     if naive:
-        measure_naive(seconds)
+        measure_naive(seconds, "model.predict, one process", ["--workers", "1"])
+        measure_naive(seconds, "model.predict in a view", ["--workers", "2"])
     return int(bad > 0)
 
 
@@ -108,7 +109,7 @@ def open_page() -> dict[str, str]:
 def tell(name: str, connections: int, result: Load, bare: float) -> None:
     p50, p95, p99 = (result.percentile(share) for share in (0.5, 0.95, 0.99))
     rates = f"{connections:11} {result.per_second:7.0f} {result.per_second / bare:8.2f}"
-    print(f"{name:24} {rates} {p50:8.2f} {p95:7.2f} {p99:7.2f}  {dict(result.statuses)}")
+    print(f"{name:26} {rates} {p50:8.2f} {p95:7.2f} {p99:7.2f}  {dict(result.statuses)}")
 
 
 def stored(drawing: bytes, visitor: dict[str, str]) -> int:
@@ -120,11 +121,11 @@ def stored(drawing: bytes, visitor: dict[str, str]) -> int:
         return int(json.load(answer)["id"])
 
 
-def measure_naive(seconds: float) -> None:
-    """Measure Keras in a view, on the same server with as many processes and threads."""
+def measure_naive(seconds: float, name: str, workers: list[str]) -> None:
+    """Measure Keras in a view, on the same server: as `flask run` has it, and with as many processes as the site."""
     from tests.drawings import canary, encoded, picture_of
 
-    command = ["granian", "--interface", "wsgi", "--port", str(NAIVE_PORT), "--workers", "2", "--blocking-threads", "4"]
+    command = ["granian", "--interface", "wsgi", "--port", str(NAIVE_PORT), "--blocking-threads", "4", *workers]
     process = subprocess.Popen(
         [sys.executable, "-m", *command, "benchmarks.naive:application"],
         cwd=ROOT,
@@ -143,7 +144,7 @@ def measure_naive(seconds: float) -> None:
         load(NAIVE_PORT, requests, 8, 3)  # its first predictions trace the network
         for connections in CONNECTIONS:
             result = load(NAIVE_PORT, requests, connections, seconds)
-            tell("model.predict in a view", connections, result, result.per_second)
+            tell(name, connections, result, result.per_second)
     finally:
         process.terminate()
         process.wait(timeout=30)

@@ -108,13 +108,14 @@ def test_a_session_that_somebody_planted_is_not_the_one_that_is_logged_in(visito
     planted = SessionStore()
     planted["planted"] = "yes"
     planted.save()
-    visitor.cookies["sessionid"] = planted.session_key
+    key = str(planted.session_key)
+    visitor.cookies["sessionid"] = key
 
     log_in(visitor)
     planter = Client()
-    planter.cookies["sessionid"] = planted.session_key
+    planter.cookies["sessionid"] = key
 
-    assert who(visitor) == "ada" and visitor.cookies["sessionid"].value != planted.session_key
+    assert who(visitor) == "ada" and visitor.cookies["sessionid"].value != key
     assert who(planter) is None
 
 
