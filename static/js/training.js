@@ -10,11 +10,16 @@ class Watch {
   #root;
   #wait = 0; // the next look, while waiting for it
   #failures = 0;
+  #version = null; // that the newest run made, as far as the page shows it
 
   /** @param {HTMLElement} root the element with `data-run` */
   constructor(root) {
     this.#root = root;
-    if (root.dataset.told) this.#render(JSON.parse(root.dataset.told)); // what the API would say
+    if (root.dataset.told) {
+      const run = JSON.parse(root.dataset.told); // what the API would say
+      this.#version = run.model_version;
+      this.#render(run);
+    }
     document.addEventListener("visibilitychange", () => {
       clearTimeout(this.#wait);
       if (!document.hidden) this.#look();
@@ -36,6 +41,7 @@ class Watch {
       this.#failures = 0;
       this.#part("trouble").textContent = "";
       if (run) this.#render(run);
+      if (run?.model_version && run.model_version !== this.#version) await this.#showVersions(run.model_version);
       if (run && LIVE.has(run.state)) pause = SOON;
     } catch {
       this.#failures += 1;
@@ -44,6 +50,18 @@ class Watch {
     }
     clearTimeout(this.#wait);
     if (!document.hidden) this.#wait = setTimeout(() => this.#look(), pause);
+  }
+
+  /** Bring what the page says of the versions up to date, around this panel. */
+  async #showVersions(version) {
+    const response = await fetch(location.href);
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+    for (const part of document.querySelectorAll("[data-versions-part]")) {
+      const other = fresh.querySelector(`[data-versions-part="${part.dataset.versionsPart}"]`);
+      if (other && !part.contains(document.activeElement)) part.replaceWith(other);
+    }
+    this.#version = version;
   }
 
   #render(run) {

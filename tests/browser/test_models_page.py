@@ -100,16 +100,17 @@ def test_a_run_is_watched_from_start_to_end_without_reloading(
     expect(panel.locator("[data-loss-marks] circle")).to_have_count(2)
     expect(panel.get_by_role("button", name="Start a training run")).to_be_hidden()
 
-    made = ModelVersion.objects.get(version=3)
-    TrainingRun.objects.filter(version=made).update(version=None)
+    made = learned(history, metrics(LABELS, [7, 8], [3, 4, 5], 2), failed=["learned"])
+    TrainingRun.objects.filter(version=made).delete()
     set_run(
-        run, state="succeeded", progress=1, version=made, eta=None, reason="Version 3 was rejected: <b>learned</b>."
+        run, state="succeeded", progress=1, version=made, eta=None, reason="Version 4 was rejected: <b>learned</b>."
     )
-    expect(panel).to_contain_text("Version 3 was rejected: <b>learned</b>.")
+    expect(panel).to_contain_text("Version 4 was rejected: <b>learned</b>.")
     expect(panel.get_by_role("button", name="Start a training run")).to_be_visible()
+    expect(page.get_by_role("region", name="All versions")).to_contain_text("Version 4")
     assert page.evaluate("window.stayed")
-    panel.get_by_role("link", name="See version 3").click()
-    expect(page).to_have_url(re.compile("/models/3$"))
+    panel.get_by_role("link", name="See version 4").click()
+    expect(page).to_have_url(re.compile("/models/4$"))
 
 
 def test_a_run_is_cancelled_and_one_that_the_schedule_starts_appears(
