@@ -1,4 +1,4 @@
-"""How often one client may write: the limits as data, read from `HDR_THROTTLES`."""
+"""How often one client may write, and all together: the limits as data, read from `HDR_THROTTLES`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +16,9 @@ PERIODS = {
     "day": 86400,
 }
 
+KEPT = ("submissions", "corrections", "signups")  # what is stored: all clients together are limited
+TOGETHER = 50  # clients' worth, unless `all_submissions` and the like say otherwise
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -28,17 +31,23 @@ class Rate:
 def parse_rates(text: str, defaults: Mapping[str, str]) -> dict[str, Rate]:
     """Parse `previews=600/min,submissions=120/min`; scopes that are not named keep their default, `off` removes all.
 
+    Returns:
+        By scope the rate of one client, and by `all_` and a scope that of all clients together.
+
     Raises:
         SystemExit: the text is not of that form or names an unknown scope.
     """
     if text.strip().lower() == "off":
         return {}
     rates = {scope: _parse_rate(rate) for scope, rate in defaults.items()}
+    together = {f"all_{scope}": scope for scope in KEPT if scope in defaults}
     for part in filter(None, (part.strip() for part in text.split(","))):
         scope, _, rate = (piece.strip() for piece in part.partition("="))
-        if scope not in defaults:
-            raise SystemExit(f"HDR_THROTTLES: unknown scope {scope!r}; there are {', '.join(defaults)}.")
+        if scope not in defaults and scope not in together:
+            raise SystemExit(f"HDR_THROTTLES: unknown scope {scope!r}; there are {', '.join([*defaults, *together])}.")
         rates[scope] = _parse_rate(rate)
+    for name, scope in together.items():
+        rates.setdefault(name, Rate(TOGETHER * rates[scope].calls, rates[scope].period))
     return rates
 
 

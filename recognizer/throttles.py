@@ -136,15 +136,20 @@ def client_of(request: Request | HttpRequest) -> str:
 
 
 def wait_for(scope: str, client: str, times: int = 1) -> float | None:
-    """Count one call of a client; None where it may go on, else the seconds until it may.
+    """Count one call of a client, and of all; None where it may go on, else the seconds until it may.
 
     Args:
         times: how often the scope's rate the client may call.
     """
-    rate: Rate | None = settings.THROTTLES.get(scope)
+    wait = _count(scope, client, times)
+    return _count(f"all_{scope}", "clients") if wait is None else wait
+
+
+def _count(limit: str, who: str, times: int = 1) -> float | None:
+    rate: Rate | None = settings.THROTTLES.get(limit)
     if rate is None:
         return None
-    calls, left = counter().count(f"{scope} {client}", rate.period)
+    calls, left = counter().count(f"{limit} {who}", rate.period)
     return max(left, 1.0) if calls > times * rate.calls else None
 
 

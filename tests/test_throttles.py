@@ -55,6 +55,14 @@ def test_clients_are_told_apart_by_address(active_model: ModelVersion, settings:
 
 
 @pytest.mark.django_db
+def test_all_clients_together_are_limited_too(active_model: ModelVersion, settings: LazySettings) -> None:
+    settings.THROTTLES = {"submissions": Rate(2, 60), "all_submissions": Rate(3, 60)}
+
+    answers = [submit(Client(), REMOTE_ADDR=f"192.0.2.{client}") for client in (1, 1, 1, 2, 3)]
+    assert answers == [201, 201, 429, 201, 429]  # what one client was refused is not counted for the others
+
+
+@pytest.mark.django_db
 def test_behind_a_proxy_the_address_that_it_saw_counts(active_model: ModelVersion, settings: LazySettings) -> None:
     settings.THROTTLES = {"submissions": Rate(1, 60)}
     settings.PROXIES = 1
@@ -99,8 +107,11 @@ def test_redis_counts_for_all_hosts(settings: LazySettings) -> None:
 
 
 def test_rates_are_read_from_the_environment() -> None:
-    assert parse_rates("", DEFAULTS) == {"previews": Rate(600, 60), "submissions": Rate(120, 60)}
+    together = {"all_submissions": Rate(6000, 60)}
+    assert parse_rates("", DEFAULTS) == {"previews": Rate(600, 60), "submissions": Rate(120, 60)} | together
     assert parse_rates("previews=5/s", DEFAULTS)["previews"] == Rate(5, 1)
+    assert parse_rates("submissions=1000/s", DEFAULTS)["all_submissions"] == Rate(50_000, 1)
+    assert parse_rates("submissions=1000/s,all_submissions=9/d", DEFAULTS)["all_submissions"] == Rate(9, 86400)
     assert parse_rates("off", DEFAULTS) == {}
 
 
