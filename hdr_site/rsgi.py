@@ -28,7 +28,8 @@ SLOWEST = 32 * 1024  # … and one more for each so many bytes of it
 LARGE = 256 * 1024  # bytes of a body; so few that are larger are in memory at once
 LARGE_AT_ONCE = 16
 AT_ONCE = 16  # pieces of a longer one that go together: a file's have 4 KiB
-WHOLE = 1024 * 1024  # bytes of an answer that are sent in one piece
+WHOLE = 4 * 1024 * 1024  # bytes of an answer that are sent in one piece
+STALLED = 30.0  # seconds in which a reader must have taken a piece of a longer one
 
 Headers = list[tuple[str, str]]
 
@@ -132,9 +133,9 @@ def send(answer: Iterable[bytes], transport: Any, loop: asyncio.AbstractEventLoo
     pieces = iter(answer)
     try:
         while piece := b"".join(islice(pieces, AT_ONCE)):
-            asyncio.run_coroutine_threadsafe(send_piece(piece), loop).result()
-    except (ProtocolClosed, ProtocolError):
-        pass  # whoever read it has gone
+            asyncio.run_coroutine_threadsafe(send_piece(piece), loop).result(STALLED)
+    except (ProtocolClosed, ProtocolError, TimeoutError):
+        pass  # whoever read it has gone, or as good as
     finally:
         answer.close()  # type: ignore[attr-defined]
         connections.close_all()

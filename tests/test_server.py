@@ -78,6 +78,25 @@ def test_a_request_is_described_as_wsgi_does() -> None:
     assert environ["wsgi.input"].read() == b"{}"
 
 
+def test_a_reader_who_takes_nothing_is_given_up(monkeypatch: Any) -> None:
+    monkeypatch.setattr(rsgi, "STALLED", 0.01)
+    closed = Mock()
+
+    class Answer:
+        close = closed
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"first"
+
+    async def reading() -> None:
+        transport = SimpleNamespace(send_bytes=lambda _: asyncio.sleep(60))
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, rsgi.send, Answer(), transport, loop)
+
+    asyncio.run(reading())
+    closed.assert_called_once()
+
+
 # --- The server as it runs --------------------------------------------------------------------------------------------
 
 
@@ -172,6 +191,13 @@ def test_a_long_file_comes_whole(port: int) -> None:
     assert status == 200
     assert hashlib.sha256(content).digest() == hashlib.sha256(file.read_bytes()).digest()
     assert ask(port, "HEAD", f"/static/{LONG_FILE}") == (200, b"")
+
+
+@pytest.mark.site
+def test_an_answer_of_unknown_length_comes_whole(port: int) -> None:
+    status, content = ask(port, "GET", "/mine/drawings.json")
+
+    assert (status, type(json.loads(content))) == (200, dict)
 
 
 @pytest.mark.site
