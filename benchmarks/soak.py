@@ -12,6 +12,7 @@ import argparse
 import csv
 import http.client
 import json
+import math
 import os
 import signal
 import subprocess
@@ -39,7 +40,8 @@ RUN_EVERY = 600.0
 SETTLED = 1 / 3  # of the time: growth is counted from then on, when every process has done each thing once
 PEOPLE = 6  # who draw each digit twice before a run
 ROLES = {"hdr_site.server": "web", "site@": "worker", "training@": "training", " beat ": "scheduler"}
-WIDTH, HEIGHT, EDGE = 900, 360, 60  # of the plot, pixels
+WIDTH, HEIGHT, EDGE, LABEL = 900, 400, 60, 14  # of the plot, pixels
+LOWEST, HIGHEST, TICKS = 30, 2000, (50, 100, 200, 500, 1000)  # of its scale, which is logarithmic, megabytes
 
 CANARIES = json.loads((ROOT / "recognizer" / "bundled" / "canaries.json").read_text())  # two drawings of each digit
 
@@ -170,27 +172,30 @@ def write(samples: Samples, folder: Path) -> None:
         for name, points in samples.items():
             table.writerows([name, f"{minutes:.2f}", f"{megabytes:.1f}"] for minutes, megabytes in points)
     longest = max(minutes for points in samples.values() for minutes, _ in points) or 1
-    highest = max(megabytes for points in samples.values() for _, megabytes in points)
-    lines = []
-    for name, points in samples.items():
-        if len(points) < 2:
-            continue
-        places = [
-            (EDGE + minutes / longest * (WIDTH - 3 * EDGE), HEIGHT - EDGE / 2 - megabytes / highest * (HEIGHT - EDGE))
-            for minutes, megabytes in points
-        ]
+
+    def place(minutes: float, megabytes: float) -> tuple[float, float]:
+        up = math.log(megabytes / LOWEST) / math.log(HIGHEST / LOWEST)
+        return EDGE + minutes / longest * (WIDTH - 3 * EDGE), HEIGHT - EDGE / 2 - up * (HEIGHT - EDGE)
+
+    lines, below = [], 0.0
+    for name, points in sorted(samples.items(), key=lambda row: -row[1][-1][1]):
+        places = [place(*point) for point in points]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         x, y = places[-1]
-        lines.append(
-            f'<polyline points="{line}" fill="none" stroke="#18233f"/><text x="{x + 6:.0f}" y="{y:.0f}">{name}</text>'
-        )
-    axis = f'<text x="4" y="{EDGE / 2:.0f}">{highest:.0f} MB</text><text x="4" y="{HEIGHT - EDGE / 2:.0f}">0</text>'
-    axis += f'<text x="{WIDTH - 2 * EDGE}" y="{HEIGHT - 6}">{longest:.0f} min</text>'
-    style = 'font-family="sans-serif" font-size="12"'
-    body = "\n".join([axis, *lines])
-    (folder / "memory.svg").write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {style}>\n{body}\n</svg>\n'
+        below = max(y, below + LABEL) if x > WIDTH - 3 * EDGE else below  # labels at the end do not overlap
+        lines.append(f'<polyline points="{line}" fill="none" stroke="#18233f"/>')
+        lines.append(f'<text x="{x + 6:.0f}" y="{below if x > WIDTH - 3 * EDGE else y:.0f}">{name}</text>')
+    ticks = [(megabytes, place(0, megabytes)[1]) for megabytes in TICKS]
+    axis = "".join(
+        f'<path d="M{EDGE} {y:.0f}H{WIDTH - 2 * EDGE}" stroke="#18233f" stroke-opacity=".2"/>'
+        f'<text x="4" y="{y + 4:.0f}">{megabytes} MB</text>'
+        for megabytes, y in ticks
     )
+    axis += f'<text x="{WIDTH - 3 * EDGE}" y="{HEIGHT - 6}">{longest:.0f} min</text>'
+    style = 'font-family="sans-serif" font-size="12"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {style}>'
+    ground = '<rect width="100%" height="100%" fill="#fff"/>'
+    (folder / "memory.svg").write_text("\n".join([head, ground, axis, *lines, "</svg>", ""]))
 
 
 if __name__ == "__main__":
