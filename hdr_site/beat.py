@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from django.db import Error
 from django_celery_beat.schedulers import DatabaseScheduler
 from kombu.exceptions import ChannelError
 
@@ -12,7 +13,22 @@ MOST_WAITING = 100  # messages in a queue; expired ones stay in it until a worke
 
 
 class PatientScheduler(DatabaseScheduler):
-    """Leaves a task out while its queue is full: no worker takes anything, and messages would pile up for weeks."""
+    """Goes on while others are away.
+
+    It leaves a task out while its queue is full: no worker takes anything, and messages would pile up for weeks.
+    It keeps the schedule that it knows while the database is away; by itself it would end, for it reads every five
+    minutes.
+    """
+
+    def all_as_schedule(self) -> Any:
+        """Read the schedule, or return the one that was read last."""
+        try:
+            return super().all_as_schedule()
+        except Error as error:
+            if self._schedule is None:  # it has just been started, and knows nothing
+                raise
+            logger.warning("The schedule could not be read, so the last one goes on: %s", error)
+            return self._schedule
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **options: Any) -> Any:
         """Send an entry's message, unless too many wait already."""

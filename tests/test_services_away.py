@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ import pytest
 from django.conf import LazySettings
 from django.db import OperationalError, close_old_connections, connection
 from django.test import Client
+from django_celery_beat.models import PeriodicTask
 
+from hdr_site import celery_app
+from hdr_site.beat import PatientScheduler
+from hdr_site.schedule import ensure_schedule
 from hdr_site.postgresql.base import DatabaseWrapper, Door
 from recognizer.models import ModelVersion
 from recognizer.throttles import counter
@@ -65,6 +70,33 @@ def test_what_needs_no_database_goes_on(visitor: Visitor) -> None:
 
     assert page.status_code == 200
     assert preview.json()["digit"] == 3
+
+
+@pytest.fixture
+def beat() -> PatientScheduler:
+    """The scheduler, before it read anything."""
+    ensure_schedule()
+    return PatientScheduler(app=celery_app, lazy=True)
+
+
+@pytest.mark.django_db(transaction=True)  # beat closes connections that no transaction needs
+def test_beat_goes_on_with_the_schedule_that_it_knows(beat: PatientScheduler) -> None:
+    known = set(beat.schedule)
+    assert "look after training runs" in known
+
+    beat._last_full_sync -= timedelta(minutes=6)  # after five it reads all anew
+    with database_away():
+        assert set(beat.schedule) == known
+
+    PeriodicTask.objects.filter(name="look after training runs").update(enabled=False)
+    beat._last_full_sync -= timedelta(minutes=6)
+    assert "look after training runs" not in beat.schedule
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_beat_that_knows_no_schedule_yet_ends(beat: PatientScheduler) -> None:
+    with database_away(), pytest.raises(OperationalError):
+        _ = beat.schedule
 
 
 @pytest.mark.services
