@@ -4,8 +4,8 @@
 
 Each host is a network namespace with an address, a host name and an empty HDR_DATA_DIR of its own, on one bridge: the
 database, Redis, two web servers, a load balancer, two workers. They share DATABASE_URL, REDIS_URL and SECRET_KEY,
-nothing else. Training runs are real ones, so it takes about ten minutes. Each line is a fact with measured seconds;
-a FAILED one should be otherwise, and the exit status is then 1. `--clean` removes what a killed one left behind.
+nothing else. Training runs are real ones, so it takes about a quarter of an hour. Each line is a fact with measured
+seconds; a FAILED one should be otherwise, and the exit status is then 1. `--clean` removes what a killed one left.
 """
 
 import argparse
@@ -34,12 +34,13 @@ from benchmarks.cluster.site import (
     start_web,
     start_worker,
 )
+from benchmarks.cluster.upgrade import back_and_up_again, check_out_earlier_release
 
 
 def require_what_is_needed() -> None:
     if os.geteuid() != 0:
         raise SystemExit("Only root can make network namespaces: sudo make cluster-test")
-    packages = {"redis-server": "redis-server", "haproxy": "haproxy", "ip": "iproute2"}
+    packages = {"redis-server": "redis-server", "haproxy": "haproxy", "ip": "iproute2", "git": "git"}
     missing = [package for command, package in packages.items() if not shutil.which(command)]
     if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
         missing.append("postgresql")
@@ -54,6 +55,7 @@ def require_what_is_needed() -> None:
 
 def play(folder: Path, only: str) -> None:
     began = time.monotonic()
+    earlier = check_out_earlier_release(folder)
     build_network()
     start_database(folder)
     start_redis(folder)
@@ -69,17 +71,21 @@ def play(folder: Path, only: str) -> None:
 
     scenes.one_drawing_on_three_requests(staff)
     scenes.people_teach(staff)
-    if only in "version":
+    if only in ("", "version"):
         scenes.new_version(staff)
-    if only in "web":
+    if only in ("", "web"):
         scenes.without_a_web_host("web-a", "cut", lambda: pull("web-a"), lambda: plug_in("web-a"))
         scenes.without_a_web_host("web-b", "killed", lambda: kill("web-b"), lambda: start_web("web-b", folder))
-    if only in "worker":
+    if only in ("", "worker"):
         scenes.without_a_worker(staff)
-    if only in "database":
+    if only in ("", "beat"):
+        scenes.without_beats_host(staff, folder)
+    if only in ("", "database"):
         scenes.without_database(staff)
-    if only in "redis":
+    if only in ("", "redis"):
         scenes.without_redis(staff)
+    if only in ("", "upgrade"):
+        back_and_up_again(staff, earlier, folder)
     scenes.nothing_ended()
     scenes.every_answer_is_kept()
     print(f"{len(FAILED)} of these facts should be otherwise; {(time.monotonic() - began) / 60:.1f} minutes")
@@ -88,7 +94,7 @@ def play(folder: Path, only: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clean", action="store_true", help="remove what a killed one left, and do nothing else")
-    parts = ("", "version", "web", "worker", "redis", "database")
+    parts = ("", "version", "web", "worker", "beat", "database", "redis", "upgrade")
     parser.add_argument("--only", choices=parts, default="", help="play that part alone, after the beginning")
     parser.add_argument("--logs", type=Path, help="copy what the parts printed into this folder")
     arguments = parser.parse_args()

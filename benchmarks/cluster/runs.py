@@ -1,6 +1,7 @@
 """Training runs: asked for as staff do, looked at in the database."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.cluster.people import Answer, ask
 from benchmarks.cluster.site import SOON, query, wait_for
@@ -45,6 +46,17 @@ def running(number: int) -> Run | None:
     if now.over:
         raise SystemExit(f"FAILED  the run is over too soon: {now}")
     return now if now.state == "running" else None
+
+
+def run_taken_by(staff: dict[str, str], host: str) -> tuple[int, Run]:
+    """Ask for a run until it is that host's worker that takes it."""
+    for _ in range(6):
+        number, _ = request_run(staff)
+        taken: Run = wait_for(partial(running, number), SOON, "no worker takes the run")
+        if taken.host == host:
+            return number, taken
+        cancel_run(staff, number)
+    raise SystemExit(f"FAILED  {host} takes none of six runs")
 
 
 def cancel_run(staff: dict[str, str], number: int) -> None:

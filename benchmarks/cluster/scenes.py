@@ -1,16 +1,20 @@
 """What is played: each scene prints its facts."""
 
+import re
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cluster.facts import fact
-from benchmarks.cluster.network import WEB, plug_in, pull
+from benchmarks.cluster.network import HOSTS, WEB, plug_in, pull
 from benchmarks.cluster.people import (
     ANSWER,
     DRAWN,
@@ -28,11 +32,12 @@ from benchmarks.cluster.people import (
     people_drawing,
     story,
 )
-from benchmarks.cluster.runs import RUN, cancel_run, look_at, request_run, running
-from benchmarks.cluster.site import PARTS, PREVIEWS, SOON, balancer_sees, is_ready, query, wait_for
+from benchmarks.cluster.runs import RUN, cancel_run, look_at, request_run, run_taken_by, running
+from benchmarks.cluster.site import PARTS, PREVIEWS, SOON, balancer_sees, is_ready, query, start_beat, wait_for
 
 PEOPLE, EACH = 6, 10  # who draw for the training runs, and what each of them draws
 HANGS = 10.0  # seconds that no answer may take, whatever is away
+SUPERVISE, NIGHTLY = "training.tasks.supervise", "training.tasks.scheduled_run"
 
 
 def one_drawing_on_three_requests(staff: dict[str, str]) -> None:
@@ -151,12 +156,7 @@ def without_a_web_host(host: str, how: str, away: Callable[[], float], back: Cal
 
 def without_a_worker(staff: dict[str, str]) -> None:
     """Pull the cable of the worker that has a run; the other one takes it over, and the first one comes back."""
-    for _ in range(6):
-        number, _ = request_run(staff)
-        taken = wait_for(partial(running, number), SOON, "no worker takes the run")
-        if taken.host == "worker-b":
-            break
-        cancel_run(staff, number)  # beat is on the other one, and is to go on
+    number, taken = run_taken_by(staff, "worker-b")  # beat is on the other one, and is to go on
     wait_for(lambda: look_at(number).phase == "fit", RUN, f"it does not come to learning: {look_at(number)}")
     gone = pull("worker-b")
     again = wait_for(lambda: look_at(number).attempt == 2 and running(number), SOON, "nobody takes the run over")
@@ -172,6 +172,91 @@ def without_a_worker(staff: dict[str, str]) -> None:
     fact(right, f"the run {done.state} in attempt {done.attempt}: {done.reason}", time.monotonic() - gone)
     made = query("SELECT count(*) FROM recognizer_modelversion WHERE lineage->>'run' = %s", str(number))[0][0]
     fact(made == 1, f"it made {made} version")
+
+
+def without_beats_host(staff: dict[str, str], folder: Path) -> None:
+    """Pull the cable of the host that has beat, and a run; a second beat goes on alone, and afterwards both do."""
+    start_beat("worker-b", folder)
+    with noted_messages(folder) as log, people_drawing():
+        began = time.monotonic()
+        wait_for(lambda: len(sent_by_host(log, SUPERVISE)) == 2, SOON, "the beats do not both send")
+        fact(True, "a second beat is started on worker-b: both send what is scheduled", time.monotonic() - began)
+        let_the_nightly_run_be_due(staff, log)
+
+        number, taken = run_taken_by(staff, "worker-a")
+        gone, gone_at = pull("worker-a"), time.time()
+        again = wait_for(lambda: look_at(number).attempt == 2 and running(number), SOON, "nobody takes the run over")
+        what = f"worker-a cut, with its beat and a run: {again.host}'s beat goes on, and it takes the run over"
+        fact(again.host == "worker-b", what, time.monotonic() - gone)
+        time.sleep(60)
+        cut_at = time.time()
+        sent = sent_by_host(log, SUPERVISE)
+        alone = [gone_at, *(at for at in sent["worker-b"] if at > gone_at), cut_at]
+        longest = max(later - earlier for earlier, later in pairwise(alone))
+        silent = not [at for at in sent["worker-a"] if at > gone_at]
+        fact(silent and longest < 20, "it looks after runs every 15 s all the while; the longest pause", longest)
+
+        restored = plug_in("worker-a")
+        away = drawn_between(gone, restored)
+        fact(all_stored(away), f"drawn meanwhile: {story(away)}")
+        at_work = Path(f"/proc/{taken.process}")
+        wait_for(lambda: not at_work.exists(), SOON, "worker-a goes on with a run that is not its own any more")
+        fact(True, "worker-a is back, sees that the run is another's, and has stopped", time.monotonic() - restored)
+        wait_for(lambda: sent_by_host(log, SUPERVISE)["worker-a"][-1] > cut_at + 1, SOON, "worker-a's beat is silent")
+        fact(True, "its beat sends again, and was not restarted", time.monotonic() - restored)
+        time.sleep(20)  # both have looked after runs since
+        now = look_at(number)
+        right = (now.state, now.attempt, now.host) == ("running", 2, "worker-b")
+        fact(right, f"the run is {now.state} on {now.host}, in attempt {now.attempt}, and nowhere else")
+        cancel_run(staff, number)
+
+
+def let_the_nightly_run_be_due(staff: dict[str, str], log: Path) -> None:
+    """Set the clock of the nightly run to the next minute: both beats send it at once, and one run comes of it."""
+    (runs,) = query("SELECT count(*) FROM training_trainingrun")[0]
+    due = datetime.now(UTC) + timedelta(seconds=75)  # a beat sees within seconds that the schedule was changed
+    schedule_nightly_run(due.hour, due.minute)
+    wait_for(lambda: len(sent_by_host(log, NIGHTLY)) == 2, 2 * SOON, "the beats do not both send the nightly run")
+    first, second = sorted(times[0] for times in sent_by_host(log, NIGHTLY).values())
+    time.sleep(5)  # workers look at both messages
+    (after,) = query("SELECT count(*) FROM training_trainingrun")[0]
+    made, apart = after - runs, 1000 * (second - first)
+    fact(made == 1, f"the nightly run is due: both send it, {apart:.0f} ms apart, and {made} run comes of it")
+    schedule_nightly_run(2, 30)
+    (newest,) = query("SELECT max(id) FROM training_trainingrun")[0]
+    cancel_run(staff, newest)
+
+
+def schedule_nightly_run(hour: int, minute: int) -> None:
+    """Change the schedule, as an admin would."""
+    of_it = "SELECT crontab_id FROM django_celery_beat_periodictask WHERE task = %s"
+    change = f"UPDATE django_celery_beat_crontabschedule SET hour = %s, minute = %s WHERE id IN ({of_it}) RETURNING id"
+    query(change, str(hour), str(minute), NIGHTLY)
+    query("UPDATE django_celery_beat_periodictasks SET last_update = now() RETURNING ident")
+
+
+@contextmanager
+def noted_messages(folder: Path) -> Iterator[Path]:
+    """Let Redis write down every command that it gets."""
+    log = folder / "redis-commands.txt"
+    with log.open("w") as output:
+        monitor = subprocess.Popen(["redis-cli", "-h", HOSTS["redis"], "monitor"], stdout=output)
+    try:
+        yield log
+    finally:
+        monitor.kill()
+        monitor.wait()
+
+
+def sent_by_host(log: Path, task: str) -> dict[str, list[float]]:
+    """Return when each host sent messages of a task (Unix time)."""
+    hosts = {address: host for host, address in HOSTS.items()}
+    times: dict[str, list[float]] = {}
+    for line in log.read_text().splitlines():
+        sent = re.match(r'([\d.]+) \[0 ([\d.]+):\d+\] "LPUSH"', line)
+        if sent and rf"\"{task}\"" in line:
+            times.setdefault(hosts[sent[2]], []).append(float(sent[1]))
+    return times
 
 
 def without_database(staff: dict[str, str]) -> None:

@@ -73,9 +73,10 @@ class Part:
     host: str
     process: subprocess.Popen[bytes]
     log: Path
+    before: int  # bytes in the log, of those that ran before it
 
     def said(self, text: str) -> bool:
-        return text in self.log.read_text(errors="replace")
+        return text in self.log.read_bytes()[self.before :].decode(errors="replace")
 
     def kill(self) -> None:
         """Kill it and all that it started, without warning."""
@@ -86,26 +87,36 @@ class Part:
 PARTS: dict[str, Part] = {}
 
 
-def start(name: str, host: str, folder: Path, *command: str) -> Part:
+def start(name: str, host: str, folder: Path, *command: str, code: Path = ROOT) -> Part:
     """Start a process on a host; the host's folder is its data directory and its working directory's stand-in."""
     log = folder / f"{name}.log"
     with log.open("a") as output:
+        before = output.tell()
         process = subprocess.Popen(
             on(host, *command),
-            cwd=ROOT,
+            cwd=code,
             env=environment(host, folder),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    PARTS[name] = Part(host, process, log)
+    PARTS[name] = Part(host, process, log, before)
     return PARTS[name]
 
 
 def kill(part: str) -> float:
     PARTS[part].kill()
     return time.monotonic()
+
+
+def stop(part: str) -> None:
+    """Ask a part to end, as systemd and Docker do, and wait until it has done what it had begun."""
+    PARTS[part].process.terminate()
+    try:
+        PARTS[part].process.wait(60)
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"FAILED  {part} does not stop within 60 s") from None
 
 
 def environment(host: str, folder: Path) -> dict[str, str]:
@@ -173,39 +184,42 @@ def start_balancer(folder: Path) -> None:
         wait_for(partial(balancer_sees, host), SOON, f"the balancer does not see {host}")
 
 
-def prepare(host: str, folder: Path) -> None:
+def prepare(host: str, folder: Path, code: Path = ROOT) -> None:
     """Run what each release runs: the database once, the collected static files on each web host."""
-    command = on(host, sys.executable, "manage.py", "prepare")
-    run_in(command, host, folder)
+    manage(host, folder, "prepare", code=code)
 
 
 def staff_token(folder: Path) -> str:
-    return run_in(on("web-a", sys.executable, "manage.py", "drf_create_token", "admin"), "web-a", folder).split()[2]
+    return manage("web-a", folder, "drf_create_token", "admin").split()[2]
 
 
-def run_in(command: list[str], host: str, folder: Path) -> str:
-    done = subprocess.run(command, cwd=ROOT, env=environment(host, folder), capture_output=True, text=True, check=False)
+def manage(host: str, folder: Path, *arguments: str, code: Path = ROOT) -> str:
+    command = on(host, sys.executable, "manage.py", *arguments)
+    done = subprocess.run(command, cwd=code, env=environment(host, folder), capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return done.stdout
 
 
-def start_web(host: str, folder: Path) -> None:
-    start(host, host, folder, sys.executable, "-m", "hdr_site.server")
+def start_web(host: str, folder: Path, code: Path = ROOT) -> None:
+    start(host, host, folder, sys.executable, "-m", "hdr_site.server", code=code)
     wait_for(partial(is_ready, host), SOON, f"{host} does not start")
 
 
-def start_worker(host: str, folder: Path) -> None:
+def start_worker(host: str, folder: Path, code: Path = ROOT) -> None:
     worker = (sys.executable, "-m", "celery", "--app", "hdr_site", "worker", "--loglevel", "info")
+    site = ("--hostname", "site@%h", "--queues", "site", "--pool", "threads")
+    training = ("--hostname", "training@%h", "--queues", "training")
     one_by_one = ("--pool", "prefork", "--concurrency", "1", "--max-tasks-per-child", "1")
-    start(f"{host} site", host, folder, *worker, "--hostname", "site@%h", "--queues", "site", "--pool", "threads")
-    start(f"{host} training", host, folder, *worker, "--hostname", "training@%h", "--queues", "training", *one_by_one)
+    start(f"{host} site", host, folder, *worker, *site, code=code)
+    start(f"{host} training", host, folder, *worker, *training, *one_by_one, code=code)
     for queue in ("site", "training"):
         wait_for(partial(PARTS[f"{host} {queue}"].said, " ready."), SOON, f"{host} does not start")
 
 
-def start_beat(host: str, folder: Path) -> None:
-    start("beat", host, folder, sys.executable, "-m", "celery", "--app", "hdr_site", "beat", "--pidfile=", "-l", "info")
+def start_beat(host: str, folder: Path, code: Path = ROOT) -> None:
+    beat = (sys.executable, "-m", "celery", "--app", "hdr_site", "beat", "--pidfile=", "--loglevel", "info")
+    start(f"{host} beat", host, folder, *beat, code=code)
 
 
 def state_of(host: str) -> str:
