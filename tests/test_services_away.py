@@ -17,8 +17,8 @@ from django_celery_beat.models import PeriodicTask
 
 from hdr_site import celery_app
 from hdr_site.beat import PatientScheduler
-from hdr_site.schedule import ensure_schedule
 from hdr_site.postgresql.base import DatabaseWrapper, Door
+from hdr_site.schedule import ensure_schedule
 from recognizer.models import ModelVersion
 from recognizer.throttles import counter
 from tests.conftest import Visitor
