@@ -1,6 +1,6 @@
 """Seven hosts on one machine, and what happens when their cables are pulled: the site on several hosts, in earnest.
 
-    make cluster-test        (as root, on Debian; needs the packages redis-server, postgresql, haproxy and iproute2)
+    make cluster-test        (as root, on Debian; needs redis-server, postgresql, haproxy, iproute2 and git)
 
 Each host is a network namespace with an address, a host name and an empty HDR_DATA_DIR of its own, on one bridge: the
 database, Redis, two web servers, a load balancer, two workers. They share DATABASE_URL, REDIS_URL and SECRET_KEY,
