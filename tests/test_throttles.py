@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
+from django.core.cache import caches
 from django.test import Client
 
 from recognizer.models import ModelVersion, Submission
@@ -21,6 +22,9 @@ DEFAULTS = {"previews": "600/min", "submissions": "120/min"}
 def _new_counter(settings: LazySettings, tmp_path: Path) -> Iterator[None]:
     settings.DATA_DIR = tmp_path
     counter.cache_clear()
+    if settings.REDIS_URL:  # it outlives a test, and so do the windows in it
+        redis = caches["default"]._cache.get_client(write=True)  # type: ignore[attr-defined]
+        redis.delete("throttle:", *redis.scan_iter("throttle:*"))
     yield
     counter.cache_clear()
 
