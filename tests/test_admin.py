@@ -49,6 +49,14 @@ def test_what_was_decided_stays_when_it_is_selected_again(office: Client) -> Non
     assert "1 accepted" in page and "1 had been decided already" in page
 
 
+@pytest.mark.parametrize("pk", ["", "x", "1 OR 1=1", "²", "-1", "9" * 30, "\x00"])
+def test_what_is_no_row_cannot_be_selected(office: Client, pk: str) -> None:
+    response = office.post("/admin/recognizer/correction/", {"action": "accept", "_selected_action": [pk]})
+
+    assert response.status_code == 400
+    assert not Correction.objects.exclude(state="pending").exists()
+
+
 @pytest.mark.parametrize("query", ["label=corrected", "label=confirmed", "verdict=sure&digit=3", "q=1"])
 def test_filters_and_search_answer(office: Client, query: str) -> None:
     assert office.get(f"/admin/recognizer/submission/?{query}").status_code == 200
