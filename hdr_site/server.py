@@ -1,6 +1,7 @@
 """The web server: `python -m hdr_site.server` listens on HOST and PORT with WEB_CONCURRENCY processes."""
 
 import os
+import socket
 import tempfile
 
 from granian import Granian
@@ -16,19 +17,41 @@ STOP_SECONDS = 10  # for requests in flight, when the server stops
 
 
 def main() -> None:
-    """Serve until SIGINT or SIGTERM; requests in flight are finished."""
+    """Serve until SIGINT or SIGTERM; requests in flight are finished.
+
+    Raises:
+        SystemExit: the address cannot be listened on.
+    """
+    port = environment.number("PORT", 8000)
+    address = free_address(environment.text("HOST", "127.0.0.1"), port)
     with tempfile.TemporaryDirectory(prefix="digits-metrics-") as counts:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts  # the processes count there, and any of them adds up
-        serve()
+        serve(address, port)
 
 
-def serve() -> None:
+def free_address(host: str, port: int) -> str:
+    """Resolve a host's name, and refuse a port where somebody listens already.
+
+    Granian would share it, and each of two sites have half of the requests.
+
+    Raises:
+        SystemExit: the site cannot listen there.
+    """
+    try:
+        family, *_, (address, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        socket.create_server((address, port), family=family).close()
+    except (OSError, OverflowError) as error:
+        raise SystemExit(f"Cannot listen on {host}, port {port}: {error}. HOST and PORT choose another.") from error
+    return str(address)
+
+
+def serve(address: str, port: int) -> None:
     Granian(
         "hdr_site.rsgi:load",
         factory=True,
         interface=Interfaces.RSGI,
-        address=environment.text("HOST", "127.0.0.1"),
-        port=environment.number("PORT", 8000),
+        address=address,
+        port=port,
         workers=environment.number("WEB_CONCURRENCY", min(os.cpu_count() or 1, 4)) or 1,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=1000 * HEAD_SECONDS),

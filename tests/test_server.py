@@ -17,7 +17,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from hdr_site import rsgi
+from hdr_site import rsgi, server
 from tests.drawings import THREE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,6 +148,29 @@ def begin(port: int, request: bytes, window: int = 0) -> socket.socket:
     client.connect(("127.0.0.1", port))
     client.sendall(request)
     return client
+
+
+def test_a_port_that_another_site_has_is_refused() -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as Granian's processes share theirs
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        environ = os.environ | {"PORT": str(other.getsockname()[1])}
+        command = [sys.executable, "-m", "hdr_site.server"]
+        tried = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+
+    assert tried.returncode == 1
+    assert "Cannot listen on 127.0.0.1" in tried.stderr
+
+
+@pytest.mark.parametrize(("host", "port"), [("no-such-host.invalid", 0), ("192.0.2.1", 0), ("127.0.0.1", 65536)])
+def test_an_address_that_is_not_here_is_refused(host: str, port: int) -> None:
+    with pytest.raises(SystemExit, match="Cannot listen on"):
+        server.free_address(host, port)
+
+
+def test_a_hosts_name_is_resolved() -> None:
+    assert server.free_address("localhost", 0) in ("127.0.0.1", "::1")
 
 
 @pytest.mark.site
