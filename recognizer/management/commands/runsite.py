@@ -13,8 +13,6 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from hdr_site import environment
-
 STOP_SECONDS = 30  # for the parts to finish what they do; the worker alone takes four to leave its broker
 READY_SECONDS = 60  # after which the readiness watch gives up; the site may still come
 
@@ -49,11 +47,12 @@ class Command(BaseCommand):
 
     def _announce(self) -> None:
         """Say so once the site can read digits."""
-        address = f"http://{environment.text('HOST', '127.0.0.1')}:{settings.PORT}"
-        local = f"http://127.0.0.1:{settings.PORT}/readyz" if settings.HOST == "0.0.0.0" else f"{address}/readyz"  # noqa: S104 - recognised, not bound
+        host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
+        address = f"http://{host}:{settings.PORT}"
+        local = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")  # these listen everywhere
         while time.monotonic() - self._started < READY_SECONDS:
             try:
-                urllib.request.urlopen(local, timeout=2)  # noqa: S310 - http, our own address
+                urllib.request.urlopen(f"{local}/readyz", timeout=2)  # noqa: S310 - http, our own address
             except OSError:
                 time.sleep(0.05)
             else:
