@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -128,6 +129,18 @@ def test_while_the_database_is_away_one_thread_at_a_time_asks(monkeypatch: Any) 
     door.leave(connected=True)
     assert door.enter()
     assert door.enter()
+
+
+def test_a_connection_that_answered_a_moment_ago_is_asked_again_only_after_an_error(monkeypatch: Any) -> None:
+    asking = Mock(return_value=True)
+    monkeypatch.setattr("django.db.backends.postgresql.base.DatabaseWrapper.is_usable", asking)
+    wrapper = DatabaseWrapper(connection.settings_dict)
+
+    assert wrapper.is_usable() and wrapper.is_usable()
+    assert asking.call_count == 1
+    wrapper.errors_occurred = True
+    assert wrapper.is_usable()
+    assert asking.call_count == 2
 
 
 @pytest.mark.services

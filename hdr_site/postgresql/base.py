@@ -7,6 +7,7 @@ from typing import Any
 from django.db.backends.postgresql import base
 
 PAUSE = 1.0  # seconds between two tries, while none succeeds
+SEEN = 1.0  # seconds for which a connection that answered is not asked again whether it is there
 
 
 class Door:
@@ -44,6 +45,16 @@ door = Door()
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to PostgreSQL."""
+
+    _asked = -SEEN
+
+    def is_usable(self) -> bool:
+        """Say whether the connection is there: Django asks before each request, which would cost a query each."""
+        if not self.errors_occurred and time.monotonic() - self._asked < SEEN:
+            return True
+        usable: bool = super().is_usable()
+        self._asked = time.monotonic() if usable else -SEEN
+        return usable
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Connect.
