@@ -149,7 +149,7 @@ def measure_naive(seconds: float, name: str, workers: list[str]) -> None:
                 time.sleep(1)
         load(NAIVE_PORT, requests, 8, 3)  # its first predictions trace the network
         for connections in CONNECTIONS:
-            result = rounds(NAIVE_PORT, requests, connections, seconds)
+            result = load(NAIVE_PORT, requests, connections, seconds)
             tell(name, connections, result, result.per_second)
     finally:
         process.kill()  # what is inside TensorFlow does not end when told to
