@@ -6,6 +6,7 @@ RSGI: https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md
 """
 
 import asyncio
+import gc
 import io
 import sys
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connections
+from django.urls import resolve
 from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError, Scope  # type: ignore[attr-defined]
 
 if TYPE_CHECKING:
@@ -145,4 +147,7 @@ def load() -> Site:
     """Make a web process's application: Django with the model loaded."""
     from hdr_site.wsgi import application
 
+    resolve("/")  # loads the views: the first visitor need not wait for that
+    gc.collect()
+    gc.freeze()  # what is loaded stays: looking through it for garbage would hold up everybody for 50 ms, again and again
     return Site(application)
