@@ -149,5 +149,5 @@ def load() -> Site:
 
     resolve("/")  # loads the views: the first visitor need not wait for that
     gc.collect()
-    gc.freeze()  # what is loaded stays: looking through it for garbage would hold up everybody for 50 ms, again and again
+    gc.freeze()  # what is loaded stays; to look through it for garbage holds up everybody for 50 ms
     return Site(application)
