@@ -1,5 +1,6 @@
 """A run's work, from labels to a promoted version; and what it says when it cannot be done."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,3 +144,36 @@ def test_a_run_that_would_forget_is_rejected_kept_and_explained(run: TrainingRun
     assert version.files.count() == 2
     assert registry.active_version() == ModelVersion.objects.get(version=1)
     assert not Promotion.objects.filter(cause=Promotion.Cause.GATES).exists()
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["a Lambda layer", "a pickle"])
+def test_a_checkpoint_that_holds_code_is_refused_unexecuted(kind: str, tmp_path: Path) -> None:
+    import keras
+
+    from training.network import load_checkpoint
+
+    proof = tmp_path / "executed"
+    if kind == "a pickle":
+        content = pickle.dumps(Touch(str(proof)))
+    else:
+        file = str(proof)
+        touching = keras.layers.Lambda(lambda x: (Path(file).write_text(""), x)[1])
+        keras.Sequential([keras.Input((1,)), touching]).save(tmp_path / "hostile.keras")
+        content = (tmp_path / "hostile.keras").read_bytes()
+        proof.unlink()
+
+    with pytest.raises((ValueError, OSError)):
+        load_checkpoint(content)
+    assert not proof.exists()
+
+
+class Touch:
+    """Makes a file as it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (self._path, "w")
