@@ -131,16 +131,27 @@ def test_while_the_database_is_away_one_thread_at_a_time_asks(monkeypatch: Any) 
     assert door.enter()
 
 
-def test_a_connection_that_answered_a_moment_ago_is_asked_again_only_after_an_error(monkeypatch: Any) -> None:
-    asking = Mock(return_value=True)
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_the_server_ended_is_seen_without_a_query(monkeypatch: Any) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no server")
+    asking = Mock(return_value=False)
     monkeypatch.setattr("django.db.backends.postgresql.base.DatabaseWrapper.is_usable", asking)
     wrapper = DatabaseWrapper(connection.settings_dict)
+    wrapper.connect()
+    try:
+        assert wrapper.is_usable() and not asking.called
+        wrapper.errors_occurred = True
+        assert not wrapper.is_usable() and asking.call_count == 1
+        wrapper.errors_occurred = False
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [wrapper.connection.info.backend_pid])
+        time.sleep(0.1)  # for its last words to come
 
-    assert wrapper.is_usable() and wrapper.is_usable()
-    assert asking.call_count == 1
-    wrapper.errors_occurred = True
-    assert wrapper.is_usable()
-    assert asking.call_count == 2
+        assert not wrapper.is_usable() and asking.call_count == 2
+    finally:
+        wrapper.close()
 
 
 @pytest.mark.services

@@ -1,5 +1,6 @@
 """The database backend that the settings name, where `DATABASE_URL` names a PostgreSQL."""
 
+import select
 import threading
 import time
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 from django.db.backends.postgresql import base
 
 PAUSE = 1.0  # seconds between two tries, while none succeeds
-SEEN = 1.0  # seconds for which a connection that answered is not asked again whether it is there
 
 
 class Door:
@@ -43,18 +43,24 @@ door = Door()
 """This process's."""
 
 
+def is_readable(connection: Any) -> bool:
+    """Say whether the server has sent something that nobody has read."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to PostgreSQL."""
 
-    _asked = -SEEN
-
     def is_usable(self) -> bool:
-        """Say whether the connection is there: Django asks before each request, which would cost a query each."""
-        if not self.errors_occurred and time.monotonic() - self._asked < SEEN:
-            return True
-        usable: bool = super().is_usable()
-        self._asked = time.monotonic() if usable else -SEEN
-        return usable
+        """Say whether the connection is there, without the query that Django makes for that before each request.
+
+        An idle connection has nothing to read; one that the server ended has its end. After an error it is asked.
+        """
+        if self.errors_occurred or self.connection.closed or is_readable(self.connection):
+            return bool(super().is_usable())
+        return True
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Connect.
