@@ -132,6 +132,7 @@ def measure_naive(seconds: float, name: str, workers: list[str]) -> None:
     from tests.drawings import canary, encoded, picture_of
 
     command = ["granian", "--interface", "wsgi", "--port", str(NAIVE_PORT), "--blocking-threads", "4", *workers]
+    command += ["--workers-kill-timeout", "5"]  # what is inside TensorFlow does not end when told to
     process = subprocess.Popen(
         [sys.executable, "-m", *command, "benchmarks.naive:application"],
         cwd=ROOT,
@@ -152,8 +153,8 @@ def measure_naive(seconds: float, name: str, workers: list[str]) -> None:
             result = load(NAIVE_PORT, requests, connections, seconds)
             tell(name, connections, result, result.per_second)
     finally:
-        process.kill()  # what is inside TensorFlow does not end when told to
-        process.wait()
+        process.terminate()
+        process.wait(timeout=30)
 
 
 if __name__ == "__main__":
