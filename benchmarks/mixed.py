@@ -79,7 +79,7 @@ def measure(seconds: float, naive: bool) -> int:
             tell(name, connections, result, bare)
     if naive:
         measure_naive(seconds, "model.predict, one process", ["--workers", "1"])
-        measure_naive(seconds, "model.predict in a view", ["--workers", "2"])
+        measure_naive(seconds, "model.predict, two", ["--workers", "2"])
     return int(bad > 0)
 
 

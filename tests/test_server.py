@@ -125,7 +125,8 @@ def wait_until_ready(port: int) -> None:
             if ask(port, "GET", "/readyz")[0] == 200:
                 return
         except OSError:
-            time.sleep(0.1)
+            pass  # it does not listen yet
+        time.sleep(0.1)
     raise AssertionError("The server did not start.")
 
 
