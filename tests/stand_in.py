@@ -45,6 +45,16 @@ def linger(run: TrainingRun, progress: Progress) -> Outcome:
     return Outcome(State.SUCCEEDED, f"Attempt {run.attempt} did it.")
 
 
+def lose_the_exception(run: TrainingRun, progress: Progress) -> Outcome:
+    """Be stopped, and stumble over that, as code in C does."""
+    progress.phase = Phase.FIT
+    try:
+        time.sleep(120)
+    except BaseException:  # noqa: BLE001 - whatever it was, nobody gets to know
+        raise SystemError("bad argument to internal function") from None
+    raise AssertionError("nobody stopped it")
+
+
 def turn_a_deaf_ear(run: TrainingRun, progress: Progress) -> Outcome:
     """Be out of reach of the interpreter, as long computations in C are."""
     progress.phase = Phase.FIT

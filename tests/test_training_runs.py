@@ -134,10 +134,11 @@ def test_a_running_one_is_asked_to_stop(staff: Client) -> None:
 
 
 @for_real
-def test_the_work_stops_in_the_middle(executed: Any) -> None:
+@pytest.mark.parametrize("stand_in", ["linger", "lose_the_exception"])
+def test_the_work_stops_in_the_middle(executed: Any, stand_in: str) -> None:
     started = time.monotonic()
     with _in_half_a_second(lambda: TrainingRun.objects.update(cancel_requested=now())):
-        run = executed("linger", counts={"linger": "fit"})
+        run = executed(stand_in, counts={"linger": "fit"})
 
     assert (run.state, run.reason, run.phase) == (State.CANCELLED, "Cancelled.", "fit")
     assert time.monotonic() - started < 5

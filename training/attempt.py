@@ -166,13 +166,21 @@ class Attempt:
             return _End(outcome.state, outcome.reason)
         except RunStoppedError:
             return self._stop  # or None, from `hold`: the row says why
-        except RunFailedError as error:
-            return _End(State.FAILED, str(error))
-        except (OperationalError, InterfaceError) as error:  # a database that was away may be back for the next attempt
-            return _End(State.QUEUED, "The database failed", f": {error}")
-        except Exception as error:  # whatever it is, the run ends with it and the next one can begin
-            logger.exception("Training run %s failed.", self.run.pk)
-            return _End(State.FAILED, f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it and the next one can begin
+            return self._failure(error)
+
+    def _failure(self, error: Exception) -> _End:
+        """Return how work that raised ends."""
+        if self._stop:  # C code may lose the exception that stops it, and raise another
+            logger.info("Training run %s was told to stop, and its work ended with %r.", self.run.pk, error)
+            return self._stop
+        match error:
+            case RunFailedError():
+                return _End(State.FAILED, str(error))
+            case OperationalError() | InterfaceError():  # a database that was away may be back for the next attempt
+                return _End(State.QUEUED, "The database failed", f": {error}")
+        logger.error("Training run %s failed.", self.run.pk, exc_info=error)
+        return _End(State.FAILED, f"{type(error).__name__}: {error}")
 
     # What follows up to `_write_end` runs in the watching thread.
 
@@ -182,7 +190,7 @@ class Attempt:
                 reason = self._beat() or self._beyond_limits()
                 if reason or self._stop:
                     self._press(self._stop or reason or _LOST)
-            self._write_end(self._end or self._beat() or _LOST)
+            self._write_end(self._end or self._stop or self._beat() or _LOST)
         finally:
             connection.close()
 
