@@ -146,8 +146,8 @@ def test_a_connection_that_the_server_ended_is_seen_without_a_query(monkeypatch:
         assert not wrapper.is_usable() and asking.call_count == 1
         wrapper.errors_occurred = False
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s)", [wrapper.connection.info.backend_pid])
-        time.sleep(0.1)  # for its last words to come
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [wrapper.connection.info.backend_pid])
+            assert cursor.fetchone() == (True,)  # it waited for that, 5 s at most
 
         assert not wrapper.is_usable() and asking.call_count == 2
     finally:
