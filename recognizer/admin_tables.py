@@ -23,7 +23,7 @@ def gate_table(report: list[dict[str, Any]] | None) -> SafeString | str:
     """Show a gate report: what each gate saw, what it asked for, and whether that was enough."""
     if not report:
         return "—"
-    columns = ("gate", "value", "threshold", "n", "explanation")
+    columns = ("gate", "value", "threshold", "n", "owners", "explanation")
     failed = format_html("<strong>{}</strong>", "FAILED")
     rows = [["passed" if row["passed"] else failed, *(row.get(column, "") for column in columns)] for row in report]
     return table(["", *columns], rows)

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ai_edge_litert.interpreter import Interpreter
 from django.db import DatabaseError, close_old_connections
 
 from recognizer.metrics import SERVING_VERSION, SWAP_FAILURES, SWAPS
+from recognizer.mnist import Digits
 from recognizer.models import ModelFile, ModelVersion, Promotion, Verdict
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, ink_to_input
 from recognizer.registry import bundled_versions
@@ -136,11 +138,17 @@ def load_earlier_model(version: ModelVersion) -> DigitModel | None:
 
 def misread_canaries(model: DigitModel) -> list[int]:
     """Run the frozen canary drawings and return the digits that are misread."""
+    canaries = canary_digits()
+    drawn = zip(canaries.images, canaries.labels.tolist(), strict=True)
+    return [digit for image, digit in drawn if model.read(image).digit != digit]
+
+
+@cache
+def canary_digits() -> Digits:
+    """The canary drawings as model inputs."""
     canaries = json.loads(CANARY_FILE.read_text())
-    drawn = [
-        (c["digit"], ink_to_input([np.array(stroke, np.float64) for stroke in c["strokes"]], 100)) for c in canaries
-    ]
-    return [digit for digit, image in drawn if model.read(image).digit != digit]
+    inputs = [ink_to_input([np.array(stroke, np.float64) for stroke in c["strokes"]], 100) for c in canaries]
+    return Digits(np.stack(inputs), np.array([c["digit"] for c in canaries], np.uint8))
 
 
 class Engine:

@@ -31,9 +31,13 @@ def labelled(
     answered: int | None = -1,
     seed: int = 0,
     state: Correction.State = Correction.State.ACCEPTED,
+    said: bool = True,
     **columns: Any,
 ) -> Submission:
-    """Store a drawing of `drawn` (what it is, unless given) that was answered so (its label, unless given)."""
+    """Store a drawing of `drawn` (what it is, unless given) that was answered so (its label, unless given).
+
+    With `said`, its owner also said what it is, and that has come to `state`.
+    """
     ink = bent_ink(digit or 0 if drawn is None else drawn, seed)
     image = ink_to_input([np.array(stroke) for stroke in ink], 140)
     answer = digit if answered == -1 else answered
@@ -51,7 +55,13 @@ def labelled(
         }
         | columns
     )
-    Correction.objects.create(
-        submission=submission, digit=digit, state=state, session=person(owner), confidence=submission.confidence
-    )
+    if said:
+        Correction.objects.create(
+            submission=submission,
+            digit=digit,
+            state=state,
+            account=submission.account,
+            session=submission.session,
+            confidence=submission.confidence,
+        )
     return submission

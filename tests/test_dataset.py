@@ -1,15 +1,18 @@
 """What a run learns from: accepted labels only, split by owner, nobody's word most of it."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
+from django.utils.timezone import now
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recognizer import submissions
-from recognizer.engine import engine
+from recognizer.engine import canary_digits, engine
 from recognizer.models import Correction, ModelVersion, Submission
 from recognizer.preprocessing import ink_to_input
 from tests.labels import labelled, person
@@ -19,8 +22,14 @@ from training.models import TrainingRun, TrainingSample
 pytestmark = pytest.mark.django_db
 
 RULES = DatasetRules()
-HELD_OUT, LEARNED = "person 5", "person 0"  # where the stable hash of their ids puts them
-ACCOUNT_HELD_OUT = 8  # likewise
+HELD_OUT, LEARNED = "person 7", "person 0"  # where the split puts them with `KEY`
+ACCOUNT_HELD_OUT = 10  # likewise
+KEY = "the key of the tests of the split"
+
+
+@pytest.fixture(autouse=True)
+def _key(settings: LazySettings) -> None:
+    settings.SECRET_KEY = KEY
 
 
 def build(*ingredients: object, reserved: list[np.ndarray] | None = None, rules: DatasetRules = RULES) -> Dataset:
@@ -62,6 +71,58 @@ def test_an_owner_is_on_one_side_of_the_split_in_every_set(active_model: ModelVe
     assert sides[f"session {person(HELD_OUT)}"] == {True}
     assert sides[f"session {person(LEARNED)}"] == {False}
     assert {True, False} == {side for (side,) in sides.values()}
+
+
+def test_without_the_key_nobody_knows_on_which_side_an_owner_is(
+    active_model: ModelVersion, settings: LazySettings
+) -> None:
+    for number in range(40):
+        labelled(f"person {number}", number % 10, seed=number)
+
+    def held_out() -> set[str]:
+        return {label.owner for label in build().labels if label.part == Part.HOLDOUT}
+
+    ours = held_out()
+    settings.SECRET_KEY = "the key of another site"
+    assert held_out() != ours
+
+
+def test_owners_whom_no_reviewer_knows_share_one_voice(active_model: ModelVersion) -> None:
+    boss = User.objects.create(username="boss", is_staff=True)
+    known, untried = (User.objects.create(username=name, date_joined=now() - timedelta(days=8)) for name in "ab")
+    newcomer = User.objects.create(username="c")
+    for number, account in enumerate([known, untried, newcomer, boss]):
+        labelled("unused", number, seed=number, session=None, account=account)
+    for account in (known, newcomer):
+        Correction.objects.create(
+            submission=labelled("unused", 4, seed=9 + account.pk, session=None, account=account, said=False),
+            digit=4,
+            account=account,
+            state="accepted",
+            decided=now(),
+            decided_by=boss,
+        )
+    labelled("somebody", 5, seed=5)
+    labelled("somebody else", 6, seed=6)
+    voices = {label.owner: label.voice for label in build().labels}
+
+    assert {owner for owner, voice in voices.items() if owner == voice} == {f"account {known.pk}", f"account {boss.pk}"}
+    assert len(set(voices.values())) == 3 and len(voices) == 6
+
+
+def test_one_owners_copies_do_not_contradict_two_others(active_model: ModelVersion) -> None:
+    agreed = [labelled(f"person {n}", 1, seed=3) for n in (0, 1)]
+    for _ in range(3):
+        labelled("person 3", 7, drawn=1, seed=3)
+
+    assert used(build()) == {submission.pk for submission in agreed}
+
+
+def test_a_canary_drawing_is_not_learned(active_model: ModelVersion) -> None:
+    other = labelled(LEARNED, 2, seed=2)
+    labelled(LEARNED, 6, input=canary_digits().images[0].tobytes())
+
+    assert used(build(reserved=[canary_digits().images])) == {other.pk}
 
 
 def test_what_was_learned_judges_nothing_after_its_owner_took_it_into_an_account(active_model: ModelVersion) -> None:

@@ -10,9 +10,11 @@ from recognizer import registry
 from recognizer.engine import DigitModel, Thresholds
 from training import gates
 from training.evaluation import Readings
-from training.examination import Examination, Judged, Samples
+from training.examination import Examination, Judged, PeopleSamples, Samples
 
 SIZES = {"mnist": 10_000, "strangers": 4000, "others": 1500, "holdout": 60, "validation": 60, "lessons": 400}
+OF_PEOPLE = ("holdout", "validation", "lessons")
+EACH = 4  # drawings of one voice in a row
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +25,15 @@ def model() -> DigitModel:
 @pytest.fixture(scope="module")
 def examination() -> Examination:
     rng = np.random.default_rng(0)
-    return Examination(
-        **{
-            name: Samples(
-                np.zeros((min(n, 200), 28, 28), np.uint8),
-                np.full(n, -1) if name == "others" else rng.integers(0, 10, n),
-            )
-            for name, n in SIZES.items()
-        }
-    )
+    return Examination(**{name: samples(name, n, rng) for name, n in SIZES.items()})
+
+
+def samples(name: str, n: int, rng: np.random.Generator) -> Any:
+    images = np.zeros((min(n, 200), 28, 28), np.uint8)
+    labels = np.full(n, -1) if name == "others" else rng.integers(0, 10, n)
+    if name in OF_PEOPLE:
+        return PeopleSamples(images, labels, voices=np.arange(n) // EACH, shares=np.full(n, 0.25 / n))
+    return Samples(images, labels)
 
 
 def readings(labels: np.ndarray, wrong: list[int] | range) -> Readings:
@@ -93,9 +95,59 @@ def test_one_digit_that_suffers_is_noticed(model: DigitModel, examination: Exami
     assert failed(model, examination, {"champion": champion, "bundled": champion}, strangers=sevens) == {"recall"}
 
 
+def of_voices(count: int, each: int = 1) -> list[int]:
+    """Places of the first drawings of the first so many voices."""
+    return [EACH * voice + drawing for voice in range(count) for drawing in range(each)]
+
+
 @pytest.mark.parametrize("part", ["holdout", "validation"])
-def test_people_read_worse_than_before_hold_it_back(model: DigitModel, examination: Examination, part: str) -> None:
-    assert failed(model, examination, **{part: range(6)}) == {part}
+def test_six_people_who_are_read_worse_hold_it_back(model: DigitModel, examination: Examination, part: str) -> None:
+    assert failed(model, examination, **{part: of_voices(6)}) == {part}
+    assert failed(model, examination, **{part: of_voices(5, each=EACH)}) == set()  # 20 drawings, but five people
+
+
+@pytest.mark.parametrize("part", ["holdout", "validation"])
+def test_one_voice_does_not_decide_however_much_it_draws(
+    model: DigitModel, examination: Examination, part: str
+) -> None:
+    crowd = replace(getattr(examination, part), voices=np.zeros(SIZES[part], int))
+    crowded = replace(examination, **{part: crowd})
+
+    assert failed(model, crowded, **{part: range(SIZES[part])}) == set()
+
+
+@pytest.mark.parametrize("part", ["holdout", "validation"])
+def test_what_the_champion_was_not_sure_of_is_no_evidence(
+    model: DigitModel, examination: Examination, part: str
+) -> None:
+    champion = judged(model, examination)
+    doubting = replace(champion.readings[part], sure=np.zeros(SIZES[part], bool))
+    champion = replace(champion, readings=champion.readings | {part: doubting})
+
+    assert failed(model, examination, {"champion": champion}, **{part: range(SIZES[part])}) == set()
+
+
+def test_the_rows_of_peoples_gates_say_how_many_voices_judged(model: DigitModel, examination: Examination) -> None:
+    champion = judged(model, examination)
+    evidence = gates.Evidence(examination, champion, judged(model, examination), champion, 342_000, 1.0)
+    owners = {row["gate"]: row.get("owners") for row in gates.judge(evidence)}
+
+    assert {gate: count for gate, count in owners.items() if count is not None} == {
+        "holdout": 15,
+        "validation": 15,
+        "learned": 100,
+    }
+
+
+def test_guesses_that_are_lost_do_not_hide_what_was_learned(model: DigitModel, examination: Examination) -> None:
+    """Somebody confirms what the champion only guessed, 100 times; the candidate guesses otherwise."""
+    champion = judged(model, examination)
+    guesses = range(200, 300)
+    readings = champion.readings["lessons"]
+    unsure = replace(readings, sure=readings.sure & ~np.isin(np.arange(len(readings.sure)), guesses))
+    champion = replace(champion, readings=champion.readings | {"lessons": unsure})
+
+    assert failed(model, examination, {"champion": champion}, lessons=[*range(20), *guesses]) == set()
 
 
 def test_nothing_learned_is_no_reason_to_change(model: DigitModel, examination: Examination) -> None:
@@ -120,7 +172,8 @@ def test_an_artifact_that_differs_from_its_network_or_is_too_large_is_held_back(
 
 
 def test_without_labels_to_judge_on_those_gates_pass_and_say_so(model: DigitModel, examination: Examination) -> None:
-    empty = Samples(np.empty((0, 28, 28), np.uint8), np.empty(0, np.int64))
+    nothing = np.empty(0, np.int64)
+    empty = PeopleSamples(np.empty((0, 28, 28), np.uint8), nothing, nothing, np.empty(0))
     few = replace(examination, holdout=empty, validation=empty)
     champion = judged(model, few)
     evidence = gates.Evidence(few, champion, judged(model, few, lessons=range(20)), champion, 342_000, 1.0)

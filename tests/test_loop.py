@@ -127,7 +127,16 @@ def test_a_run_makes_proves_and_promotes_a_version(run: TrainingRun, people: Non
     assert engine.version == 2  # canaries, sha256 and preprocessing hold in a web process
 
     again = new_run()
-    assert learn(again, Progress(), QUICK).reason == f"Nothing changed since {run}, which made version 2."
+    skipped = learn(again, Progress(), QUICK)
+    end(again, skipped)
+    assert skipped.reason == f"Nothing changed since {run}, which made version 2."
+
+    assert registry.roll_back(Promotion.objects.all()[0], version.parent, "people corrected it more")
+    outcome = learn(new_run(), Progress(), QUICK)
+    assert outcome.reason.endswith("Version 2, made from the same labels, was rolled back: this run was more careful.")
+    first, second = (ModelVersion.objects.get(version=number).lineage["blends"][-1] for number in (2, 3))
+    assert second["divergence"] <= QUICK.tune.most_divergence * QUICK.tune.caution < QUICK.tune.most_divergence
+    assert second["new_share"] <= first["new_share"]
 
 
 @pytest.mark.tensorflow

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from django.db.models import Case, When
+from django.utils.crypto import salted_hmac
+from django.utils.timezone import now
 
 from recognizer.engine import DigitModel
 from recognizer.models import IMPORTED, Correction, Submission
@@ -20,11 +22,14 @@ from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, Stroke, 
 from recognizer.preprocessing.decoding import decode_picture
 from recognizer.preprocessing.picture import picture_to_input
 from recognizer.similarity import SAME_DRAWING, groups, has_neighbour, signatures
+from recognizer.voices import known_accounts
 from training.models import TrainingSample
 
 Part = TrainingSample.Part
 
 ASKED_AT_ONCE = 500  # numbers in one query
+NOBODY = "nobody"  # the owner of what only staff can label: imported drawings, and those sent without a cookie
+NEWCOMERS = "newcomers"  # the voice of all owners whom people do not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Labelled:
 
     submission: int
     owner: str
+    voice: str  # the owner, or `NEWCOMERS`: whose word it counts as where models are compared
     digit: int | None  # None: not a digit
     confirms: bool  # the model had it right
     image: ModelInput
@@ -100,7 +106,8 @@ def build_dataset(
     """
     rows = _accepted(rules.most_labels)
     left_out: Counter[str] = Counter()
-    labels = [_labelled(row, rules) for row in rows]
+    known = set(known_accounts(now()).values_list("pk", flat=True))
+    labels = [_labelled(row, rules, known) for row in rows]
     fingerprint = _fingerprint(labels, rules, *ingredients)
     if labels:
         labels = _never_learned(labels, left_out)
@@ -120,10 +127,10 @@ def owner_of(submission: Submission) -> str:
     """Name whose a drawing is: an account, an anonymous session, or nobody, who counts as one owner."""
     if submission.account_id:
         return f"account {submission.account_id}"
-    return f"session {submission.session}" if submission.session else "nobody"
+    return f"session {submission.session}" if submission.session else NOBODY
 
 
-def _labelled(correction: Correction, rules: DatasetRules) -> Labelled:
+def _labelled(correction: Correction, rules: DatasetRules, known: set[int]) -> Labelled:
     submission = correction.submission
     ink = submission.ink
     strokes = [np.array([point[:2] for point in stroke], np.float64) for stroke in ink["strokes"]] if ink else None
@@ -132,12 +139,13 @@ def _labelled(correction: Correction, rules: DatasetRules) -> Labelled:
     return Labelled(
         submission=submission.pk,
         owner=owner,
+        voice=owner if owner == NOBODY or submission.account_id in known else NEWCOMERS,
         digit=correction.digit,
         confirms=correction.digit == submission.digit,
         image=_input(submission, strokes, surface),
         strokes=strokes,
         surface=surface,
-        part=Part.HOLDOUT if _hash_share(owner) < rules.holdout_owners else Part.TRAIN,
+        part=Part.HOLDOUT if _keyed_share(owner) < rules.holdout_owners else Part.TRAIN,
     )
 
 
@@ -150,9 +158,9 @@ def _input(submission: Submission, strokes: list[Stroke] | None, surface: float)
     return picture_to_input(decode_picture(bytes(submission.picture or b"")))
 
 
-def _hash_share(text: str) -> float:
-    """Map a text to 0…1, the same on every machine and in every run."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+def _keyed_share(text: str) -> float:
+    """Map a text to 0…1: the same on every host and in every run of a site, and unknown to whoever lacks its key."""
+    return int.from_bytes(salted_hmac("training.dataset", text, algorithm="sha256").digest()[:6], "big") / 2**48
 
 
 def _never_learned(labels: list[Labelled], left_out: Counter[str]) -> list[Labelled]:
@@ -194,10 +202,12 @@ def _without_duplicates(
 
 
 def _disputed(labels: list[Labelled], group: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-    """Find the labels that most of the same drawing's other labels contradict; in a draw, all of them."""
+    """Find the labels that most owners of the same drawing contradict; in a draw, all of them."""
     said: dict[int, Counter[int | None]] = defaultdict(Counter)
-    for number, label in zip(group, labels, strict=True):
-        said[int(number)][label.digit] += 1
+    for number, digit, _ in {
+        (int(number), label.digit, label.owner) for number, label in zip(group, labels, strict=True)
+    }:
+        said[number][digit] += 1
     return np.array(
         [
             2 * said[int(number)][label.digit] <= said[int(number)].total()
@@ -216,7 +226,7 @@ def _validation_apart(labels: list[Labelled], rules: DatasetRules) -> list[Label
         first[int(number)] = min(label.submission, first.get(int(number), label.submission))
     return [
         replace(label, part=Part.VALIDATION)
-        if label.part == Part.TRAIN and _hash_share(f"drawing {first[int(number)]}") < rules.validation_drawings
+        if label.part == Part.TRAIN and _keyed_share(f"drawing {first[int(number)]}") < rules.validation_drawings
         else label
         for number, label in zip(group, labels, strict=True)
     ]

@@ -33,15 +33,23 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True)
+class PeopleSamples(Samples):
+    """Labels that people gave: also whose word each is, and how much of what is learned."""
+
+    voices: npt.NDArray[np.int64]  # (n,) a number per voice
+    shares: npt.NDArray[np.float64]  # (n,) of what the network sees; 0 unless it is trained on
+
+
+@dataclass(frozen=True, slots=True)
 class Examination:
     """All that candidates are judged on."""
 
     mnist: Samples  # the test set
     strangers: Samples  # pen digits in the manner of people whom neither labels nor replay know
     others: Samples  # characters that are no digits, in the manner of the same people
-    holdout: Samples  # labels of the owners who are only ever judged on
-    validation: Samples  # labels put aside from the owners who are learned from
-    lessons: Samples  # what was learned: a candidate should at least know that
+    holdout: PeopleSamples  # labels of the owners who are only ever judged on
+    validation: PeopleSamples  # labels put aside from the owners who are learned from
+    lessons: PeopleSamples  # what was learned: a candidate should at least know that
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,14 @@ class Judged:
 
     def wrong_count(self, samples: Samples, name: str) -> int:
         return int((~self.right(samples, name)).sum())
+
+    def guessed_right(self, samples: Samples, name: str) -> npt.NDArray[np.bool_]:
+        """Tell what it read right without being sure.
+
+        Such labels are no evidence against a successor. Where the border runs is public: whoever draws there chooses
+        what another model reads differently, and need only confirm the answers.
+        """
+        return self.right(samples, name) & ~self.readings[name].sure
 
 
 def make_examination(dataset: Dataset, mnist_test: Digits, strangers: Pens, mix: StrangersMix) -> Examination:
@@ -117,7 +133,19 @@ def stacked(images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
     return np.stack(images) if images else np.empty((0, 28, 28), np.uint8)
 
 
-def _samples(labels: Sequence[Labelled]) -> Samples:
-    images = stacked([label.image for label in labels])
+def without(samples: PeopleSamples, left_out: npt.NDArray[np.bool_]) -> PeopleSamples:
+    """Leave some samples out: `left_out` is `(n,)`."""
+    names = PeopleSamples.__dataclass_fields__
+    return PeopleSamples(**{name: getattr(samples, name)[~left_out] for name in names})
+
+
+def _samples(labels: Sequence[Labelled]) -> PeopleSamples:
     digits = [NOT_A_DIGIT if label.digit is None else label.digit for label in labels]
-    return Samples(images, np.array(digits, np.int64))
+    numbers: dict[str, int] = {}
+    voices = [numbers.setdefault(label.voice, len(numbers)) for label in labels]
+    return PeopleSamples(
+        images=stacked([label.image for label in labels]),
+        labels=np.array(digits, np.int64),
+        voices=np.array(voices, np.int64),
+        shares=np.array([label.share for label in labels], np.float64),
+    )

@@ -17,7 +17,7 @@ from training import network
 from training.augment import distort_image, distort_strokes
 from training.calibration import log_softmax
 from training.dataset import Labelled
-from training.examination import Samples
+from training.examination import PeopleSamples
 from training.recipe import Recipe, Tune
 
 Images = npt.NDArray[np.uint8]
@@ -85,7 +85,7 @@ class Tried:
     new_share: float
     divergence: float  # from the champion's answers on unseen replay, nats
     forgotten: float  # of MNIST's digits that were kept back, more wrong than the champion has
-    validation: float  # cross-entropy with people's validation labels, more than the champion has, nats
+    validation: float  # cross-entropy with people's validation labels, mean of voices, above the champion's, nats
 
     def keeps(self, tune: Tune) -> bool:
         """Say whether so little was forgotten that the gates may see it."""
@@ -95,9 +95,12 @@ class Tried:
 
 
 def choose_blend(
-    champion: Any, tuned: Any, tune: Tune, validation: Samples, kept: Digits, unseen: Images
+    champion: Any, tuned: Any, tune: Tune, validation: PeopleSamples, kept: Digits, unseen: Images
 ) -> tuple[Any, list[Tried]]:
     """Average the weights with as many of the new ones as forgetting allows.
+
+    Args:
+        validation: people's labels, less what the champion only guessed right.
 
     Returns:
         The network, and what was tried, the one taken last. If even the least share forgets too much, it is that: the
@@ -106,7 +109,8 @@ def choose_blend(
 
     def look(candidate: Any) -> tuple[npt.NDArray[np.float32], int, float]:
         wrong = network.logits_of(candidate, kept.images)[:, : network.DIGITS].argmax(axis=1) != kept.labels
-        error = _cross_entropy(labels, network.logits_of(candidate, validation.images))
+        errors = _cross_entropies(labels, network.logits_of(candidate, validation.images))
+        error = mean_of_voices(errors, validation.voices)
         return network.logits_of(candidate, unseen), int(wrong.sum()), error
 
     labels = network.pack_targets([None if label < 0 else int(label) for label in validation.labels])
@@ -140,8 +144,12 @@ def _answers(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
     return np.hstack([np.exp(log_softmax(logits[:, : network.DIGITS])) * is_digit, is_digit])
 
 
-def _cross_entropy(targets: npt.NDArray[np.floating[Any]], logits: npt.NDArray[np.float32]) -> float:
-    return float(_cross_entropies(targets, logits).mean()) if len(targets) else 0.0
+def mean_of_voices(values: npt.NDArray[np.floating[Any]], voices: npt.NDArray[np.int64]) -> float:
+    """Average `(n,)` values over voices: one that drew much counts like one that drew little. 0 for none."""
+    if not len(values):
+        return 0.0
+    _, voice, counts = np.unique(voices, return_inverse=True, return_counts=True)
+    return float((np.bincount(voice, values) / counts).mean())
 
 
 def _cross_entropies(

@@ -6,15 +6,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from recognizer import registry
-from recognizer.engine import DigitModel, ModelRefusedError, load_model
+from recognizer.engine import DigitModel, ModelRefusedError, canary_digits, load_model
 from recognizer.mnist import Digits, MnistError, ensure_mnist, load_mnist
 from recognizer.models import ModelFile, ModelVersion, Promotion, Submission
 from recognizer.preprocessing import PREPROCESSING_VERSION
@@ -29,6 +30,7 @@ from training.examination import (
     make_examination,
     mnist_changes,
     stacked,
+    without,
 )
 from training.models import TrainingRun, TrainingSample
 from training.pens import Pens
@@ -68,13 +70,16 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
         train, test = _mnist()
         known, kept = _split(train)
         pens, strangers = (Pens.from_bytes(file.read_bytes()) for file in (PENS_FILE, STRANGERS_FILE))
-        dataset = build_dataset(recipe.rules, serving, (test.images, kept.images), recipe, *_digests())
+        reserved = (test.images, kept.images, canary_digits().images)
+        dataset = build_dataset(recipe.rules, serving, reserved, recipe, *_digests())
         _note(run, parent=champion, fingerprint=dataset.fingerprint, counts=dataset.counts())
-        if reason := _nothing_to_do(run, dataset):
+        earlier = _learned_before(run, dataset)
+        if reason := _nothing_to_do(run, dataset, earlier):
             return Outcome(State.SKIPPED, reason)
         replay = make_replay(known, pens, _misread(dataset, serving), recipe.replay, recipe.seed)
         unseen = make_replay(kept, pens, NOTHING, recipe.unseen, recipe.seed + 1)
         examination = make_examination(dataset, test, strangers, recipe.strangers)
+        before = examine(serving, examination)
 
     with clock.phase(Phase.START):
         from training import finetune, network  # TensorFlow, which only this process loads
@@ -85,8 +90,10 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
     with clock.phase(Phase.FIT):
         lessons = finetune.Lessons(dataset.part(Part.TRAIN), replay, answers, recipe)
         tuned = finetune.fine_tune(teacher, lessons, recipe, clock.fit_report(recipe))
-        careful = recipe.tune.after(champion.children.filter(state=ModelVersion.State.REJECTED).count())
-        candidate, tried = finetune.choose_blend(teacher, tuned, careful, examination.validation, kept, unseen)
+        careful = recipe.tune.after(_setbacks(champion))
+        guessed = before.guessed_right(examination.validation, "validation")
+        validation = without(examination.validation, guessed)
+        candidate, tried = finetune.choose_blend(teacher, tuned, careful, validation, kept, unseen)
 
     with clock.phase(Phase.EXPORT):
         wanted, digits = evaluation.read_all(serving, unseen).probabilities, len(unseen) - recipe.unseen.no_digits
@@ -98,7 +105,6 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
 
     with clock.phase(Phase.GATES):
         after = examine(DigitModel(artifact, thresholds), examination)
-        before = examine(serving, examination)
         base = registry.base_of(champion)
         bundled = before if base == champion else examine(_load(base), examination)
         agreement = _agreement(network.logits_of(candidate, examination.strangers.images), after)
@@ -127,6 +133,8 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
         _note(run, version=version)
         _note_samples(run, dataset)
         outcome = _decide(version, champion, report)
+        if again := _second_try(earlier):
+            outcome = replace(outcome, reason=f"{outcome.reason} {again}")
     registry.prune()
     return outcome
 
@@ -150,14 +158,39 @@ def _decide(version: ModelVersion, champion: ModelVersion, report: list[dict[str
     return Outcome(State.SUCCEEDED, f"{_name(version)} passed its gates and is active.")
 
 
-def _nothing_to_do(run: TrainingRun, dataset: Dataset) -> str:
+def _learned_before(run: TrainingRun, dataset: Dataset) -> TrainingRun | None:
+    """Return the latest run that learned from exactly the same."""
+    return TrainingRun.objects.learned().filter(fingerprint=dataset.fingerprint).exclude(pk=run.pk).first()
+
+
+def _second_try(earlier: TrainingRun | None) -> str:
+    """Say why the same labels were learned once more, if it is because the site took back what they had made."""
+    if not earlier or not earlier.version or not _was_rolled_back(earlier.version):
+        return ""
+    return f"{_name(earlier.version)}, made from the same labels, was rolled back: this run was more careful."
+
+
+def _nothing_to_do(run: TrainingRun, dataset: Dataset, earlier: TrainingRun | None) -> str:
     if not dataset.part(Part.TRAIN):
         return "There are no accepted labels to learn from yet."
-    same = TrainingRun.objects.learned().filter(fingerprint=dataset.fingerprint).exclude(pk=run.pk).first()
-    if same and not run.force:
-        made = f", which made {_name(same.version).lower()}" if same.version else ""
-        return f"Nothing changed since {same}{made}."
+    if earlier and not run.force and not _second_try(earlier):
+        made = f", which made {_name(earlier.version).lower()}" if earlier.version else ""
+        return f"Nothing changed since {earlier}{made}."
     return ""
+
+
+ROLLED_BACK = Q(successions__cause=Promotion.Cause.ROLLBACK)
+"""Of versions that the site took back by itself."""
+
+
+def _was_rolled_back(version: ModelVersion) -> bool:
+    return ModelVersion.objects.filter(ROLLED_BACK, pk=version.pk).exists()
+
+
+def _setbacks(champion: ModelVersion) -> int:
+    """Count the versions tuned from this one that the gates rejected or the site took back."""
+    rejected = Q(state=ModelVersion.State.REJECTED)
+    return champion.children.filter(rejected | ROLLED_BACK).distinct().count()
 
 
 def _champion() -> ModelVersion:

@@ -30,6 +30,7 @@ class Row:
     measured: str
     needed: str
     n: int
+    owners: int | None  # voices behind it, where people's labels are
     passed: bool
 
 
@@ -106,14 +107,17 @@ WORDS: dict[str, Words] = {
     ),
     "holdout": Words(
         noop("People never learned from"),
-        noop("If it reads fewer of their corrected drawings right, may that be luck?"),
+        noop(
+            "Everyone whom reviewers know has a vote, and all others share one: "
+            "are more of them read worse than better, and could that be chance?"
+        ),
         _LUCK,
         _luck,
         _brief,
     ),
     "validation": Words(
         noop("Other drawings of the people learned from"),
-        noop("If it reads fewer of these right, may that be luck?"),
+        noop("Are more of them read worse than better in these, and could that be chance?"),
         _LUCK,
         _luck,
         _brief,
@@ -211,6 +215,7 @@ def _row(row: dict[str, Any]) -> Row:
         measured=words.measured(row["value"]),
         needed=_(words.needed) % words.limit(row["threshold"]),
         n=row["n"],
+        owners=row.get("owners"),
         passed=row["passed"],
     )
 
