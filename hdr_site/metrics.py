@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from recognizer.models import Correction, ModelVersion
+from recognizer.models import Correction, ModelVersion, Promotion
 from training.models import TrainingRun
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where the processes of one server keep their counts; `hdr_site.server` makes it
@@ -35,6 +35,10 @@ class DatabaseCollector(Collector):
         active = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).values_list("version", flat=True).first()
         if active is not None:
             yield GaugeMetricFamily("digits_active_version", "The version that all processes should read with.", active)
+        doubted = Promotion.objects.order_by("-id").values_list("doubt", flat=True).first()
+        yield GaugeMetricFamily(
+            "digits_promotion_doubted", "1 if staff should look at the version promoted last.", int(bool(doubted))
+        )
         waiting = Correction.objects.waiting().order_by().count()
         yield GaugeMetricFamily("digits_corrections_waiting", "Corrections that nobody decided yet.", waiting)
 

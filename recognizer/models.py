@@ -81,6 +81,9 @@ class Promotion(models.Model):
     previous = models.ForeignKey(ModelVersion, models.CASCADE, null=True, blank=True, related_name="successions")
     cause = models.CharField(max_length=10, choices=Cause)
     reason = models.CharField(max_length=300, blank=True)
+    doubt = models.CharField(
+        max_length=300, blank=True, db_default="", help_text="What speaks against it, where staff have to decide."
+    )
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="promotions")
     created = models.DateTimeField(default=now)
 

@@ -58,6 +58,8 @@ class Entry:
     until: datetime | None  # when the next one took over, unless it serves
     cause: str  # of its latest promotion, in words
     reason: str  # for going back to it
+    doubt: str  # what speaks against it while it serves, for staff to decide
+    previous: int | None  # the version that served before it
     mnist: Measured | None
     change: str  # of the former since its parent, in points
     holdout: Measured | None
@@ -87,6 +89,8 @@ def entries() -> "QuerySet[ModelVersion, Any]":
         validation_n=F("metrics__validation__n"),
         cause=Subquery(to.values("cause")[:1]),
         reason=Subquery(to.values("reason")[:1]),
+        doubt=Subquery(to.values("doubt")[:1]),
+        before=Subquery(to.values("previous__version")[:1]),
         until=Subquery(away.values("created")[:1]),
     )
 
@@ -106,6 +110,8 @@ def entry(row: dict[str, Any]) -> Entry:
         until=row["until"] if served and not active else None,
         cause=str(CAUSES[Promotion.Cause(row["cause"])]) if served and row["cause"] else "",
         reason=row["reason"] if rolled_back else "",
+        doubt=row["doubt"] or "" if active else "",
+        previous=row["before"],
         mnist=_measured(row, "mnist"),
         change=_change(row["mnist"], row["mnist_of_parent"]),
         holdout=_measured(row, "holdout"),

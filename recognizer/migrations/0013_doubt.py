@@ -1,0 +1,16 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('recognizer', '0007_audit'),
+    ]
+
+    operations = [
+        migrations.AddField(
+            model_name='promotion',
+            name='doubt',
+            field=models.CharField(blank=True, db_default='', help_text='What speaks against it, where staff have to decide.', max_length=300),
+        ),
+    ]
