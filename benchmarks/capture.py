@@ -17,6 +17,7 @@ import os
 import shutil
 import tempfile
 import time
+import traceback
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -170,7 +171,6 @@ def in_a_child(folder: Path, work: Callable[[Client], object]) -> None:
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
             raise SystemExit(f"The work in {folder} failed.")
         return
-    status = 1
     try:
         os.environ["HDR_DATA_DIR"] = str(folder)
         with site(folder / "site.log"):
@@ -178,13 +178,16 @@ def in_a_child(folder: Path, work: Callable[[Client], object]) -> None:
 
             django.setup()
             work(Client(token=staff_token()))
-        status = 0
-    finally:
-        os._exit(status)
+    except BaseException:  # noqa: BLE001 - a child must end here, whatever happened
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
 
 
 def teach(staff: Client, strokes: Path) -> None:
     """Let honest people draw and say what it is; a reviewer accepts it, and knows every second of them by account."""
+    from django_celery_beat.models import PeriodicTask
+
     from training.strokes import load_drawings
 
     drawings = load_drawings(strokes, "test")
@@ -201,6 +204,7 @@ def teach(staff: Client, strokes: Path) -> None:
         if person % 2:
             give_account(client, MONTH)
     accept_in_the_past()
+    PeriodicTask.objects.filter(name__startswith="retrain").update(enabled=False)  # runs are asked for here
     print(f"{HONEST} honest people: {dict(said)}, all accepted", flush=True)
 
 
