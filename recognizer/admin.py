@@ -253,8 +253,7 @@ class CorrectionAdmin(ReadOnly):
     actions = ("accept", "reject")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Correction]:
-        rows = Correction.objects.standing().select_related("submission", "account", "decided_by")
-        return rows.defer("submission__picture", "submission__ink")
+        return Correction.objects.standing().with_submissions().select_related("account", "decided_by")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """What was said stays readable; it goes only together with its submission."""

@@ -1,23 +1,23 @@
 """What somebody drew, newest first: in pages whose work is bounded, and as a stream of all of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet, TextChoices
 from django.utils.translation import gettext_lazy as _
 
-from recognizer.models import Correction, Submission, Verdict
+from recognizer.models import Correction, Submission, Verdict, ink_text
 from recognizer.owners import Owner
 
 PER_PAGE = 24
 LOOKED_THROUGH = 5_000  # drawings, to fill one page with those that a filter lets through
 COUNTED = 10_000  # drawings, at most, for a page to say how many there are
-STREAMED_AT_ONCE = 100  # drawings in memory, some with a picture
+STREAMED_AT_ONCE = 100  # drawings in memory …
+KEPT_AT_ONCE = 10  # … and of these with ink or picture, of which some are large
 
 _SHOWN = ("created", "input", "digit", "confidence", "verdict", "model_version__version")
-_KEPT = (*_SHOWN, "probabilities", "ink", "picture")
 
 
 class Show(TextChoices):
@@ -63,6 +63,14 @@ class Wish:
         return f"?{urlencode(said)}" if said else ""
 
 
+class Kept(NamedTuple):
+    """A drawing as it is stored."""
+
+    pk: int
+    ink: str | None  # JSON
+    picture: bytes | None  # PNG
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some drawings, newest first, and where those before and after them start."""
@@ -101,12 +109,21 @@ def count_of(owner: Owner) -> int:
 
 
 def drawings_of(owner: Owner) -> Iterator[list[Submission]]:
-    """Fetch all that an owner drew, newest first, a few at a time, with ink, picture and standing correction."""
-    owned = Submission.objects.owned_by(owner).order_by("-pk")
-    rows = list(_shown(owned, _KEPT)[:STREAMED_AT_ONCE])
+    """Fetch all that an owner drew, newest first, a few at a time, with the standing correction."""
+    owned = _shown(Submission.objects.owned_by(owner).order_by("-pk"), "probabilities")
+    rows = list(owned[:STREAMED_AT_ONCE])
     while rows:
         yield rows
-        rows = list(_shown(owned.filter(pk__lt=rows[-1].pk), _KEPT)[:STREAMED_AT_ONCE])
+        rows = list(owned.filter(pk__lt=rows[-1].pk)[:STREAMED_AT_ONCE])
+
+
+def kept_of(rows: Sequence[Submission]) -> Iterator[tuple[Submission, Kept]]:
+    """Fetch ink and pictures along, of few drawings at a time; a drawing that was deleted meanwhile is left out."""
+    for start in range(0, len(rows), KEPT_AT_ONCE):
+        few = rows[start : start + KEPT_AT_ONCE]
+        fetched = Submission.objects.filter(pk__in=[row.pk for row in few]).order_by()
+        kept = {pk: Kept(pk, *rest) for pk, *rest in fetched.values_list("pk", ink_text(), "picture")}
+        yield from ((row, kept[row.pk]) for row in few if row.pk in kept)
 
 
 def _newer_page(owner: Owner, wish: Wish, after: int) -> Page:
@@ -147,9 +164,9 @@ def _filtered(owned: QuerySet[Submission], wish: Wish) -> QuerySet[Submission]:
             return owned.filter(Exists(said.filter(state=Correction.State.REJECTED)))
 
 
-def _shown(rows: QuerySet[Submission], fields: tuple[str, ...] = _SHOWN) -> QuerySet[Submission]:
+def _shown(rows: QuerySet[Submission], *more: str) -> QuerySet[Submission]:
     standing = Prefetch("corrections", Correction.objects.standing())
-    return rows.select_related("model_version").only("model_version", *fields).prefetch_related(standing)
+    return rows.select_related("model_version").only("model_version", *_SHOWN, *more).prefetch_related(standing)
 
 
 def _number(text: Any) -> int | None:

@@ -8,6 +8,7 @@ from typing import Self
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Cast
 from django.utils.timezone import now
 
 from recognizer.owners import Owner
@@ -102,6 +103,16 @@ class Verdict(models.TextChoices):
     NOT_A_DIGIT = "not_a_digit"
 
 
+_REPORTS = ("thresholds", "metrics", "gate_report", "lineage")
+LARGE = ("ink", "picture", *(f"model_version__{name}" for name in _REPORTS))
+"""What lists of submissions do not fetch: who wants to see it asks for one."""
+
+
+def ink_text() -> Cast:
+    """Read `ink` as the JSON text that the database keeps: as objects, points take ten times the memory."""
+    return Cast("ink", models.TextField())
+
+
 class OwnedQuerySet(models.QuerySet["Submission"]):
     """Reads of submissions."""
 
@@ -118,12 +129,8 @@ class OwnedQuerySet(models.QuerySet["Submission"]):
         return self.none()
 
     def with_labels(self) -> Self:
-        """Fetch the version's number and the corrections along, without the pictures."""
-        return (
-            self.select_related("model_version")
-            .defer("picture", "model_version__metrics")
-            .prefetch_related("corrections")
-        )
+        """Fetch the version's number and the corrections along, without ink and pictures."""
+        return self.select_related("model_version").defer(*LARGE).prefetch_related("corrections")
 
 
 class Submission(models.Model):
@@ -184,6 +191,10 @@ class CorrectionQuerySet(models.QuerySet["Correction"]):
     def waiting(self) -> Self:
         """Limit to what people have yet to decide."""
         return self.standing().filter(state=Correction.State.PENDING)
+
+    def with_submissions(self) -> Self:
+        """Fetch the submissions and their version's number along, without ink and pictures."""
+        return self.select_related("submission__model_version").defer(*(f"submission__{name}" for name in LARGE))
 
     def most_doubtful_first(self) -> Self:
         """Order the review queue by how sure the model was."""

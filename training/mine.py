@@ -112,15 +112,18 @@ def _all_as_json(request: HttpRequest) -> Iterator[bytes]:
     yield b'{"drawings": ['
     for rows in history.drawings_of(visitor_of(request)):
         learned = learned_by(rows)
-        for row in rows:
-            yield comma + b"\n" + orjson.dumps(_drawing_json(row, learned.get(row.pk)))
+        for row, kept in history.kept_of(rows):
+            yield comma + b"\n" + orjson.dumps(_drawing_json(row, kept, learned.get(row.pk)))
             comma = b","
     yield b"\n]}\n"
 
 
-def _drawing_json(drawing: Submission, learned: int | None) -> dict[str, Any]:
-    picture = drawing.picture and "data:image/png;base64," + base64.b64encode(drawing.picture).decode()
-    return labelled_submission_json(drawing) | {"picture": picture, "learned_by": learned}
+def _drawing_json(drawing: Submission, kept: history.Kept, learned: int | None) -> dict[str, Any]:
+    return labelled_submission_json(drawing) | {
+        "ink": kept.ink and orjson.Fragment(kept.ink),
+        "picture": kept.picture and "data:image/png;base64," + base64.b64encode(kept.picture).decode(),
+        "learned_by": learned,
+    }
 
 
 def _find(request: HttpRequest, pk: int) -> Submission:

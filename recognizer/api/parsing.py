@@ -12,9 +12,9 @@ import numpy as np
 from rest_framework.exceptions import ValidationError
 
 from recognizer.metrics import PREPROCESSING_SECONDS
-from recognizer.preprocessing import Stroke, ink_to_input
 from recognizer.preprocessing.decoding import decode_picture, storable_picture
 from recognizer.preprocessing.picture import picture_to_input
+from recognizer.preprocessing.stored import Points, stored_form
 from recognizer.submissions import Drawing
 
 
@@ -26,8 +26,7 @@ class InkLimits:
     strokes: int = 500
     surface: tuple[float, float] = (1.0, 20_000.0)  # width and height, pixels
     overshoot: float = 1.0  # of the surface: how far a pen that is held down may leave it
-    largest: float = 1e15  # of any number in a point; a time may be ms since 1970
-    decimals: int = 2  # of a pixel, in what is kept
+    largest: float = 1e15  # of any number in a point; what is stored of times and pressures is bounded more tightly
 
 
 LIMITS = InkLimits()
@@ -92,9 +91,8 @@ def _ink(body: Mapping[str, Any]) -> Drawing:
     points = _points(body["strokes"])
     for stroke in points:
         _check_range(stroke, width, height)
-    kept = [np.round(stroke, LIMITS.decimals).tolist() for stroke in points]
-    ink = {"strokes": kept, "width": width, "height": height}
-    return Drawing(ink_to_input([stroke[:, :2] for stroke in points], max(width, height)), ink=ink)
+    strokes, image = stored_form(points, max(width, height))
+    return Drawing(image, ink={"strokes": strokes, "width": width, "height": height})
 
 
 def _side(body: Mapping[str, Any], name: str) -> float:
@@ -106,7 +104,7 @@ def _side(body: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def _points(strokes: Any) -> list[Stroke]:
+def _points(strokes: Any) -> list[Points]:
     """Turn nested lists into one `(n, 2…4)` array per stroke: x, y, perhaps time and pressure."""
     if type(strokes) is not list or not all(type(stroke) is list for stroke in strokes):
         raise ValidationError({"strokes": ["A list of strokes, each a list of [x, y] points."]})
@@ -115,7 +113,7 @@ def _points(strokes: Any) -> list[Stroke]:
     return [_stroke(stroke) for stroke in strokes if stroke]
 
 
-def _stroke(points: list[Any]) -> Stroke:
+def _stroke(points: list[Any]) -> Points:
     # Sets of types and lengths are made in C: exact (a bool is not a number), and cheap for thousands of points.
     if set(map(type, points)) != {list} or not set(map(type, chain.from_iterable(points))) <= {int, float}:
         raise ValidationError({"strokes": ["Each point is a list of numbers: [x, y], then perhaps time and pressure."]})
@@ -126,7 +124,7 @@ def _stroke(points: list[Any]) -> Stroke:
     return np.array(points if len(lengths) == 1 else [point[:shortest] for point in points], np.float64)
 
 
-def _check_range(stroke: Stroke, width: float, height: float) -> None:
+def _check_range(stroke: Points, width: float, height: float) -> None:
     """Refuse points far outside the surface, and times and pressures that are no numbers to keep."""
     reach, largest = LIMITS.overshoot, LIMITS.largest
     lowest = (-reach * width, -reach * height, -largest, -largest)

@@ -71,10 +71,9 @@ def submission_json(submission: Submission, version: int) -> dict[str, Any]:
 
 
 def labelled_submission_json(submission: Submission) -> dict[str, Any]:
-    """A submission with what was said of it."""
+    """A submission with what was said of it, as lists have it."""
     correction = submission.correction
     return submission_json(submission, submission.model_version.version) | {
-        "ink": submission.ink,
         "correction": correction and correction_json(correction),
     }
 

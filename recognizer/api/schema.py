@@ -69,11 +69,16 @@ class Said(Opinion):
     submission = serializers.IntegerField()
 
 
-class Labelled(Stored):
+class Listed(Stored):
+    """A stored submission with its label."""
+
+    correction = Said(allow_null=True)
+
+
+class Labelled(Listed):
     """A stored submission with its ink and its label."""
 
     ink = serializers.JSONField(allow_null=True)
-    correction = Said(allow_null=True)
 
 
 class Queued(Opinion):

@@ -70,6 +70,11 @@ def find_submission(request: Request, pk: int) -> Submission:
     return found
 
 
+def ink_of(submission: Submission) -> Any:
+    """Fetch a submission's ink, which no list has; None for a picture."""
+    return Submission.objects.filter(pk=submission.pk).values_list("ink", flat=True).first()
+
+
 class PreviewsView(APIView):
     """Reading without storing, for live answers while somebody draws."""
 
@@ -102,7 +107,7 @@ class SubmissionsView(APIView):
     @extend_schema(
         operation_id="submissions_list",
         parameters=schema.CURSOR,
-        responses={200: schema.page_of("Submissions", schema.Labelled), **schema.problems(404)},
+        responses={200: schema.page_of("Submissions", schema.Listed), **schema.problems(404)},
     )
     def get(self, request: Request) -> Response:
         """List one's own submissions, newest first; staff see everybody's."""
@@ -119,7 +124,8 @@ class SubmissionView(APIView):
     @extend_schema(responses={200: schema.Labelled, **schema.problems(404)})
     def get(self, request: Request, pk: int) -> Response:
         """Show one of one's own submissions."""
-        return Response(labelled_submission_json(find_submission(request, pk)))
+        submission = find_submission(request, pk)
+        return Response(labelled_submission_json(submission) | {"ink": ink_of(submission)})
 
     @extend_schema(responses={204: None, **schema.problems(403, 404)})
     def delete(self, request: Request, pk: int) -> Response:
@@ -173,7 +179,7 @@ class CorrectionsView(APIView):
     )
     def get(self, request: Request) -> Response:
         """List what people said, the model's most doubtful answers first."""
-        rows = Correction.objects.standing().select_related("submission__model_version").most_doubtful_first()
+        rows = Correction.objects.standing().with_submissions().most_doubtful_first()
         if status := request.query_params.get("status"):
             if status not in Correction.State.values:
                 raise ValidationError({"status": [f"One of {', '.join(Correction.State.values)}."]})

@@ -26,8 +26,14 @@ SMALLEST_DRAWING = 0.03
 Stroke = npt.NDArray[np.float64]
 """`(n, 2)` pen positions in pixels of the drawing surface, y down."""
 
+Path = npt.NDArray[np.int32]
+"""`(n, 2)` places of a stroke in the field that it is drawn in, in 1/64 of a pixel of the model input."""
+
 _SHIFT_BITS = 4  # OpenCV draws at 1/16 of a pixel
 _SUBPIXEL = 1 << _SHIFT_BITS
+
+GRID = OVERSAMPLING * _SUBPIXEL
+"""Ink is drawn on points this many to a pixel of the model input; what is finer is not seen."""
 
 
 def ink_to_input(strokes: Sequence[Stroke], surface: float, pen_width: float = PEN_WIDTH) -> ModelInput:
@@ -44,24 +50,43 @@ def ink_to_input(strokes: Sequence[Stroke], surface: float, pen_width: float = P
     Raises:
         NoInkError: there is no point at all.
     """
-    strokes = [stroke for stroke in strokes if len(stroke)]
-    if not strokes:
-        raise NoInkError("There is no ink in it.")
-    points = np.concatenate(strokes)
-    ends = np.cumsum([len(stroke) for stroke in strokes])
-    low, high = points.min(axis=0), points.max(axis=0)
-    longest = max(float((high - low).max()), SMALLEST_DRAWING * surface)
-    scale = (BOX_SIDE - pen_width) / longest  # pixels of the model input per pixel of the surface
-    centre = _centre_of_mass(points, ends, pen_width / scale)
-    # OpenCV's integer coordinates name pixel centres, so the field's middle is at (side - 1) / 2.
-    placed = (points - centre) * (scale * OVERSAMPLING) + (INPUT_SIDE * OVERSAMPLING - 1) / 2
-    pixels = np.rint(placed * _SUBPIXEL).astype(np.int32)
-    paths = [pixels[end - len(stroke) : end] for stroke, end in zip(strokes, ends, strict=True)]
+    return draw_paths(pen_paths(strokes, surface, pen_width), pen_width)
+
+
+def draw_paths(paths: Sequence[Path], pen_width: float = PEN_WIDTH) -> ModelInput:
+    """Draw what `pen_paths` placed: `(28, 28)` uint8."""
     # A stroke of one point is a dot; OpenCV draws a path only between two points.
     paths = [path if len(path) > 1 else np.repeat(path, 2, axis=0) for path in paths]
     field = np.zeros((INPUT_SIDE * OVERSAMPLING,) * 2, np.uint8)
     cv2.polylines(field, paths, False, 255, _thickness(pen_width * OVERSAMPLING), cv2.LINE_AA, _SHIFT_BITS)
     return reduce_field(field)
+
+
+def pen_paths(strokes: Sequence[Stroke], surface: float, pen_width: float = PEN_WIDTH) -> list[Path]:
+    """Place strokes in MNIST's geometry, in the whole numbers that they are drawn with: the same ones, the same input.
+
+    Returns:
+        a path per stroke that has points.
+
+    Raises:
+        NoInkError: there is no point at all.
+    """
+    strokes = [stroke for stroke in strokes if len(stroke)]
+    if not strokes:
+        raise NoInkError("There is no ink in it.")
+    points = np.concatenate(strokes)
+    ends = np.cumsum([len(stroke) for stroke in strokes])
+    scale = pixels_per_unit(points, surface, pen_width)
+    centre = _centre_of_mass(points, ends, pen_width / scale)
+    # OpenCV's integer coordinates name pixel centres, so the field's middle is at (side - 1) / 2.
+    placed = (points - centre) * (scale * OVERSAMPLING) + (INPUT_SIDE * OVERSAMPLING - 1) / 2
+    return np.split(np.rint(placed * _SUBPIXEL).astype(np.int32), ends[:-1])
+
+
+def pixels_per_unit(points: Stroke, surface: float, pen_width: float = PEN_WIDTH) -> float:
+    """Say how many pixels of the model input a drawing's unit of length becomes."""
+    longest = max(float(np.ptp(points, axis=0).max()), SMALLEST_DRAWING * surface)
+    return (BOX_SIDE - pen_width) / longest
 
 
 def _centre_of_mass(

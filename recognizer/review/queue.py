@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 import numpy as np
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import transaction
-from django.db.models import Q, QuerySet, Subquery
+from django.db.models import Q, Subquery
 
-from recognizer.models import Correction
+from recognizer.models import Correction, CorrectionQuerySet
 from recognizer.preprocessing import INPUT_SIDE
 from recognizer.similarity import groups, signatures
 
@@ -18,11 +18,10 @@ COUNTED = 100  # corrections, at most, for the header to say how many wait
 CLAIMED_FOR = timedelta(minutes=10)
 
 
-def claim_page(wanted: QuerySet[Correction], reviewer: Reviewer, at: datetime) -> list[Correction]:
+def claim_page(wanted: CorrectionQuerySet, reviewer: Reviewer, at: datetime) -> list[Correction]:
     """Claim the first `PER_PAGE` of `wanted` that no other reviewer has; what the reviewer had before is free again."""
     free = Q(claimed_by=None) | Q(claimed_until__lte=at) | Q(claimed_by=reviewer.pk)
-    shown = wanted.filter(free).select_related("submission__model_version")
-    shown = shown.annotate(has_ink=Q(submission__ink__isnull=False)).defer("submission__ink", "submission__picture")
+    shown = wanted.filter(free).with_submissions().annotate(has_ink=Q(submission__ink__isnull=False))
     with transaction.atomic():
         rows: list[Correction] = list(shown.select_for_update(skip_locked=True, of=("self",))[:PER_PAGE])
         Correction.objects.filter(claimed_by=reviewer.pk).update(claimed_by=None, claimed_until=None)

@@ -9,7 +9,7 @@ const SMALLEST_STEP = 0.4; // of the surface; closer points add nothing but byte
 const REACH = SURFACE; // how far past the edge a point is kept
 
 const rounded = (value, decimals) => Number(value.toFixed(decimals));
-const kept = (coordinate) => rounded(Math.min(Math.max(coordinate, -REACH), SURFACE + REACH), 2);
+const kept = (coordinate) => rounded(Math.min(Math.max(coordinate, -REACH), SURFACE + REACH), 1);
 
 export class Ink {
   /** Strokes of points `[x, y, ms since the drawing's first point, pressure 0..1]`. */

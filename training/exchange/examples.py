@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 from django.conf import settings
+from django.db.models import TextField
+from django.db.models.functions import Cast
 
 from recognizer.models import Correction
 from recognizer.preprocessing import INPUT_SIDE, ModelInput
@@ -17,7 +20,8 @@ from recognizer.submissions import Drawing
 NOT_A_DIGIT = -1
 """The label, in the formats that have only numbers, of what is not a digit."""
 
-BATCH = 500  # rows that are in memory at a time
+BATCH = 500  # rows that are in memory at a time …
+INK_BATCH = 50  # … and with their ink: what was stored before it was bounded has half a megabyte each
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +69,16 @@ class Tally:
         return f"{self.total:,} drawings ({labels}, not a digit: {self.digits[None]:,})"
 
 
-def accepted_examples() -> Iterator[Example]:
-    """Yield every drawing whose standing correction is accepted.
+def accepted_examples(ink: bool) -> Iterator[Example]:
+    """Yield every drawing whose standing correction is accepted, with its ink if that is wanted.
 
     Their order is that of a keyed hash of the submission's id: stable, and without the key nobody can bring the rows
     back into the order of drawing, in which the drawings of one owner stand together.
     """
-    ids = _shuffled_ids()
-    for start in range(0, len(ids), BATCH):
-        batch: list[int] = ids[start : start + BATCH].tolist()
-        found = {row["submission_id"]: row for row in _rows(batch) if row["state"] == Correction.State.ACCEPTED}
+    ids, step = _shuffled_ids(), INK_BATCH if ink else BATCH
+    for start in range(0, len(ids), step):
+        batch: list[int] = ids[start : start + step].tolist()
+        found = {row["submission_id"]: row for row in _rows(batch, ink) if row["state"] == Correction.State.ACCEPTED}
         yield from (_example(found[pk]) for pk in batch if pk in found)  # some may have been deleted meanwhile
 
 
@@ -89,7 +93,7 @@ def _shuffled_ids() -> npt.NDArray[np.int64]:
     return shuffled
 
 
-def _rows(submissions: list[int]) -> Any:
+def _rows(submissions: list[int], ink: bool) -> Any:
     """Fetch the columns that go out, and no other: nothing here knows of owners or times.
 
     The state is not asked for in the query: SQLite would take its index and walk all accepted rows for each batch.
@@ -102,14 +106,15 @@ def _rows(submissions: list[int]) -> Any:
             "state",
             "digit",
             "submission__input",
-            "submission__ink",
             "submission__digit",
             "submission__model_version__version",
+            **({"ink": Cast("submission__ink", TextField())} if ink else {}),
         )
     )
 
 
 def _example(row: dict[str, Any]) -> Example:
     image: ModelInput = np.frombuffer(row["submission__input"], np.uint8).reshape(INPUT_SIDE, INPUT_SIDE)
-    drawing = Drawing(image, ink=row["submission__ink"])
+    ink = row.get("ink")
+    drawing = Drawing(image, ink=ink and orjson.loads(ink))  # as points it takes ten times the memory: one at a time
     return Example(row["digit"], drawing, row["submission__digit"], row["submission__model_version__version"])

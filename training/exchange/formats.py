@@ -20,6 +20,7 @@ class Format:
     suffix: str
     title: str
     lacks: str  # what it cannot hold, which is left out of it
+    ink: bool  # whether it holds strokes
     holds: Callable[[Example], bool]
     write: Callable[[Iterable[Example], BinaryIO], None]
     read: Callable[[BinaryIO], Iterator[Example]]
@@ -40,11 +41,18 @@ def _ink(example: Example) -> bool:
 FORMATS = {
     each.name: each
     for each in (
-        Format("idx", "zip", "IDX, as MNIST has it", "what is not a digit", _digit, write_idx, read_idx),
-        Format("npz", "npz", "NPZ, NumPy's arrays", "", _anything, write_npz, read_npz),
-        Format("png", "zip", "PNG pictures with a CSV", "", _anything, write_png, read_png),
+        Format("idx", "zip", "IDX, as MNIST has it", "what is not a digit", False, _digit, write_idx, read_idx),
+        Format("npz", "npz", "NPZ, NumPy's arrays", "", False, _anything, write_npz, read_npz),
+        Format("png", "zip", "PNG pictures with a CSV", "", False, _anything, write_png, read_png),
         Format(
-            "ndjson", "ndjson", "Strokes, as Quick, Draw! has them", "what has no ink", _ink, write_ndjson, read_ndjson
+            "ndjson",
+            "ndjson",
+            "Strokes, as Quick, Draw! has them",
+            "what has no ink",
+            True,
+            _ink,
+            write_ndjson,
+            read_ndjson,
         ),
     )
 }

@@ -12,9 +12,9 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from recognizer import submissions
-from recognizer.models import IMPORTED, Correction, Submission
+from recognizer.models import IMPORTED, Correction
 from recognizer.owners import Owner
-from training.exchange.examples import BATCH, LIMITS, Example, ExchangeError, Tally
+from training.exchange.examples import BATCH, INK_BATCH, LIMITS, Example, ExchangeError, Tally
 from training.exchange.formats import Format, guess_format
 
 Progress = Callable[[int, int], None]
@@ -63,12 +63,12 @@ def import_dataset(
     known = _known()
     examples = form.read(file)
     try:
-        while batch := list(islice(examples, BATCH)):
+        while batch := list(islice(examples, INK_BATCH if form.ink else BATCH)):
             _store(batch, done, by, known)
             if progress:
                 progress(done.tally.total + done.tally.left_out, total)
     except BaseException:  # whatever it was, half an import is none
-        Submission.objects.filter(session=done.owner).delete()
+        submissions.delete_all(Owner(session=done.owner))
         raise
     return done
 

@@ -28,7 +28,7 @@ def export_dataset(form: Format, out: BinaryIO, progress: Progress | None = None
 
 
 def _held(form: Format, tally: Tally, progress: Progress | None) -> Iterator[Example]:
-    for number, example in enumerate(accepted_examples(), 1):
+    for number, example in enumerate(accepted_examples(ink=form.ink), 1):
         if form.holds(example):
             tally.digits[example.digit] += 1
             yield example

@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 import orjson
 from rest_framework.exceptions import ValidationError
 
-from recognizer.api.parsing import LIMITS as INK_LIMITS
 from recognizer.api.parsing import parse_drawing
 from recognizer.preprocessing import PreprocessingError
 from recognizer.submissions import Drawing
@@ -15,6 +14,7 @@ from training.exchange.examples import LIMITS, Example, ExchangeError
 
 NOT_A_DIGIT_WORD = "not a digit"
 WORDS: dict[str, int | None] = {str(digit): digit for digit in range(10)} | {NOT_A_DIGIT_WORD: None}
+TIME_DECIMALS = 2  # of a ms: ink that was stored before times were whole has two
 SIMPLIFIED_SIDE = 256  # pixels: the surface of Quick, Draw!'s simplified drawings, which do not name it
 
 
@@ -60,7 +60,7 @@ def _columns(strokes: list[list[list[float]]]) -> list[list[list[float]]]:
     columns = []
     for stroke in filter(None, strokes):
         x, y, *rest = ([point[axis] for point in stroke] for axis in range(min(map(len, stroke))))
-        times = [[round(time - began, INK_LIMITS.decimals) for time in rest[0]]] if rest else []
+        times = [[round(time - began, TIME_DECIMALS) for time in rest[0]]] if rest else []
         columns.append([x, y, *times])
     return columns
 
