@@ -171,12 +171,20 @@ IMPORTED = "import"
 """Stands in `Correction.triage` of what came with a dataset."""
 
 
+REPLACED = Q(replaced_by__state="accepted")
+"""Of corrections: a reviewer knew better, which counts as a rejection. A word that was undone replaces nothing."""
+
+
 class CorrectionQuerySet(models.QuerySet["Correction"]):
     """Reads of corrections."""
 
     def standing(self) -> Self:
         """Leave out what was said and then unsaid."""
         return self.filter(superseded__isnull=True)
+
+    def standing_or_replaced(self) -> Self:
+        """Leave out what its author unsaid, but keep what a reviewer put another word in the place of."""
+        return self.filter(Q(superseded__isnull=True) | REPLACED)
 
     def waiting(self) -> Self:
         """Limit to what people have yet to decide."""

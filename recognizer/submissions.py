@@ -76,6 +76,8 @@ def store(drawing: Drawing, answer: Answer, owner: Owner) -> Submission:
 def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[Correction, bool]:
     """Keep what a person says a submission is; a pending earlier word is superseded, not overwritten.
 
+    Staff who say otherwise than its owner review it: their word replaces the owner's, as `relabel` does.
+
     Returns:
         The correction that stands now, and whether it is the first one standing.
 
@@ -84,18 +86,20 @@ def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[C
     """
     try:
         with transaction.atomic():
-            replaced = _supersede(submission)
+            earlier = submission.corrections.waiting().first()
+            first = not _supersede(submission)
             said = Correction.objects.create(
                 submission=submission,
                 digit=digit,
                 account_id=author.account,
                 session=None if author.account else author.session,
                 confidence=submission.confidence,
+                replaces=earlier if earlier and _reviews(author, earlier, digit) else None,
             )
     except IntegrityError as error:  # a decided one still stands: the database allows one
         raise AlreadyDecidedError from error
     CORRECTIONS.labels("confirmed" if digit == submission.digit else "corrected").inc()
-    return said, not replaced
+    return said, first
 
 
 def withdraw(submission: Submission) -> bool:
@@ -166,7 +170,7 @@ def undo_latest(reviewer: AbstractBaseUser | AnonymousUser) -> Correction | None
         latest = decided.select_for_update().order_by("-decided", "-pk").first()
         if latest is None:
             return None
-        if latest.replaces:
+        if latest.replaces and latest.created == latest.decided:  # `relabel` said and decided it in one
             Correction.objects.filter(pk=latest.pk).delete()
             Correction.objects.filter(pk=latest.replaces.pk).update(superseded=None)
             return latest.replaces
@@ -224,6 +228,11 @@ def _delete(drawings: QuerySet[Submission]) -> int:
         with transaction.atomic():
             deleted += drawings.filter(pk__in=pks).only("pk").delete()[1].get("recognizer.Submission", 0)
     return deleted
+
+
+def _reviews(author: Owner, earlier: Correction, digit: int | None) -> bool:
+    """Say whether a word overrules somebody else's."""
+    return author.is_staff and author.account != earlier.account_id and digit != earlier.digit
 
 
 def _supersede(submission: Submission) -> int:

@@ -217,6 +217,73 @@ def test_an_owner_with_rejected_corrections_is_held(somebody: uuid.UUID, admin_u
     assert outcome(said) == [("pending", "rejected_before")] * 2
 
 
+Replace = Callable[[Correction, User], None]
+
+
+def relabelled(said: Correction, reviewer: User) -> None:
+    submissions.relabel(said, 7, reviewer)
+
+
+def overruled(said: Correction, reviewer: User) -> None:
+    """Staff say otherwise over the API; their own word is accepted by a rule."""
+    submissions.correct(said.submission, 7, Owner(account=reviewer.pk, is_staff=True))
+    Correction.objects.filter(account=reviewer, state="pending").update(created=now() - LONG_AGO)
+
+
+@pytest.mark.parametrize("replace", [relabelled, overruled])
+def test_a_word_that_a_reviewer_replaced_counts_as_rejected(
+    somebody: uuid.UUID, admin_user: User, replace: Replace
+) -> None:
+    lies = say(somebody, different(20, sure(7)), it_is(1), ago=timedelta(days=3))
+    for lie in lies:
+        replace(lie, admin_user)
+    triage.triage()
+    said = say(somebody, different(16, seed=1), model_is_right)
+    triage.triage()
+
+    assert outcome(said) == [("pending", "rejected_before")] * 16
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_a_reviewer_replaced_and_took_back_speaks_against_nobody(
+    somebody: uuid.UUID, admin_user: User, kept: bool
+) -> None:
+    (lie,) = say(somebody, different(1), it_is(1), ago=timedelta(days=3))
+    submissions.relabel(lie, 7, admin_user)
+    if not kept:
+        submissions.undo_latest(admin_user)
+    said = say(somebody, different(2, seed=1), model_is_right)
+    triage.triage()
+
+    assert {rule for _, rule in outcome(said)} == {"rejected_before" if kept else "confirmed"}
+
+
+def test_staff_who_agree_with_an_owner_or_change_their_own_word_reject_nothing(
+    somebody: uuid.UUID, admin_user: User
+) -> None:
+    staff = Owner(account=admin_user.pk, is_staff=True)
+    before = say(somebody, different(2), it_is(1), ago=timedelta(days=3))
+    submissions.correct(before[0].submission, 1, staff)
+    submissions.correct(before[1].submission, 7, staff)
+    submissions.correct(before[1].submission, 1, staff)
+    Correction.objects.filter(account=admin_user).update(created=now() - LONG_AGO)
+    triage.triage()
+    said = say(somebody, different(2, seed=1), model_is_right)
+    triage.triage()
+
+    assert outcome(said) == [("accepted", "confirmed")] * 2
+
+
+def test_undoing_the_acceptance_of_staffs_word_leaves_that_word_waiting(somebody: uuid.UUID, admin_user: User) -> None:
+    (lie,) = say(somebody, different(1), it_is(1))
+    word, _ = submissions.correct(lie.submission, 7, Owner(account=admin_user.pk, is_staff=True))
+    submissions.decide(word, Correction.State.ACCEPTED, admin_user)
+
+    assert submissions.undo_latest(admin_user) == word
+    assert outcome([lie, word]) == [("pending", ""), ("pending", "")]
+    assert Correction.objects.waiting().get() == word
+
+
 def test_one_rejection_among_many_acceptances_is_forgiven(somebody: uuid.UUID, admin_user: User) -> None:
     before = say(somebody, different(25), model_is_right, ago=timedelta(days=3))
     for correction in before:
