@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from django.db.models import Case, Count, F, Q, QuerySet, Value, When
 
-from recognizer.models import REPLACED, Correction, Submission, Verdict
+from recognizer.models import REPLACED, Correction, PastDecision, Submission, Verdict
 from recognizer.preprocessing import INPUT_SIDE
 from recognizer.similarity import NEAR_DUPLICATE, SAME_DRAWING, Signatures, signatures, similarities
 
@@ -220,6 +220,12 @@ def _records(
             decided=Count("pk", filter=rejected | (by_people & Q(decided__gte=since))),
         )
         records |= {author: _Record(*counts) for author, *counts in counted}
+        past = PastDecision.objects.filter(owners, decided__gte=since).values_list(column)
+        for author, against, all_of_them in past.annotate(
+            against=Count("pk", filter=Q(rejected=True)), all_of_them=Count("pk")
+        ):
+            record = records.get(author, _Record())
+            records[author] = record._replace(rejected=record.rejected + against, decided=record.decided + all_of_them)
     return records
 
 
