@@ -120,6 +120,7 @@ def fill(rows: int) -> tuple["User", "User"]:
     from django.utils.timezone import now
 
     from recognizer.models import Correction, ModelVersion, Submission
+    from recognizer.submissions import LAST_TURN
 
     heavy = User.objects.create_user("heavy", date_joined=now() - timedelta(days=DAYS))
     staff = User.objects.create_superuser("staff")
@@ -136,9 +137,10 @@ def fill(rows: int) -> tuple["User", "User"]:
             stored += more
         cursor.execute(
             f"INSERT INTO {said}"
-            " (submission_id, digit, state, account_id, session, created, confidence, triage, decided)"
+            " (submission_id, digit, state, account_id, session, created, confidence, triage, decided, turn)"
             f" SELECT id, (digit + id / 20) % 10, CASE id / {CORRECTED} % 2 WHEN 0 THEN 'pending' ELSE 'accepted' END,"
-            f" account_id, session, created, confidence, '', created FROM {table} WHERE id % {CORRECTED} = 0"
+            f" account_id, session, created, confidence, '', created, 1 + id * {LAST_TURN} / {rows + 1}"
+            f" FROM {table} WHERE id % {CORRECTED} = 0"
         )
         # As PostgreSQL's autovacuum would leave a table that grew by and by.
         cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")

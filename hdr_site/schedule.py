@@ -73,7 +73,7 @@ SCHEDULE = [
         "delete old drawings",
         "recognizer.tasks.delete_old_drawings",
         (4, 7),
-        "Only with HDR_KEEP_DAYS: drawings older than that, unless what was said of them was accepted.",
+        "With HDR_KEEP_DAYS those older than that, unless their label was accepted; and what deleted ones left behind.",
     ),
     Entry(
         "forget expired sessions",

@@ -173,6 +173,12 @@ class SubmissionAdmin(ReadOnly):
     )
     readonly_fields = ("large_drawing", "answer", "percent", "why", "label")
 
+    def delete_model(self, request: HttpRequest, obj: Submission) -> None:
+        submissions.delete(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Submission]) -> None:
+        submissions.delete_drawings(queryset)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Submission]:
         return Submission.objects.with_labels().select_related("account")
 
@@ -249,7 +255,7 @@ class CorrectionAdmin(ReadOnly):
     search_fields = ("=id", "=submission__id", "account__username", "=session")
     search_help_text = "A correction's or submission's number, an account's name or an anonymous owner's id"
     show_full_result_count = False
-    ordering = ("confidence", "id")  # as in the review queue, by the same indexes
+    ordering = ("turn", "confidence", "id")  # as in the review queue, by the same indexes
     actions = ("accept", "reject")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Correction]:

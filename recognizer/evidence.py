@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from django.db.models import Case, Count, F, Q, QuerySet, Value, When
 
-from recognizer.models import Correction, Submission, Verdict
+from recognizer.models import REPLACED, Correction, PastDecision, Submission, Verdict
 from recognizer.preprocessing import INPUT_SIDE
 from recognizer.similarity import NEAR_DUPLICATE, SAME_DRAWING, Signatures, signatures, similarities
 
@@ -61,7 +61,7 @@ class Facts:
     drawn_doubtful: int = 0  # of them, where the model was not sure
     contradicted: int = 0  # sure answers that this author contradicted, but for those where a person agreed
     contradicted_doubtful: int = 0  # likewise, answers that were not sure
-    rejected: int = 0  # of this author's, by people, lately
+    rejected: int = 0  # of this author's, by people, lately; a word that a reviewer replaced is one of them
     decided: int = 0  # of this author's, by people, lately
     in_minute: int = 0  # said by this author within the minute around this
     in_hour: int = 0  # said by this author within the hour before this
@@ -207,19 +207,25 @@ def _drawn(accounts: Iterable[int], sessions: Iterable[uuid.UUID]) -> dict[Autho
 def _records(
     accounts: Iterable[int], sessions: Iterable[uuid.UUID], by_rule: Q, since: datetime
 ) -> dict[Author, _Record]:
-    rejected = Q(state=Correction.State.REJECTED)
+    rejected = Q(state=Correction.State.REJECTED, decided__gte=since) | (REPLACED & Q(replaced_by__decided__gte=since))
     by_people = Q(state=Correction.State.ACCEPTED) & ~by_rule
     sure = Q(submission__verdict=Verdict.SURE)
     records: dict[Author, _Record] = {}
     for column, owners in _of_owners(accounts, sessions):
-        rows = Correction.objects.standing().filter(owners).alias(agrees=CONFIRMS).order_by()
+        rows = Correction.objects.standing_or_replaced().filter(owners).alias(agrees=CONFIRMS).order_by()
         counted = rows.values_list(column).annotate(
             contradicted=Count("pk", filter=Q(agrees=False) & sure & ~by_people),
             contradicted_doubtful=Count("pk", filter=Q(agrees=False) & ~sure & ~by_people),
-            rejected=Count("pk", filter=rejected & Q(decided__gte=since)),
-            decided=Count("pk", filter=(rejected | by_people) & Q(decided__gte=since)),
+            rejected=Count("pk", filter=rejected),
+            decided=Count("pk", filter=rejected | (by_people & Q(decided__gte=since))),
         )
         records |= {author: _Record(*counts) for author, *counts in counted}
+        past = PastDecision.objects.filter(owners, decided__gte=since).values_list(column)
+        for author, against, all_of_them in past.annotate(
+            against=Count("pk", filter=Q(rejected=True)), all_of_them=Count("pk")
+        ):
+            record = records.get(author, _Record())
+            records[author] = record._replace(rejected=record.rejected + against, decided=record.decided + all_of_them)
     return records
 
 

@@ -3,7 +3,7 @@
 A submission never changes. A correction is never overwritten: saying something else supersedes the earlier row.
 """
 
-from typing import Self
+from typing import NamedTuple, Self
 
 from django.conf import settings
 from django.db import models
@@ -181,12 +181,28 @@ IMPORTED = "import"
 """Stands in `Correction.triage` of what came with a dataset."""
 
 
+REPLACED = Q(replaced_by__state="accepted")
+"""Of corrections: a reviewer knew better, which counts as a rejection. A word that was undone replaces nothing."""
+
+
+class Place(NamedTuple):
+    """Where a correction stands in the review queue."""
+
+    turn: int
+    confidence: float
+    pk: int
+
+
 class CorrectionQuerySet(models.QuerySet["Correction"]):
     """Reads of corrections."""
 
     def standing(self) -> Self:
         """Leave out what was said and then unsaid."""
         return self.filter(superseded__isnull=True)
+
+    def standing_or_replaced(self) -> Self:
+        """Leave out what its author unsaid, but keep what a reviewer put another word in the place of."""
+        return self.filter(Q(superseded__isnull=True) | REPLACED)
 
     def waiting(self) -> Self:
         """Limit to what people have yet to decide."""
@@ -196,9 +212,17 @@ class CorrectionQuerySet(models.QuerySet["Correction"]):
         """Fetch the submissions and their version's number along, without ink and pictures."""
         return self.select_related("submission__model_version").defer(*(f"submission__{name}" for name in LARGE))
 
-    def most_doubtful_first(self) -> Self:
-        """Order the review queue by how sure the model was."""
-        return self.order_by("confidence", "pk")
+    def in_turns(self) -> Self:
+        """Order the review queue: its authors take turns, the model's most doubtful answer of each turn first."""
+        return self.order_by("turn", "confidence", "pk")
+
+    def beyond(self, place: Place, *, backwards: bool = False) -> Self:
+        """Limit the queue to what comes after a place in it, or before."""
+        way = "lt" if backwards else "gt"
+        turn, confidence, pk = place
+        later_in_turn = Q(**{f"confidence__{way}": confidence}) | Q(**{"confidence": confidence, f"pk__{way}": pk})
+        # The first condition says nothing new, but lets a database begin there in its index.
+        return self.filter(Q(**{f"turn__{way}": turn}) | (Q(turn=turn) & later_in_turn), **{f"turn__{way}e": turn})
 
 
 class Correction(models.Model):
@@ -219,15 +243,18 @@ class Correction(models.Model):
     digit = models.PositiveSmallIntegerField("digit said", null=True, blank=True, help_text="Empty: not a digit.")
     state = models.CharField(max_length=10, choices=State, default=State.PENDING, db_index=True)
     account = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="corrections"
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="corrections", db_index=False
     )
-    session = models.UUIDField(null=True, blank=True, db_index=True)
+    session = models.UUIDField(null=True, blank=True)
     created = models.DateTimeField(default=now)
     superseded = models.DateTimeField(null=True, blank=True)
     triage = models.CharField(
         max_length=40, blank=True, help_text="The rule that accepted it, or that holds it for a person to decide."
     )
     confidence = models.FloatField(default=0, help_text="The submission's, kept here to order the review queue.")
+    turn = models.PositiveSmallIntegerField(
+        default=1, db_default=1, help_text="In the review queue: so many of its author's come no later."
+    )
     claimed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="claims"
     )
@@ -262,9 +289,15 @@ class Correction(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["state", "confidence", "id"], condition=Q(superseded__isnull=True), name="review_queue"
+                fields=["state", "turn", "confidence", "id"],
+                condition=Q(superseded__isnull=True),
+                name="review_in_turns",
             ),
-            models.Index(fields=["confidence", "id"], condition=Q(superseded__isnull=True), name="said_by_doubt"),
+            models.Index(
+                fields=["turn", "confidence", "id"], condition=Q(superseded__isnull=True), name="said_in_turns"
+            ),
+            models.Index(fields=["account", "state", "superseded", "turn"], name="corrections_of_account"),
+            models.Index(fields=["session", "state", "superseded", "turn"], name="corrections_of_session"),
             models.Index(fields=["decided_by", "decided"], name="decisions_of_reviewer"),
         ]
 
@@ -273,9 +306,28 @@ class Correction(models.Model):
         return f"{self.submission}: {said}"
 
     @property
+    def place(self) -> Place:
+        return Place(self.turn, self.confidence, self.pk)
+
+    @property
     def confirms(self) -> bool:
         """Whether it says the same as the model."""
         return self.digit == self.submission.digit
+
+
+class PastDecision(models.Model):
+    """That people agreed with an owner or not, once the drawing is deleted: nothing of the drawing, or what was said.
+
+    Else whoever deletes what was rejected would have a clean record. Forgotten as soon as it no longer counts.
+    """
+
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="past_decisions")
+    session = models.UUIDField(null=True, db_index=True)
+    rejected = models.BooleanField()
+    decided = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return "rejected" if self.rejected else "accepted"
 
 
 class AuditEntry(models.Model):

@@ -6,19 +6,22 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils.timezone import now
 
 from recognizer.engine import DigitModel, Reading, engine
+from recognizer.evidence import CONFIRMS, NEWCOMER, REMEMBERED
 from recognizer.metrics import CORRECTIONS, INFERENCE_SECONDS, READINGS
-from recognizer.models import IMPORTED, Correction, Submission
+from recognizer.models import IMPORTED, REPLACED, Correction, PastDecision, Submission
 from recognizer.owners import Owner
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput
 
 AT_ONCE = 500  # rows that one transaction adopts or deletes: others write in between
 ADOPTED_AT_MOST = 20_000  # drawings, at one login; the next one takes the rest
+LAST_TURN = 100  # of the review queue: whatever else somebody has waiting
 UNDONE_WITHIN = timedelta(minutes=10)  # a reviewer's own decision, for training may have learned from it later
 
 
@@ -76,6 +79,8 @@ def store(drawing: Drawing, answer: Answer, owner: Owner) -> Submission:
 def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[Correction, bool]:
     """Keep what a person says a submission is; a pending earlier word is superseded, not overwritten.
 
+    Staff who say otherwise than its owner review it: their word replaces the owner's, as `relabel` does.
+
     Returns:
         The correction that stands now, and whether it is the first one standing.
 
@@ -84,18 +89,21 @@ def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[C
     """
     try:
         with transaction.atomic():
-            replaced = _supersede(submission)
+            earlier = submission.corrections.waiting().first()
+            first = not _supersede(submission)
             said = Correction.objects.create(
                 submission=submission,
                 digit=digit,
                 account_id=author.account,
                 session=None if author.account else author.session,
                 confidence=submission.confidence,
+                turn=_take_turn(author, submission.confidence, confirms=digit == submission.digit),
+                replaces=earlier if earlier and _reviews(author, earlier, digit) else None,
             )
     except IntegrityError as error:  # a decided one still stands: the database allows one
         raise AlreadyDecidedError from error
     CORRECTIONS.labels("confirmed" if digit == submission.digit else "corrected").inc()
-    return said, not replaced
+    return said, first
 
 
 def withdraw(submission: Submission) -> bool:
@@ -166,7 +174,7 @@ def undo_latest(reviewer: AbstractBaseUser | AnonymousUser) -> Correction | None
         latest = decided.select_for_update().order_by("-decided", "-pk").first()
         if latest is None:
             return None
-        if latest.replaces:
+        if latest.replaces and latest.created == latest.decided:  # `relabel` said and decided it in one
             Correction.objects.filter(pk=latest.pk).delete()
             Correction.objects.filter(pk=latest.replaces.pk).update(superseded=None)
             return latest.replaces
@@ -183,6 +191,7 @@ def adopt(session: UUID, account: int) -> tuple[int, bool]:
     Returns:
         How many drawings are the account's now, and whether that was all of them.
     """
+    PastDecision.objects.filter(session=session, account=None).update(account=account)
     anonymous = Submission.objects.filter(session=session, account=None)
     adopted = 0
     while adopted < ADOPTED_AT_MOST:
@@ -196,34 +205,82 @@ def adopt(session: UUID, account: int) -> tuple[int, bool]:
     return adopted, not anonymous.exists()
 
 
+def delete(drawing: Submission) -> None:
+    """Delete a drawing for good, with all that was said of it."""
+    _delete_now(Submission.objects.filter(pk=drawing.pk))
+
+
 def delete_all(owner: Owner) -> int:
     """Delete what an owner drew until now, for good; return how many drawings that was."""
-    return _delete(Submission.objects.owned_by(owner))
+    return delete_drawings(Submission.objects.owned_by(owner))
 
 
 def delete_old(at: datetime) -> int:
     """Delete the drawings that are older than `HDR_KEEP_DAYS`, if that is set, but for those that teach: the accepted.
 
+    What is remembered of deleted ones goes after `REMEMBERED`, whatever is set.
+
     Returns:
         How many that were.
     """
+    PastDecision.objects.filter(decided__lt=at - REMEMBERED).delete()
     if not settings.KEEP_DAYS:
         return 0
     accepted = Correction.objects.standing().filter(submission=OuterRef("pk"), state=Correction.State.ACCEPTED)
     old = Submission.objects.filter(created__lt=at - timedelta(days=settings.KEEP_DAYS))
-    return _delete(old.filter(~Exists(accepted)))
+    return delete_drawings(old.filter(~Exists(accepted)))
 
 
-def _delete(drawings: QuerySet[Submission]) -> int:
-    """Delete what is there now, a bounded number at a time: others write in between."""
+def delete_drawings(drawings: QuerySet[Submission]) -> int:
+    """Delete what is there now for good, a bounded number at a time, for others write in between; return how many."""
     newest = drawings.order_by("-pk").values_list("pk", flat=True).first()
     if newest is None:
         return 0
     deleted = 0
     while pks := list(drawings.filter(pk__lte=newest).order_by("pk").values_list("pk", flat=True)[:AT_ONCE]):
-        with transaction.atomic():
-            deleted += drawings.filter(pk__in=pks).only("pk").delete()[1].get("recognizer.Submission", 0)
+        deleted += _delete_now(drawings.filter(pk__in=pks))
     return deleted
+
+
+def _delete_now(drawings: QuerySet[Submission]) -> int:
+    """Delete drawings in one transaction, and remember no more than that people agreed with their owners, or not."""
+    by_people = Q(state=Correction.State.ACCEPTED, decided_by__isnull=False) & ~Q(triage=IMPORTED)
+    moment = Coalesce("decided", "superseded")  # of what a reviewer replaced
+    decided = by_people | Q(state=Correction.State.REJECTED, decided__isnull=False) | REPLACED
+    with transaction.atomic():
+        said = Correction.objects.filter(decided, submission__in=drawings.order_by().values("pk"))
+        PastDecision.objects.bulk_create(
+            PastDecision(account_id=account, session=session, rejected=state != Correction.State.ACCEPTED, decided=at)
+            for account, session, state, at in said.values_list("account", "session", "state", moment)
+        )
+        return drawings.only("pk").delete()[1].get("recognizer.Submission", 0)
+
+
+def _take_turn(author: Owner, confidence: float, *, confirms: bool) -> int:
+    """Find the turn in the review queue of one more word, and let the less doubtful ones of its author come later.
+
+    An author has one word in each turn, and one confirmation, until `LAST_TURN`. Who has had an account for a while is
+    a turn ahead: another owner like them costs something.
+    """
+    whose = Q(account=author.account) if author.account else Q(session=author.session, account=None)
+    accounts = User.objects.filter(date_joined__lte=now() - NEWCOMER)
+    known = author.account is not None and accounts.filter(pk=author.account).exists()
+    waiting = Correction.objects.waiting().filter(whose, turn__lt=LAST_TURN).alias(agrees=CONFIRMS)
+    rows = waiting.filter(agrees=confirms).order_by().values_list("turn", "confidence", "pk")
+    taken = {turn: (doubt, pk) for turn, doubt, pk in rows}
+    free = next(turn for turn in range(not known, LAST_TURN + 1) if turn not in taken)
+    own = next((turn for turn in range(not known, free) if taken[turn][0] > confidence), free)
+    if own < free:
+        later = Correction.objects.waiting().filter(pk__in=[taken[turn][1] for turn in range(own, free)])
+        # Without waiting: who has locked some of them may be waiting for others. Those stay, and two share a turn.
+        locked = list(later.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        Correction.objects.filter(pk__in=locked).update(turn=F("turn") + 1)
+    return own
+
+
+def _reviews(author: Owner, earlier: Correction, digit: int | None) -> bool:
+    """Say whether a word overrules somebody else's."""
+    return author.is_staff and author.account != earlier.account_id and digit != earlier.digit
 
 
 def _supersede(submission: Submission) -> int:

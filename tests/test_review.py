@@ -1,18 +1,24 @@
 """The review: what waits is handed out in order, decided once, taken back, and never handed to two at once."""
 
 import uuid
+from base64 import b64encode
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
+from urllib.parse import urlencode
 
+import numpy as np
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from recognizer import triage
+from recognizer import submissions, triage
 from recognizer.models import IMPORTED, Correction, ModelVersion, Submission
+from recognizer.owners import Owner
 from recognizer.review import filters, queue
 from tests.conftest import Visitor, main_of
 from tests.labels import labelled, person
@@ -153,6 +159,129 @@ def test_the_most_doubtful_come_first(desk: Client) -> None:
     ]
 
     assert cards(desk.get("/review")) == [rows[1].pk, rows[2].pk, rows[0].pk]
+
+
+def speak(name: str | User, confidence: float, digit: int = 8) -> Correction:
+    """Say of a drawing read as 3 that it is a digit, as the API does."""
+    owner = Owner(account=name.pk) if isinstance(name, User) else Owner(session=person(name))
+    drawing = Submission.objects.create(
+        account_id=owner.account,
+        session=owner.session,
+        input=labelled_input(),
+        digit=3,
+        confidence=confidence,
+        probabilities=[0.1] * 10,
+        verdict="unsure",
+        model_version=ModelVersion.objects.get(),
+        preprocessing_version=1,
+    )
+    return submissions.correct(drawing, digit, owner)[0]
+
+
+def labelled_input() -> bytes:
+    return np.random.default_rng(Submission.objects.count()).integers(0, 256, 784, np.uint8).tobytes()
+
+
+def listed(staff: Client, url: str = "/api/v1/corrections?status=pending") -> list[int]:
+    """The numbers of all corrections in the API's list, following it to its end."""
+    found: list[int] = []
+    while url:
+        page = staff.get(url).json()
+        found += [row["id"] for row in page["results"]]
+        url = page["next"]
+    return found
+
+
+def test_owners_take_turns_so_a_hundred_lies_do_not_keep_others_waiting(desk: Client, staff: Client) -> None:
+    lies = [speak("liar", 0.4 + number / 1000) for number in range(100)]
+    honest = [speak(f"honest {number}", 0.9 + number / 100) for number in range(8)]
+    first_turn = [row.pk for row in (lies[0], *honest)]
+
+    in_admin = desk.get("/admin/recognizer/correction/?state__exact=pending").context["cl"].result_list
+
+    assert listed(staff) == first_turn + [lie.pk for lie in lies[1:]]
+    assert [row.pk for row in in_admin[:9]] == first_turn
+    assert set(first_turn) < set(cards(desk.get("/review")))
+
+
+def test_of_one_owner_the_most_doubtful_comes_first_whenever_it_was_said(staff: Client) -> None:
+    first, second = speak("ann", 0.7), speak("ann", 0.6)
+    other = speak("bob", 0.65)
+    third = speak("ann", 0.5)
+
+    assert listed(staff) == [third.pk, other.pk, second.pk, first.pk]
+
+
+def test_confirmations_take_no_turn_from_corrections(staff: Client) -> None:
+    confirmed = [speak("ann", 0.9, digit=3) for _ in range(3)]
+    lie, another = speak("liar", 0.5), speak("liar", 0.6)
+    honest = speak("ann", 0.95)
+
+    assert listed(staff) == [row.pk for row in (lie, confirmed[0], honest, another, *confirmed[1:])]
+
+
+def test_an_account_that_is_no_newcomer_is_a_turn_ahead(staff: Client) -> None:
+    known = User.objects.create(username="known", date_joined=now() - timedelta(days=8))
+    new = User.objects.create(username="new")
+    rows = [speak("ann", 0.5), speak(new, 0.6), speak(known, 0.9), speak(known, 0.95)]
+
+    assert listed(staff) == [row.pk for row in (rows[2], rows[0], rows[1], rows[3])]
+
+
+def test_a_turn_that_was_decided_or_taken_back_is_free_again(staff: Client) -> None:
+    first, second = speak("ann", 0.5), speak("ann", 0.6)
+    staff.post(f"/api/v1/corrections/{first.pk}/accept")
+    other = speak("bob", 0.7)
+    third = speak("ann", 0.8)
+
+    assert listed(staff) == [other.pk, third.pk, second.pk]
+
+
+def test_beyond_the_last_turn_all_wait_together(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submissions, "LAST_TURN", 3)
+    lies = [speak("liar", 0.9 - number / 10) for number in range(6)]
+    honest = [speak("ann", 0.95 + number / 100) for number in range(2)]
+
+    with CaptureQueriesContext(connection) as queries:
+        last = speak("liar", 0.2)
+
+    assert len(queries) <= 12
+    assert listed(staff) == [row.pk for row in (last, honest[0], lies[5], honest[1], *reversed(lies[:5]))]
+
+
+def test_the_list_is_read_to_its_end_and_back_though_all_share_a_turn(staff: Client, desk: Client) -> None:
+    many(1500)
+    Correction.objects.update(confidence=0.5)
+    there = listed(staff, "/api/v1/corrections?status=pending&page_size=200")
+    last = staff.get("/api/v1/corrections?status=pending&page_size=200").json()
+    while last["next"]:
+        last = staff.get(last["next"]).json()
+    back = [row["id"] for row in last["results"]]
+    while last["previous"]:
+        last = staff.get(last["previous"]).json()
+        back = [row["id"] for row in last["results"]] + back
+
+    assert there == back == sorted(Correction.objects.values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize(
+    "position", ["", "1", "0 0.5 x", "1 nan 3", "9e9 1 1", "1 1e999 " + "9" * 30, "1 2 " + "9" * 5000]
+)
+def test_a_cursor_that_names_no_place_is_harmless(staff: Client, desk: Client, position: str) -> None:
+    said()
+    cursor = b64encode(urlencode({"p": position}).encode()).decode()
+
+    assert staff.get(f"/api/v1/corrections?{urlencode({'cursor': cursor})}").status_code in (200, 404)
+
+
+def test_what_waited_before_there_were_turns_is_numbered(staff: Client, desk: Client) -> None:
+    lies = [said("liar", confidence=0.4 + number / 100, seed=number) for number in range(5)]
+    honest = [said(name, confidence=0.9, seed=9) for name in ("ann", "bob")]
+    assert listed(staff)[-2:] == [row.pk for row in honest]
+
+    import_module("recognizer.migrations.0008_turns_and_past_decisions").number_turns(apps, None)
+
+    assert listed(staff) == [row.pk for row in (lies[0], *honest, *lies[1:])]
 
 
 def test_what_is_said_carries_the_confidence_of_its_answer(visitor: Visitor, desk: Client) -> None:
@@ -523,10 +652,10 @@ def test_the_queue_is_walked_by_its_index_and_never_sorted(desk: Client) -> None
     for query in ("", "?said=8", f"?{every}", "?standing=account", "?reason=held"):
         with CaptureQueriesContext(connection) as queries:
             desk.get(f"/review{query}")
-        ordered = [one["sql"] for one in queries if 'ORDER BY "recognizer_correction"."confidence"' in one["sql"]]
+        ordered = [one["sql"] for one in queries if 'ORDER BY "recognizer_correction"."turn"' in one["sql"]]
         assert len(ordered) == 1
         with connection.cursor() as cursor:
             cursor.execute("EXPLAIN QUERY PLAN " + ordered[0].replace("%", "%%"))
             plan = " / ".join(row[3] for row in cursor.fetchall())
-        assert "review_queue" in plan, (query, plan)
+        assert "review_in_turns" in plan, (query, plan)
         assert "TEMP B-TREE" not in plan, (query, plan)

@@ -21,7 +21,7 @@ from django.utils.timezone import now
 from hdr_site import environment
 from recognizer import evidence, registry, submissions, tasks, triage
 from recognizer.engine import Reading, engine
-from recognizer.models import Correction, ModelVersion, Submission, Verdict
+from recognizer.models import Correction, ModelVersion, PastDecision, Submission, Verdict
 from recognizer.owners import Owner
 from recognizer.preprocessing import ModelInput, ink_to_input
 from recognizer.triage import ACCEPT, HOLD, LIMITS, Cap
@@ -215,6 +215,162 @@ def test_an_owner_with_rejected_corrections_is_held(somebody: uuid.UUID, admin_u
     triage.triage()
 
     assert outcome(said) == [("pending", "rejected_before")] * 2
+
+
+Replace = Callable[[Correction, User], None]
+
+
+def relabelled(said: Correction, reviewer: User) -> None:
+    submissions.relabel(said, 7, reviewer)
+
+
+def overruled(said: Correction, reviewer: User) -> None:
+    """Staff say otherwise over the API; their own word is accepted by a rule."""
+    submissions.correct(said.submission, 7, Owner(account=reviewer.pk, is_staff=True))
+    Correction.objects.filter(account=reviewer, state="pending").update(created=now() - LONG_AGO)
+
+
+@pytest.mark.parametrize("replace", [relabelled, overruled])
+def test_a_word_that_a_reviewer_replaced_counts_as_rejected(
+    somebody: uuid.UUID, admin_user: User, replace: Replace
+) -> None:
+    lies = say(somebody, different(20, sure(7)), it_is(1), ago=timedelta(days=3))
+    for lie in lies:
+        replace(lie, admin_user)
+    triage.triage()
+    said = say(somebody, different(16, seed=1), model_is_right)
+    triage.triage()
+
+    assert outcome(said) == [("pending", "rejected_before")] * 16
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_a_reviewer_replaced_and_took_back_speaks_against_nobody(
+    somebody: uuid.UUID, admin_user: User, kept: bool
+) -> None:
+    (lie,) = say(somebody, different(1), it_is(1), ago=timedelta(days=3))
+    submissions.relabel(lie, 7, admin_user)
+    if not kept:
+        submissions.undo_latest(admin_user)
+    said = say(somebody, different(2, seed=1), model_is_right)
+    triage.triage()
+
+    assert {rule for _, rule in outcome(said)} == {"rejected_before" if kept else "confirmed"}
+
+
+def test_staff_who_agree_with_an_owner_or_change_their_own_word_reject_nothing(
+    somebody: uuid.UUID, admin_user: User
+) -> None:
+    staff = Owner(account=admin_user.pk, is_staff=True)
+    before = say(somebody, different(2), it_is(1), ago=timedelta(days=3))
+    submissions.correct(before[0].submission, 1, staff)
+    submissions.correct(before[1].submission, 7, staff)
+    submissions.correct(before[1].submission, 1, staff)
+    Correction.objects.filter(account=admin_user).update(created=now() - LONG_AGO)
+    triage.triage()
+    said = say(somebody, different(2, seed=1), model_is_right)
+    triage.triage()
+
+    assert outcome(said) == [("accepted", "confirmed")] * 2
+
+
+def test_undoing_the_acceptance_of_staffs_word_leaves_that_word_waiting(somebody: uuid.UUID, admin_user: User) -> None:
+    (lie,) = say(somebody, different(1), it_is(1))
+    word, _ = submissions.correct(lie.submission, 7, Owner(account=admin_user.pk, is_staff=True))
+    submissions.decide(word, Correction.State.ACCEPTED, admin_user)
+
+    assert submissions.undo_latest(admin_user) == word
+    assert outcome([lie, word]) == [("pending", ""), ("pending", "")]
+    assert Correction.objects.waiting().get() == word
+
+
+Deletion = Callable[[Client, list[Correction]], Any]
+
+
+def one_by_one(client: Client, said: list[Correction]) -> None:
+    for row in said:
+        assert client.delete(f"/api/v1/submissions/{row.submission_id}").status_code == 204
+
+
+def on_its_card(client: Client, said: list[Correction]) -> None:
+    for row in said:
+        assert client.post(f"/mine/{row.submission_id}/deletion").status_code == 302
+
+
+def all_at_once(client: Client, _: list[Correction]) -> None:
+    assert client.post("/mine/deletion").status_code == 302
+
+
+def by_an_admin(client: Client, said: list[Correction]) -> None:
+    client.force_login(User.objects.get(username="boss"))
+    body = {"action": "delete_selected", "_selected_action": [row.submission_id for row in said], "post": "yes"}
+    assert client.post("/admin/recognizer/submission/", body).status_code == 302
+
+
+@pytest.mark.parametrize("delete", [one_by_one, on_its_card, all_at_once, by_an_admin])
+def test_deleting_what_was_rejected_makes_no_clean_record(
+    active_model: ModelVersion, admin_user: User, delete: Deletion
+) -> None:
+    liar, client = User.objects.create(username="liar", date_joined=now() - timedelta(days=30)), Client()
+    client.force_login(liar)
+    rejected, replaced, accepted = say(liar, different(3), it_is(1), ago=timedelta(days=3))
+    submissions.decide(rejected, Correction.State.REJECTED, admin_user)
+    submissions.relabel(replaced, 7, admin_user)
+    submissions.decide(accepted, Correction.State.ACCEPTED, admin_user)
+    delete(client, [rejected, replaced, accepted])
+    assert not Correction.objects.filter(account=liar).exists()
+    said = say(liar, different(2, seed=1), model_is_right)
+    triage.triage()
+
+    assert outcome(said) == [("pending", "rejected_before")] * 2
+    assert set(PastDecision.objects.filter(account=liar).values_list("rejected", flat=True)) == {True, False}
+
+
+def test_deleting_what_was_accepted_leaves_its_author_as_good_a_record(somebody: uuid.UUID, admin_user: User) -> None:
+    before = say(somebody, different(25), model_is_right, ago=timedelta(days=3))
+    for correction in before:
+        state = Correction.State.REJECTED if correction is before[0] else Correction.State.ACCEPTED
+        submissions.decide(correction, state, admin_user)
+    submissions.delete_all(Owner(session=somebody))
+    said = say(somebody, different(2, seed=1), model_is_right)
+    triage.triage()
+
+    assert outcome(said) == [("accepted", "confirmed")] * 2
+
+
+def test_a_record_of_deleted_drawings_goes_into_an_account_and_is_forgotten_in_time(
+    somebody: uuid.UUID, admin_user: User
+) -> None:
+    account = User.objects.create(username="ada", date_joined=now() - timedelta(days=8))
+    (lie,) = say(somebody, different(1), it_is(1))
+    submissions.decide(lie, Correction.State.REJECTED, admin_user)
+    submissions.delete(lie.submission)
+    submissions.adopt(somebody, account.pk)
+    held = say(account, different(1, seed=1), model_is_right)
+    triage.triage()
+    PastDecision.objects.update(decided=now() - evidence.REMEMBERED)
+    later = say(account, different(1, seed=2), model_is_right)
+    triage.triage()
+    tasks.delete_old_drawings()
+
+    assert outcome([*held, *later]) == [("pending", "rejected_before"), ("accepted", "confirmed")]
+    assert not PastDecision.objects.exists()
+
+
+def test_what_no_person_decided_is_not_remembered_nor_anything_of_a_deleted_account(
+    somebody: uuid.UUID, admin_user: User
+) -> None:
+    account = User.objects.create(username="ada", date_joined=now() - timedelta(days=8))
+    say(somebody, different(2), model_is_right)
+    (lie,) = say(account, different(1, seed=3), it_is(1))
+    submissions.decide(lie, Correction.State.REJECTED, admin_user)
+    triage.triage()
+    submissions.delete_all(Owner(session=somebody))
+    submissions.delete_all(Owner(account=account.pk))
+    assert PastDecision.objects.get().account == account
+    account.delete()
+
+    assert not PastDecision.objects.exists()
 
 
 def test_one_rejection_among_many_acceptances_is_forgiven(somebody: uuid.UUID, admin_user: User) -> None:

@@ -80,7 +80,7 @@ def correct(request: HttpRequest, pk: int) -> HttpResponse:
 @limited("writes")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Delete a drawing for good."""
-    _find(request, pk).delete()
+    submissions.delete(_find(request, pk))
     messages.info(request, _("Deleted, with all that was said of it."))
     return redirect(f"{reverse('mine')}{history.Wish.parse(request.GET).query()}")
 

@@ -9,7 +9,7 @@ from django.utils.cache import patch_response_headers
 from django.views.decorators.http import condition
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound, ValidationError
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -34,7 +34,7 @@ from recognizer.api.presentation import (
 from recognizer.engine import engine
 from recognizer.explanation import explain
 from recognizer.metrics import READINGS
-from recognizer.models import Correction, ModelFile, ModelVersion, Submission
+from recognizer.models import Correction, ModelFile, ModelVersion, Place, Submission
 from recognizer.nearest import nearest_drawings
 from recognizer.throttles import throttled
 
@@ -58,8 +58,41 @@ class NewestFirst(Pages):
     ordering = "-id"
 
 
-class MostDoubtfulFirst(Pages):
-    ordering = ("confidence", "id")
+class InTurns(Pages):
+    """Pages of the review queue. A cursor names a whole place in it, for very many corrections share a turn."""
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        """Fetch a page; a cursor whose position is no place is no cursor of ours."""
+        self.base_url = request.build_absolute_uri()
+        size = self.get_page_size(request) or self.page_size
+        cursor = self.decode_cursor(request)
+        backwards = cursor is not None and cursor.reverse
+        self.place = None if cursor is None else self._place(str(cursor.position))
+        rows = queryset.in_turns().reverse() if backwards else queryset.in_turns()
+        found = list((rows.beyond(self.place, backwards=backwards) if self.place else rows)[: size + 1])
+        self.page = found[:size][::-1] if backwards else found[:size]
+        more, came = len(found) > size, self.place is not None
+        self.has_next, self.has_previous = (came, more) if backwards else (more, came)
+        return self.page
+
+    def get_next_link(self) -> str | None:
+        return self._link(-1, reverse=False) if self.has_next else None
+
+    def get_previous_link(self) -> str | None:
+        return self._link(0, reverse=True) if self.has_previous else None
+
+    def _place(self, position: str) -> Place:
+        try:
+            turn, confidence, pk = position.split(" ")
+            return Place(int(turn), float(confidence), int(pk))
+        except ValueError as error:
+            raise NotFound(self.invalid_cursor_message) from error
+
+    def _link(self, row: int, *, reverse: bool) -> str:
+        """Link to what is beyond a row of this page, or beyond where this page began if nothing is left on it."""
+        place = self.page[row].place if self.page else self.place
+        position: Any = " ".join(map(repr, place or ()))
+        return str(self.encode_cursor(Cursor(0, reverse, position)))
 
 
 def find_submission(request: Request, pk: int) -> Submission:
@@ -130,7 +163,7 @@ class SubmissionView(APIView):
     @extend_schema(responses={204: None, **schema.problems(403, 404)})
     def delete(self, request: Request, pk: int) -> Response:
         """Delete one for good, with what was said of it; it is in no later training set."""
-        find_submission(request, pk).delete()
+        submissions.delete(find_submission(request, pk))
         return Response(status=204)
 
 
@@ -178,13 +211,13 @@ class CorrectionsView(APIView):
         responses={200: schema.page_of("Corrections", schema.Queued), **schema.problems(400, 401, 403, 404)},
     )
     def get(self, request: Request) -> Response:
-        """List what people said, the model's most doubtful answers first."""
-        rows = Correction.objects.standing().with_submissions().most_doubtful_first()
+        """List what people said: its authors take turns, the model's most doubtful answer of each turn first."""
+        rows = Correction.objects.standing().with_submissions()
         if status := request.query_params.get("status"):
             if status not in Correction.State.values:
                 raise ValidationError({"status": [f"One of {', '.join(Correction.State.values)}."]})
             rows = rows.filter(state=status)
-        pages = MostDoubtfulFirst()
+        pages = InTurns()
         page = pages.paginate_queryset(rows, request, self)
         return pages.get_paginated_response([queued_correction_json(row) for row in page or []])
 

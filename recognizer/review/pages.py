@@ -29,12 +29,12 @@ LONGEST_NUMBER = 18  # digits that a database can compare with
 @never_cache
 @staff_member_required
 def review(request: HttpRequest) -> HttpResponse:
-    """A page of cards, the most doubtful first, near-identical drawings together."""
+    """A page of cards: authors take turns, the most doubtful first, near-identical drawings together."""
     at, filters = now(), Filters(request.GET, label_suffix="")
-    wanted = Correction.objects.waiting().most_doubtful_first().filter(filters.condition(at))
+    wanted = Correction.objects.waiting().in_turns().filter(filters.condition(at))
     last = _number(request.GET.get("after", ""))
     if last is not None:
-        wanted = wanted.filter(queue.after(last))
+        wanted = queue.after(wanted, last)
     rows = queue.claim_page(wanted, request.user, at)
     chosen = filters.chosen()
     blind = chosen.pop("blind", False)

@@ -1,4 +1,4 @@
-"""The queue: which corrections a reviewer is shown next, most doubtful first, and nobody else meanwhile."""
+"""The queue: which corrections a reviewer is shown next, and nobody else meanwhile. Authors take turns."""
 
 from datetime import datetime, timedelta
 
@@ -24,16 +24,19 @@ def claim_page(wanted: CorrectionQuerySet, reviewer: Reviewer, at: datetime) -> 
     shown = wanted.filter(free).with_submissions().annotate(has_ink=Q(submission__ink__isnull=False))
     with transaction.atomic():
         rows: list[Correction] = list(shown.select_for_update(skip_locked=True, of=("self",))[:PER_PAGE])
-        Correction.objects.filter(claimed_by=reviewer.pk).update(claimed_by=None, claimed_until=None)
+        # Those that the same reviewer's other window is at stay: two windows that wait for each other are a deadlock.
+        had = Correction.objects.filter(claimed_by=reviewer.pk).select_for_update(skip_locked=True)
+        had_before = Correction.objects.filter(pk__in=list(had.values_list("pk", flat=True)))
+        had_before.update(claimed_by=None, claimed_until=None)
         claimed = Correction.objects.filter(pk__in=[row.pk for row in rows])
         claimed.update(claimed_by=reviewer.pk, claimed_until=at + CLAIMED_FOR)
     return rows
 
 
-def after(number: int) -> Q:
+def after(wanted: CorrectionQuerySet, number: int) -> CorrectionQuerySet:
     """Limit the queue to what comes after a correction that was in it; to nothing if that one is gone."""
-    last = Correction.objects.filter(pk=number).values_list("confidence", flat=True)[:1]
-    return Q(confidence__gt=Subquery(last)) | Q(confidence=Subquery(last), pk__gt=number)
+    last = Correction.objects.filter(pk=number).first()
+    return wanted.beyond(last.place) if last else wanted.none()
 
 
 def alike(rows: list[Correction]) -> list[int]:
