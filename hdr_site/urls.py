@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from django.utils import timezone
 from django.views.decorators.http import last_modified
+from django.views.generic import RedirectView
 from django.views.i18n import JavaScriptCatalog, set_language
 
 from hdr_site.metrics import metrics
@@ -51,5 +52,7 @@ urlpatterns = [
     path("metrics", metrics),
     path("admin/data/", admin.site.admin_view(exchange.data), name="data"),
     path("admin/data/<str:name>", admin.site.admin_view(exchange.download), name="data-download"),
+    path("admin/login/", accounts.admins_login),
+    path("admin/password_change/", RedirectView.as_view(pattern_name="password")),
     path("admin/", admin.site.urls),
 ]

@@ -8,11 +8,12 @@ from django.contrib.auth import login, logout, views
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
-from django.urls import URLPattern, path, reverse_lazy
+from django.urls import URLPattern, path, reverse, reverse_lazy
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -23,6 +24,7 @@ from django.views.generic import FormView
 from rest_framework.authtoken.models import Token
 
 from recognizer import submissions
+from recognizer.devices import device_of, one_spelling, remember_device
 from recognizer.models import Correction, Submission
 from recognizer.owners import Owner, forget_session, session_of
 from recognizer.throttles import client_of, limited, too_many, wait_for
@@ -87,12 +89,12 @@ class LogIn(views.LoginView):
         return redirect("mine") if request.user.is_authenticated else super().dispatch(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Refuse whoever tries too often: from one address, or one name from many."""
-        wait = _wait_for(request, "logins", f"name {request.POST.get('username', '')[:150].casefold()}")
+        """Refuse whoever tries too often: from one address, one name from many, or on one device that it knows."""
+        wait = _wait_to_log_in(request, request.POST.get("username", ""))
         return super().post(request, *args, **kwargs) if wait is None else too_many(request, wait)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        return with_drawings(self.request, super().form_valid(form))
+        return _arrived(self.request, super().form_valid(form))
 
 
 @method_decorator([*secret_and_fresh, limited("signups")], name="dispatch")
@@ -115,7 +117,7 @@ class SignUp(views.RedirectURLMixin, FormView):
             form.add_error("username", _("Somebody has that name already."))
             return self.form_invalid(form)
         login(self.request, user)
-        return with_drawings(self.request, redirect(self.get_success_url()))
+        return _arrived(self.request, redirect(self.get_success_url()))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**kwargs) | {"next": self.get_redirect_url()}
@@ -131,7 +133,7 @@ class Reset(views.PasswordResetView):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Refuse whoever asks too often: from one address, or for one mailbox from many."""
-        wait = _wait_for(request, "resets", f"mailbox {request.POST.get('email', '')[:254].casefold()}")
+        wait = _wait_for(request, "resets", f"mailbox {one_spelling(request.POST.get('email', ''))}")
         return super().post(request, *args, **kwargs) if wait is None else too_many(request, wait)
 
 
@@ -233,9 +235,26 @@ def delete_account(request: HttpRequest) -> HttpResponse:
     return render(request, "account/deletion.html", {"form": form, **_belongings(user)})
 
 
-def _wait_for(request: HttpRequest, scope: str, target: str) -> float | None:
+@require_http_methods(["GET", "HEAD", "POST"])
+def admins_login(request: HttpRequest) -> HttpResponse:
+    """Send whoever asks for the admin's login to the site's, the only one: guessing is slowed there."""
+    return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
+
+
+def _wait_to_log_in(request: HttpRequest, name: str) -> float | None:
+    if device := device_of(request, name):
+        return _wait_for(request, "logins", f"device {device}", times=1)
+    return _wait_for(request, "logins", f"name {one_spelling(name)}")
+
+
+def _wait_for(request: HttpRequest, scope: str, target: str, times: int = OF_ONE_NAME) -> float | None:
     wait = wait_for(scope, client_of(request))
-    return wait_for(scope, target, OF_ONE_NAME) if wait is None else wait
+    return wait_for(scope, target, times) if wait is None else wait
+
+
+def _arrived(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    remember_device(response, _user(request).username)
+    return with_drawings(request, response)
 
 
 def _user(request: HttpRequest) -> User:
@@ -265,7 +284,9 @@ class _NewPassword(views.PasswordResetConfirmView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, _("Your new password is saved. Log in with it."))
-        return super().form_valid(form)
+        response = super().form_valid(form)
+        remember_device(response, self.user.username)
+        return response
 
 
 urlpatterns: list[URLPattern] = [

@@ -259,6 +259,81 @@ def test_guessing_one_name_from_many_addresses_is_slowed_too(visitor: Visitor, l
     assert codes == [200] * 30 + [429] * 2
 
 
+@pytest.mark.parametrize("spelled", ["ada", " ada", "ada ", "ADA", "ａｄａ", " " * 200 + "ada"])
+def test_a_name_is_one_name_however_it_is_spelled(visitor: Visitor, limits: Any, spelled: str) -> None:
+    for number in range(30):
+        try_password(visitor, "ada", f"192.0.2.{number}")
+
+    assert try_password(visitor, spelled, "198.51.100.1").status_code == 429
+
+
+def test_strangers_cannot_lock_somebody_out_of_a_device_of_theirs(visitor: Visitor, limits: Any) -> None:
+    sign_up(visitor)
+    log_out(visitor)
+    for number in range(30):
+        try_password(Visitor(), "ada", f"192.0.2.{number}")
+
+    assert log_in(Visitor()).status_code == 429  # on a device that nobody has logged in on
+    log_in(visitor)
+    assert who(visitor) == "ada"
+
+
+def test_a_known_device_may_guess_no_more_than_others_and_at_no_other_name(visitor: Visitor, limits: Any) -> None:
+    sign_up(visitor)
+    log_out(visitor)
+    for number in range(30):
+        try_password(Visitor(), "eve", f"192.0.2.{number}")
+
+    assert try_password(visitor, "eve", "198.51.100.1").status_code == 429
+    codes = [try_password(visitor, "ada", f"198.51.100.{number}").status_code for number in range(2, 6)]
+    assert codes == [200, 200, 200, 429]
+
+
+def test_a_new_password_by_mail_makes_a_device_known(visitor: Visitor, limits: Any) -> None:
+    User.objects.create_user("ada", "ada@example.org", "forgotten 1928")
+    for number in range(30):
+        try_password(Visitor(), "ada", f"192.0.2.{number}")
+
+    send(visitor, "/account/reset", email="ada@example.org")
+    found = re.search(r"http://testserver(/account/reset/\S+)", str(mail.outbox[0].body))
+    assert found
+    form = visitor.get(found[1], follow=True)
+    send(visitor, form.redirect_chain[-1][0], new_password1=PASSWORD, new_password2=PASSWORD)
+    log_in(visitor)
+
+    assert who(visitor) == "ada"
+
+
+def try_password(visitor: Visitor, name: str, address: str) -> Any:
+    """Send a wrong password from an address."""
+    refresh(visitor, "/account/login")
+    fields = {"csrfmiddlewaretoken": visitor.csrf, "username": name, "password": "guess"}
+    return visitor.post("/account/login", fields, REMOTE_ADDR=address)
+
+
+def test_the_admin_has_no_door_of_its_own(visitor: Visitor, admin_user: User) -> None:
+    admin_user.set_password(PASSWORD)
+    admin_user.save()
+
+    fields = {"csrfmiddlewaretoken": visitor.csrf, "username": "boss", "password": PASSWORD}
+    answer = visitor.post("/admin/login/?next=/admin/", fields)
+    assert answer["Location"] == "/account/login?next=/admin/"
+    assert who(visitor) is None
+
+    asked = visitor.get("/admin/recognizer/submission/", follow=True)
+    assert asked.redirect_chain[-1][0] == "/account/login?next=/admin/recognizer/submission/"
+    led = log_in(visitor, "boss", address=asked.redirect_chain[-1][0])
+    assert led.redirect_chain == [("/admin/recognizer/submission/", 302)]
+    assert visitor.get("/admin/password_change/")["Location"] == "/account/password"
+
+
+def test_no_page_for_everybody_asks_for_a_password_but_an_accounts(visitor: Visitor) -> None:
+    sign_up(visitor)
+
+    for page in ("/", "/teach", "/mine", "/models", "/statistics", "/about", "/experiment", "/admin/login/"):
+        assert 'type="password"' not in visitor.get(page).content.decode()
+
+
 def test_sign_ups_and_resets_of_one_address_are_limited(visitor: Visitor, limits: Any) -> None:
     assert [sign_up(visitor, "a b").status_code for _ in range(4)] == [200, 200, 200, 429]
     resets = [send(visitor, "/account/reset", email="ada@example.org").status_code for _ in range(4)]
