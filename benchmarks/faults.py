@@ -57,7 +57,7 @@ class Site:
 
     def start(self, name: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start a part as `runsite` does, and wait until it is ready."""
-        from recognizer.management.commands.runsite import PARTS
+        from hdr_site.supervisor import PARTS
 
         command = [sys.executable, "-m", *PARTS[name.partition(" ")[0]].split()]
         log = self._logs / f"{name}.log"

@@ -89,8 +89,8 @@ DATABASES: dict[str, Any] = {
     )
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["ENGINE"] = "hdr_site.sqlite"  # Django's, that notices when the file was removed or replaced
     # Readers never wait for the writer (WAL); a writer takes the lock at once and waits for it, so none fails half-way.
-    DATABASES["default"]["CONN_HEALTH_CHECKS"] = False
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,  # seconds

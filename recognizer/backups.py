@@ -7,7 +7,11 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
-from django.db import connection
+from django.db import DatabaseError, connection
+
+from recognizer import database_file
+
+IN_USE = "the database is in use: stop the web server, the workers and the scheduler first"
 
 
 class BackupError(Exception):
@@ -20,34 +24,70 @@ def backup(file: Path) -> None:
     PostgreSQL's own `pg_dump` does it there, in its custom format.
 
     Raises:
-        BackupError: the file is there already, or could not be written.
+        BackupError: the database is empty, the file is there already, or it could not be written.
     """
     if file.exists():
         raise BackupError(f"{file} is there already")
-    if connection.vendor == "sqlite":
+    if not connection.introspection.table_names():
+        raise BackupError("the database is empty")
+    try:
+        _write(file)
+    except BaseException:
+        file.unlink(missing_ok=True)  # half a backup would pass for a whole one
+        raise
+
+
+def _write(file: Path) -> None:
+    if connection.vendor == "postgresql":
+        _run("pg_dump", "--format=custom", "--no-owner", f"--file={file}")
+        return
+    try:
         with connection.cursor() as cursor:
             cursor.execute("VACUUM INTO %s", [str(file)])
-    else:
-        _run("pg_dump", "--format=custom", "--no-owner", f"--file={file}")
+    except DatabaseError as error:
+        raise BackupError(f"{file} could not be written: {error}") from error
 
 
 def restore(file: Path) -> None:
-    """Put a backup into the database, which must be empty.
+    """Put a backup into the database, which must be empty, and which nobody else uses.
 
     Raises:
-        BackupError: the database is not empty, or the file is no whole backup for this kind of database.
+        BackupError: another process uses the database, it is not empty, or the file is no whole backup for its kind.
     """
     if not file.is_file():
         raise BackupError(f"{file} is not there")
-    if connection.introspection.table_names():
-        raise BackupError("the database is not empty: restore into a new one")
     if connection.vendor == "sqlite":
-        _restore_sqlite(file, Path(connection.settings_dict["NAME"]))
+        database = Path(connection.settings_dict["NAME"])
+        try:
+            with database_file.hold_alone(database):
+                _restore_sqlite(file, database)
+        except database_file.HeldError as error:
+            raise BackupError(IN_USE) from error
     else:
+        _refuse_if_in_use()
+        _refuse_unless_empty()
         _run("pg_restore", "--single-transaction", "--exit-on-error", "--no-owner", "--dbname=", str(file))
 
 
+def _refuse_unless_empty() -> None:
+    if connection.introspection.table_names():
+        raise BackupError("the database is not empty: restore into a new one")
+
+
+def _refuse_if_in_use() -> None:
+    """Refuse a PostgreSQL that others are connected to; its own processes are nobody's."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND usesysid IS NOT NULL AND pid <> pg_backend_pid()"
+        )
+        if cursor.fetchone() != (0,):
+            raise BackupError(IN_USE)
+
+
 def _restore_sqlite(file: Path, database: Path) -> None:
+    if database.exists():  # without it SQLite may stumble over what is left of its log
+        _refuse_unless_empty()
     copy = database.with_name(database.name + ".restored")
     try:
         shutil.copyfile(file, copy)

@@ -20,8 +20,10 @@ def readyz(request: HttpRequest) -> HttpResponse:
     try:
         with connection.cursor() as cursor:  # which replaces a broken connection; `is_usable` would only look at it
             cursor.execute("SELECT 1")
-    except DatabaseError:
+    except DatabaseError as error:
         reachable, problem = False, "the database does not answer"
+        if connection.vendor == "sqlite":  # a server's words tell strangers where it is
+            problem = f"{problem}: {error}"
     ready = engine.version is not None and reachable
     state = {"model_version": engine.version, "process": os.getpid(), "problem": problem}
     return JsonResponse(state, status=200 if ready else 503)

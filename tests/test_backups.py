@@ -1,12 +1,61 @@
-"""A backup is put back on another host, and everything is there: drawings, people, versions and their files."""
+"""A backup is put back on another host, and everything is there: drawings, people, versions and their files.
+
+Nothing is put under a site that runs, and a site under which the file goes answers no more that it has stored anything.
+"""
 
 import os
+import subprocess
+import sys
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.hosts import USE_THE_SITE, Host
+from recognizer.database_file import hold_alone
+from tests.hosts import ROOT, USE_THE_SITE, Host
+
+HOLD = """
+import sys
+import django
+django.setup()
+from django.db import connection
+connection.ensure_connection()
+print("It is open.", flush=True)
+sys.stdin.read()
+"""
+
+SERVE_WHILE_THE_FILE_GOES = """
+import shutil
+import django
+django.setup()
+from django.conf import settings
+from django.core.management import call_command
+from django.db import close_old_connections
+from django.test import Client
+from recognizer import registry
+call_command("migrate", verbosity=0)
+registry.ensure_bundled()
+from hdr_site.wsgi import application
+from tests.drawings import THREE
+
+def look():
+    close_old_connections()  # as each request begins, but for those of the tests' client
+    drawn = Client().post("/api/v1/submissions", THREE, content_type="application/json")
+    ready = Client().get("/readyz")
+    print(drawn.status_code, ready.status_code, ready.json()["problem"], sep=" | ")
+
+file = settings.DATA_DIR / "db.sqlite3"
+look()
+file.rename(away := file.with_name("away"))
+look()
+away.rename(file)
+look()
+shutil.copyfile(file, away)
+away.replace(file)
+look()
+"""
 
 
 def back_up_and_restore(first: Host, second: Host, file: Path) -> None:
@@ -24,6 +73,68 @@ def back_up_and_restore(first: Host, second: Host, file: Path) -> None:
     everything = first.everything()
     assert len(everything) > 50
     assert second.everything() == everything
+
+
+@contextmanager
+def open_database(host: Host) -> Iterator[None]:
+    """Run a process that has the database open; it is killed without warning at the end."""
+    command, pipe = [sys.executable, "-c", HOLD], subprocess.PIPE
+    environment = host.environment | {"DJANGO_SETTINGS_MODULE": "hdr_site.settings"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdout and holder.stdout.readline() == "It is open.\n"
+        try:
+            yield
+        finally:
+            holder.kill()
+
+
+def refuse_to_restore_under_a_site(host: Host, file: Path) -> None:
+    with open_database(host):
+        assert "is in use" in host.manage("restore", str(file), works=False)
+    host.manage("restore", str(file))
+
+
+@pytest.mark.services
+def test_sqlite_is_not_restored_under_a_site(tmp_path: Path) -> None:
+    first, second = Host(tmp_path / "first"), Host(tmp_path / "second")
+    first.manage("migrate", "--verbosity", "0")
+    first.manage("backup", str(tmp_path / "backup"))
+    refuse_to_restore_under_a_site(second, tmp_path / "backup")
+
+    for file in (tmp_path / "second").glob("db.sqlite3*"):
+        file.unlink()
+    (tmp_path / "second" / "db.sqlite3-wal").write_bytes(b"of the one before")
+    refuse_to_restore_under_a_site(second, tmp_path / "backup")
+
+
+@pytest.mark.services
+def test_no_site_starts_while_the_database_is_restored(tmp_path: Path) -> None:
+    host = Host(tmp_path / "host")
+    with hold_alone(tmp_path / "host" / "db.sqlite3"):
+        told = host.manage("prepare", works=False)
+
+    assert told.splitlines() == ["CommandError: The database cannot be used: the database is being restored"]
+
+
+def test_a_site_whose_file_is_removed_or_replaced_stores_nothing(tmp_path: Path) -> None:
+    host = Host(tmp_path / "data")
+    environment = host.environment | {"DJANGO_SETTINGS_MODULE": "hdr_site.settings", "HDR_THROTTLES": "off"}
+    command = [sys.executable, "-c", SERVE_WHILE_THE_FILE_GOES]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    there, gone, back, replaced = done.stdout.splitlines()
+    assert there == back == "201 | 200 | None"
+    assert gone == "503 | 503 | the database does not answer: the database's file is gone"
+    assert (
+        replaced == "503 | 503 | the database does not answer: the database's file was replaced: start the site again"
+    )
+
+
+@pytest.mark.services
+def test_an_empty_database_is_not_backed_up(tmp_path: Path) -> None:
+    assert "is empty" in Host(tmp_path / "host").manage("backup", str(tmp_path / "backup"), works=False)
+    assert not (tmp_path / "backup").exists()
 
 
 @pytest.mark.services
@@ -47,6 +158,9 @@ def test_postgresql(tmp_path: Path) -> None:
         try:
             first, second = (Host(tmp_path / name, address) for name, address in zip(names, urls, strict=True))
             back_up_and_restore(first, second, tmp_path / "backup.dump")
+            server.execute(f"DROP DATABASE {names[1]} WITH (FORCE)")
+            server.execute(f"CREATE DATABASE {names[1]}")
+            refuse_to_restore_under_a_site(second, tmp_path / "backup.dump")
         finally:
             for name in names:
                 server.execute(f"DROP DATABASE {name} WITH (FORCE)")

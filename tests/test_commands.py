@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -14,7 +13,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
+from hdr_site.supervisor import PARTS
 from recognizer.models import ModelVersion
+from tests.processes import free_port, until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,64 +45,105 @@ def test_a_given_password_is_not_printed(capsys: pytest.CaptureFixture[str], mon
     assert User.objects.get().check_password("correct horse")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+class Site:
+    """The whole site as one command, in a data directory of its own."""
+
+    def __init__(self, data: Path, **environment: str) -> None:
+        self.address = f"http://127.0.0.1:{(port := free_port())}"
+        self.environment = os.environ | {"HDR_DATA_DIR": str(data), "PORT": str(port), "SECRET_KEY": ""} | environment
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "runsite"],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def line_with(self, *words: str) -> str:
+        """Read what it prints up to a line with all these words."""
+        assert self.process.stdout is not None
+        return next(line for line in self.process.stdout if all(word in line for word in words))
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.address + path, timeout=5) as response:
+            body: bytes = response.read()
+            return body
+
+    def stop(self, number: signal.Signals) -> str:
+        """Return what it prints until it ends."""
+        self.process.send_signal(number)
+        rest, _ = self.process.communicate(timeout=60)
+        return rest
 
 
 @pytest.mark.site
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_site_starts_as_one_command_and_stops_cleanly(tmp_path: Path, stop: signal.Signals) -> None:
     """Web server, worker and scheduler for real, in a data directory of their own."""
-    port = free_port()
-    environment = {
-        **os.environ,
-        "HDR_DATA_DIR": str(tmp_path),
-        "PORT": str(port),
-        "SECRET_KEY": "",
-        "WEB_CONCURRENCY": "2",
-    }
-    site = subprocess.Popen(
-        [sys.executable, "manage.py", "runsite"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    site = Site(tmp_path, WEB_CONCURRENCY="2")
     try:
-        assert site.stdout is not None
         workers = {"site@", "training@"}
         while workers:
-            line = next(site.stdout)
-            workers -= {worker for worker in workers if f" {worker}" in line and " ready." in line}
-        ready = _wait_for(f"http://127.0.0.1:{port}/readyz")
-        counted = _wait_for(f"http://127.0.0.1:{port}/metrics")
+            line = site.line_with(" ready.")
+            workers -= {worker for worker in workers if f" {worker}" in line}
+        until(lambda: answers(site))
+        ready, counted = site.get("/readyz"), site.get("/metrics")
         inspect = [sys.executable, "-m", "celery", "--app", "hdr_site", "inspect", "ping", "--timeout", "10"]
-        ping = subprocess.run(inspect, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        ping = subprocess.run(inspect, cwd=ROOT, env=site.environment, capture_output=True, text=True, check=False)
     finally:
-        site.send_signal(stop)
-        rest, _ = site.communicate(timeout=30)
+        rest = site.stop(stop)
 
     assert b'"model_version": 1' in ready
     assert counted.count(b"digits_serving_version{pid=") == 2
     assert "2 nodes online" in ping.stdout
-    assert site.returncode == 0, rest
+    assert site.process.returncode == 0, rest
     for part in ("web", "worker", "training", "beat"):
         assert f"{part} stopped (rc=0)" in rest
     assert not list(tmp_path.rglob("*.pid"))
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
 
-def _wait_for(url: str) -> bytes:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as response:
-                body: bytes = response.read()
-                return body
-        except OSError:
-            assert time.monotonic() < end, f"{url} did not answer"
-            time.sleep(0.1)
+@pytest.mark.site
+def test_a_part_that_is_killed_comes_back(tmp_path: Path) -> None:
+    site = Site(tmp_path, WEB_CONCURRENCY="1")
+    try:
+        started = {part: int(site.line_with("system", f" {part} started").split("pid=")[1][:-2]) for part in PARTS}
+        site.line_with("Ready in")
+        for part, pid in started.items():
+            os.kill(pid, signal.SIGKILL)
+            site.line_with("system", f" {part} stopped (rc=-9)")
+            site.line_with("system", f" {part} started")
+        until(lambda: answers(site))
+    finally:
+        rest = site.stop(signal.SIGTERM)
+
+    assert site.process.returncode == 0, rest
+    assert "cannot stay up" not in rest
+
+
+@pytest.mark.site
+def test_a_part_that_cannot_stay_up_ends_the_site_with_its_reason(tmp_path: Path) -> None:
+    site = Site(tmp_path, WEB_CONCURRENCY="many")
+    said, _ = site.process.communicate(timeout=120)
+
+    assert site.process.returncode == 1
+    assert "The site ends, for web cannot stay up" in said
+    assert said.splitlines()[-1] == "WEB_CONCURRENCY must be a whole number, got 'many'."
+
+
+def test_a_site_whose_port_is_taken_touches_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        site = Site(tmp_path, PORT=str(other.getsockname()[1]))
+        said, _ = site.process.communicate(timeout=60)
+
+    assert site.process.returncode == 1
+    assert "Cannot listen on 127.0.0.1" in said
+    assert not list(tmp_path.glob("db.sqlite3*"))
+
+
+def answers(site: Site) -> bool:
+    try:
+        return bool(site.get("/readyz"))
+    except OSError:
+        return False

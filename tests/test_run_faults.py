@@ -21,7 +21,8 @@ from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from hdr_site import celery_app
-from recognizer.management.commands.runsite import PARTS
+from hdr_site.supervisor import PARTS
+from tests.processes import lives, until
 from training import runs
 from training.models import TrainingRun
 
@@ -54,13 +55,6 @@ class Part:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
-
-
-def until(true: Callable[[], object], seconds: float, story: Callable[[], object] = lambda: "") -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, story()
-        time.sleep(0.1)
 
 
 def database_url() -> str:
@@ -129,11 +123,6 @@ def child_of(run: TrainingRun) -> int:
     return int(pid)
 
 
-def lives(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 @pytest.mark.site
 def test_a_run_whose_process_is_killed_in_any_phase_is_tried_again(start: Start) -> None:
     start("training")
@@ -159,7 +148,7 @@ def test_a_worker_that_is_killed_takes_its_run_along_and_the_next_one_does_it(st
 
 
 @pytest.mark.site
-@pytest.mark.parametrize("kill", [os.kill, os.killpg])  # the worker alone, or with its processes as `runsite` does
+@pytest.mark.parametrize("kill", [os.kill, os.killpg])  # the worker alone, or with its processes as systemd does
 def test_a_worker_that_is_stopped_gives_its_run_back_at_once(start: Start, kill: Callable[[int, int], None]) -> None:
     worker = start("training")
     run = reached(asked_for("fit"), State.RUNNING, phase="fit")

@@ -19,6 +19,7 @@ import pytest
 
 from hdr_site import rsgi, server
 from tests.drawings import THREE
+from tests.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOW_SENDERS = 60
@@ -103,9 +104,7 @@ def test_a_reader_who_takes_nothing_is_given_up(monkeypatch: Any) -> None:
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: Any) -> Iterator[int]:
     """A web server of one process, with nothing but the bundled model."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
+    number = free_port()
     data = tmp_path_factory.mktemp("data")
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environ = kept | {"HDR_DATA_DIR": str(data), "HDR_THROTTLES": "off", "PORT": str(number), "WEB_CONCURRENCY": "1"}

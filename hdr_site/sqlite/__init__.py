@@ -1,0 +1,1 @@
+"""Django's SQLite backend, that notices when its file was removed or replaced."""

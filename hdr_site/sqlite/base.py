@@ -1,0 +1,45 @@
+"""The database backend that the settings name, where the database is a file."""
+
+from pathlib import Path
+from typing import Any
+
+from django.db.backends.sqlite3 import base
+from django.db.utils import OperationalError
+
+from recognizer import database_file
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """A connection to SQLite that looks whether its file is still there: once a request, and before each commit."""
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Connect.
+
+        Raises:
+            OperationalError: the file was removed or replaced since this process opened it, or is being restored.
+        """
+        self._look()
+        if not self.is_in_memory_db():
+            try:
+                database_file.hold(self._file)
+            except database_file.HeldError as error:
+                raise OperationalError("the database is being restored") from error
+        connection = super().get_new_connection(conn_params)
+        database_file.note(self._file)
+        return connection
+
+    def is_usable(self) -> bool:
+        """Say whether the connection's file is still the one; Django asks once a request, with `CONN_HEALTH_CHECKS`."""
+        return database_file.problem(self._file) is None
+
+    def _commit(self) -> None:
+        self._look()
+        super()._commit()  # type: ignore[misc]  # the stubs leave it out
+
+    def _look(self) -> None:
+        if problem := database_file.problem(self._file):
+            raise OperationalError(problem)
+
+    @property
+    def _file(self) -> Path:
+        return Path(self.settings_dict["NAME"])

@@ -1,0 +1,77 @@
+"""SQLite's file: who has it open, and whether it is still where it was.
+
+SQLite goes on with a file that was removed or replaced under it, so whatever is stored then is lost.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_known: dict[Path, tuple[int, int]] = {}  # device and inode of the files that this process has opened
+_locks: dict[Path, int] = {}  # descriptors; they stay open as long as the process lives, and the kernel unlocks them
+_one_at_a_time = threading.Lock()
+
+
+class HeldError(RuntimeError):
+    """Another process has the database, or restores it just now."""
+
+
+def problem(database: Path) -> str | None:
+    """Return why the file must not be used: it is not the one that this process opened first."""
+    known, now = _known.get(database), _identity(database)
+    if known in (None, now):
+        return None
+    return "the database's file was replaced: start the site again" if now else "the database's file is gone"
+
+
+def note(database: Path) -> None:
+    """Remember which file it is, once it is open; a database in memory has none."""
+    if identity := _identity(database):
+        _known.setdefault(database, identity)
+
+
+def hold(database: Path) -> None:
+    """Show, as long as this process lives, that the database is in use.
+
+    Raises:
+        HeldError: it is being restored.
+    """
+    if database.parent.is_dir() and os.access(database.parent, os.W_OK):  # else nobody restores anything there
+        _lock(database, fcntl.LOCK_SH)
+
+
+@contextmanager
+def hold_alone(database: Path) -> Iterator[None]:
+    """Have the database alone, to replace its file.
+
+    Raises:
+        HeldError: another process uses it.
+    """
+    _lock(database, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        _known.pop(database, None)
+        _lock(database, fcntl.LOCK_SH)
+
+
+def _identity(database: Path) -> tuple[int, int] | None:
+    try:
+        status = database.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _lock(database: Path, kind: int) -> None:
+    with _one_at_a_time:
+        if database not in _locks:
+            lock = database.with_name(f".{database.name}.lock")  # hidden: `rm db.sqlite3*` must not take it along
+            _locks[database] = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(_locks[database], kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HeldError from error

@@ -1,0 +1,107 @@
+"""What keeps the parts of the site running, shown with tiny parts that end in every way."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hdr_site.supervisor import Policy
+from tests.processes import lives, until
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SUPERVISE = """
+import sys
+from hdr_site.supervisor import Part, Policy, Supervisor
+_, steady, tries, stop, *scripts = sys.argv
+parts = [Part(f"part {number}", ["sh", "-c", script]) for number, script in enumerate(scripts, 1)]
+sys.exit(Supervisor(parts, Policy(float(steady), int(tries), 0, float(stop)), lambda: True).run() or None)
+"""
+LASTS = "exec sleep 600"
+STOPS_THE_SITE = "kill $PPID; " + LASTS  # a part's parent is the supervisor
+FOURTH_STOPS_THE_SITE = f"echo start >> starts; test $(wc -l < starts) -lt 4 || {{ {STOPS_THE_SITE}; }}"
+
+
+def command_of(folder: Path, *scripts: str, steady: float = 600, tries: int = 3, stop: float = 600) -> list[str]:
+    """Compose a supervisor of shell scripts, which run in a folder and are started again without a pause."""
+    policy = map(str, (steady, tries, stop))
+    return [sys.executable, "-c", SUPERVISE, *policy, *(f"cd {folder}; {script}" for script in scripts)]
+
+
+def supervise(folder: Path, *scripts: str, **policy: float) -> subprocess.CompletedProcess[str]:
+    """Keep scripts running until that ends."""
+    command = command_of(folder, *scripts, **policy)  # type: ignore[arg-type]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_pauses_grow_until_it_is_given_up() -> None:
+    policy = Policy(tries=5, pause=0.5)
+
+    assert [policy.pause_after(failures) for failures in range(6)] == [0.5, 0.5, 1, 2, 4, None]
+
+
+@pytest.mark.parametrize("end", ["exit 0", "exit 1", "kill -9 $$"])
+def test_a_part_that_ends_is_started_again(tmp_path: Path, end: str) -> None:
+    done = supervise(tmp_path, f"{FOURTH_STOPS_THE_SITE}; {end}", LASTS, tries=4)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("part 1 is started again") == 3
+    assert done.stdout.count("part 2 started") == done.stdout.count("part 2 stopped") == 1
+
+
+def test_ends_after_a_long_life_are_forgotten(tmp_path: Path) -> None:
+    done = supervise(tmp_path, FOURTH_STOPS_THE_SITE, steady=0, tries=1)
+
+    assert (done.returncode, done.stdout.count("part 1 is started again")) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [("exit 7", "with exit status 7"), ("exit 0", "with exit status 0"), ("kill -9 $$", "killed by SIGKILL")],
+)
+def test_a_part_that_cannot_stay_up_ends_the_site_with_its_reason(tmp_path: Path, end: str, how: str) -> None:
+    done = supervise(tmp_path, LASTS, f"echo $$ >> tried; echo The port is taken.; {end}")
+
+    assert done.returncode == 1
+    first, *last = done.stderr.splitlines()
+    assert "part 2 cannot stay up: it ended 3 times" in first and how in first
+    assert last[-1] == "The port is taken."
+    assert len((tmp_path / "tried").read_text().split()) == 3
+    assert "part 1 stopped (rc=-15)" in done.stdout
+
+
+def test_what_a_part_had_started_ends_with_it(tmp_path: Path) -> None:
+    supervise(tmp_path, "sleep 600 & echo $! >> left; exit 1", tries=2)
+
+    left = [int(pid) for pid in (tmp_path / "left").read_text().split()]
+    assert len(left) == 2
+    until(lambda: not any(map(lives, left)))
+
+
+def test_a_part_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+    done = supervise(tmp_path, f"trap '' TERM; {STOPS_THE_SITE}", stop=0)
+
+    assert done.returncode == 0
+    assert "part 1 stopped (rc=-9)" in done.stdout
+
+
+def test_every_line_bears_its_parts_name(tmp_path: Path) -> None:
+    long = 200_000
+    done = supervise(tmp_path, f"head -c {long} /dev/zero | tr '\\0' x; printf 'a\\nb'; {STOPS_THE_SITE}")
+
+    lines = [line.partition(" | ")[2] for line in done.stdout.splitlines() if "part 1   |" in line]
+    assert sum(map(len, lines)) == long + 2
+    assert [lines[-2][-1], lines[-1]] == ["a", "b"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_parts_end_with_a_killed_supervisor(tmp_path: Path) -> None:
+    command = command_of(tmp_path, f"echo $$ > running; {LASTS}")
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as supervisor:
+        until(lambda: (tmp_path / "running").exists() and (tmp_path / "running").read_text().strip())
+        os.kill(supervisor.pid, signal.SIGKILL)
+
+    until(lambda: not lives(int((tmp_path / "running").read_text())))
