@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db.models import Count, F, Q, QuerySet
 
 from recognizer.evidence import NEWCOMER
-from recognizer.models import Correction
+from recognizer.models import REPLACED, Correction, PastDecision
 from recognizer.triage import BY_RULE, LIMITS
 
 
@@ -19,17 +19,19 @@ def known_accounts(at: datetime) -> QuerySet[User]:
     """The accounts that had a voice of their own at a given time.
 
     They are staff's, and those that were a week old and whose corrections reviewers had looked at by then: at least
-    one was accepted, and no more were refused than an author in good standing may have (`triage`'s `rejected_before`).
+    one was accepted, and no more were rejected than an author in good standing may have (`triage`'s `rejected_before`).
+    A rejected drawing that was deleted speaks against its owner as long as that is remembered.
     """
     accepted = Q(state=Correction.State.ACCEPTED, decided__lt=at) & ~BY_RULE
-    rejected = Q(state=Correction.State.REJECTED, decided__lt=at)
-    replaced = Q(replaced_by__isnull=False, superseded__lt=at)  # by what a reviewer said instead
+    rejected = Q(state=Correction.State.REJECTED, decided__lt=at) | (REPLACED & Q(replaced_by__decided__lt=at))
     judged = (
         Correction.objects.filter(account__isnull=False)
         .order_by()
         .values("account")
-        .annotate(accepted=Count("pk", filter=accepted), refused=Count("pk", filter=rejected | replaced))
-        .filter(accepted__gte=1, refused__lte=LIMITS.rejected_share * (F("accepted") + F("refused")))
+        .annotate(accepted=Count("pk", filter=accepted), rejected=Count("pk", filter=rejected))
+        .filter(accepted__gte=1, rejected__lte=LIMITS.rejected_share * (F("accepted") + F("rejected")))
     )
+    regretted = PastDecision.objects.filter(account__isnull=False, rejected=True, decided__lt=at)
     trusted = Q(pk__in=judged.values("account"), date_joined__lte=at - NEWCOMER)
+    trusted &= ~Q(pk__in=regretted.values("account"))
     return User.objects.filter(Q(is_staff=True) | trusted)

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recognizer', '0007_audit'),
+        ('recognizer', '0008_turns_and_past_decisions'),
     ]
 
     operations = [

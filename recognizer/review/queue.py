@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import transaction
-from django.db.models import Q, Subquery
+from django.db.models import Q
 
 from recognizer.models import Correction, CorrectionQuerySet
 from recognizer.preprocessing import INPUT_SIDE
