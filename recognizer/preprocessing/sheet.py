@@ -6,6 +6,7 @@ A sheet is a region that is lighter or darker than all around it, with straight 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ SMALLEST, LARGEST = 0.05, 0.97  # of the picture
 SOLID = 0.9  # of its convex hull that a sheet covers; the rest is ink that meets its edge
 STEADY = 0.8  # pixels that its outline may move, on average, from one threshold to the next
 STEADY_BOX = 3  # pixels that its box may
+MOST_REGIONS = 20  # are looked at closely, at the cost of reading a digit each; a photo of a table has up to a dozen
 
 # A sheet that a finger, a shadow or another sheet runs into.
 OPENINGS = (9, 15)  # pixels of the thumbnail; what is narrower than this is cut off
@@ -96,8 +98,9 @@ class _Region:
 
     def is_steady(self, other: "_Region") -> bool:
         """Tell whether it is the same as a region of the next threshold: its edge is steep."""
-        moved = max(abs(one - two) for one, two in zip(self.box, other.box, strict=True))
-        return moved <= STEADY_BOX and abs(self.area - other.area) < STEADY * other.edge
+        if abs(self.area - other.area) >= STEADY * other.edge:
+            return False
+        return max(abs(one - two) for one, two in zip(self.box, other.box, strict=True)) <= STEADY_BOX
 
     def filled(self) -> GreyImage:
         mask = np.zeros_like(self.small)
@@ -174,7 +177,8 @@ def find_sheet(grey: GreyImage) -> Sheet | None:
     if high - low < LOWEST_CONTRAST or _has_only_lines(small):
         return None
     best: _Region | None = None
-    for region in _steady_regions(grey, small, np.linspace(low, high, THRESHOLDS + 1)[1:-1]):
+    regions = _steady_regions(grey, small, np.linspace(low, high, THRESHOLDS + 1)[1:-1])
+    for region in islice(regions, MOST_REGIONS):
         if region.writing and (best is None or _is_better(region, best)):
             best = region
     if best is None or best.writing is None or _is_in_shadow(best):
@@ -209,10 +213,12 @@ def _has_only_lines(small: GreyImage) -> bool:
     return bool(2 * depth.max() <= BROADEST_PEN * max(width, height))
 
 
-def _line_width(ink: GreyImage, where: npt.NDArray[np.bool_]) -> float:
-    """Measure the mean width of lines, pixels: inside one, the distance to its edge averages a quarter of it."""
+def _line_widths(ink: GreyImage, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    """Measure the mean width of each part, pixels: inside a line, the distance to its edge averages a quarter of it."""
     depth = cv2.distanceTransform(np.pad(ink, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    return 4 * (float(depth[where].mean()) - 0.5)
+    means = np.bincount(labels.ravel(), depth.ravel()) / np.bincount(labels.ravel())
+    widths: npt.NDArray[np.float64] = 4 * (means - 0.5)
+    return widths
 
 
 def _without_rim(inside: GreyImage, rim: int, cut: tuple[bool, bool, bool, bool]) -> GreyImage:
@@ -248,10 +254,14 @@ def _steady_regions(grey: GreyImage, small: GreyImage, thresholds: npt.NDArray[n
 def _regions(grey: GreyImage, small: GreyImage, mask: GreyImage, cut: bool) -> Iterator[_Region]:
     """Yield the solid regions of a mask, with what runs into them cut off if that is what it takes."""
     whole = mask.size
+    # An outline of n pixels encloses (n + 2)² / 8 + 1 / 2 at most: a diamond. Most of a pattern's are too short.
+    shortest = (8 * (SMALLEST * whole - 0.5)) ** 0.5 - 2
     contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for contour, node in zip(contours, tree[0] if tree is not None else (), strict=True):
+        if node[3] >= 0 or len(contour) <= shortest:
+            continue
         region = _Region(grey, small, contour)
-        if node[3] >= 0 or min(region.box[2:]) < SMALLEST_SIDE or not SMALLEST < region.area / whole < LARGEST:
+        if min(region.box[2:]) < SMALLEST_SIDE or not SMALLEST < region.area / whole < LARGEST:
             continue
         if region.is_solid:
             yield region
@@ -298,18 +308,17 @@ def _longest_line(contrast: npt.NDArray[np.float32], inside: GreyImage) -> _Line
     ink = (contrast > full / 2).astype(np.uint8)
     if ink.sum() > MOST_INK * inside.astype(bool).sum():
         return None
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
     rim = (inside > 0) & (
         cv2.erode(inside, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) == 0
     )
-    met = set(np.unique(labels[rim]).tolist())
-    for part in sorted(range(1, count), key=lambda part: -int(stats[part, 2:4].max())):
-        length, mask = int(stats[part, 2:4].max()), labels == part
-        if length < shortest:
-            break
-        if part not in met and _line_width(ink, mask) <= BROADEST_LINE * length:
-            return _Line(length, full, mask) if mask.sum() >= FOREMOST * ink.sum() else None
-    return None
+    length, area = stats[:, 2:4].max(axis=1), stats[:, cv2.CC_STAT_AREA]
+    is_line = (length >= shortest) & (_line_widths(ink, labels) <= BROADEST_LINE * length)
+    is_line[0] = is_line[labels[rim]] = False
+    longest = int(np.where(is_line, length, 0).argmax())
+    if not is_line[longest] or area[longest] < FOREMOST * ink.sum():
+        return None
+    return _Line(int(length[longest]), full, labels == longest)
 
 
 def _is_in_shadow(sheet: _Region) -> bool:
