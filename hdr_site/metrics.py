@@ -2,11 +2,12 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.db.models import Count, Max
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
@@ -42,6 +43,8 @@ class DatabaseCollector(Collector):
         waiting = Correction.objects.waiting().order_by().count()
         yield GaugeMetricFamily("digits_corrections_waiting", "Corrections that nobody decided yet.", waiting)
 
+        yield GaugeMetricFamily("digits_database_bytes", "What the database takes on its disk.", _database_bytes())
+
         states = dict(TrainingRun.objects.order_by().values_list("state").annotate(Count("pk")))
         runs = GaugeMetricFamily("digits_training_runs", "Training runs by state.", labels=["state"])
         for state in TrainingRun.State.values:
@@ -56,6 +59,15 @@ class DatabaseCollector(Collector):
             )
 
 
+class DiskCollector(Collector):
+    """Gauges of this host's disk."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        disk = shutil.disk_usage(settings.DATA_DIR)
+        yield GaugeMetricFamily("digits_disk_bytes", "The disk that the data directory lies on.", disk.total)
+        yield GaugeMetricFamily("digits_disk_free_bytes", "What is free of it.", disk.free)
+
+
 @require_safe
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
@@ -68,7 +80,18 @@ def metrics(request: HttpRequest) -> HttpResponse:
     counted = generate_latest(_counted())
     own = CollectorRegistry()
     own.register(DatabaseCollector())
+    own.register(DiskCollector())
     return HttpResponse(counted + generate_latest(own), content_type=CONTENT_TYPE_LATEST)
+
+
+def _database_bytes() -> int:
+    if connection.vendor == "postgresql":
+        query = "SELECT pg_database_size(current_database())"
+    else:
+        query = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return int(cursor.fetchone()[0])
 
 
 def _counted() -> CollectorRegistry:

@@ -8,7 +8,7 @@ import dj_database_url
 
 from hdr_site import environment
 from hdr_site.mail import parse_mail_url
-from recognizer.rates import parse_rates
+from recognizer.rates import parse_quotas, parse_rates
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(environment.text("HDR_DATA_DIR", str(BASE_DIR / "var"))).resolve()
@@ -206,6 +206,11 @@ THROTTLES = parse_rates(
         "signups": "30/hour",  # of a class behind one address
         "resets": "10/hour",
     },
+)
+
+# Bytes that one client may store in a day, and all strangers together; off with the throttles, unless they are named.
+QUOTAS = parse_quotas(
+    environment.text("HDR_QUOTAS", "" if THROTTLES else "off"), defaults={"owner": "100MB", "anonymous": "2GB"}
 )
 
 # Who accepts corrections: rules where they are plausible and people else ("triage"), or people alone ("all").

@@ -5,6 +5,7 @@ import os
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from recognizer import disk
 from recognizer.engine import engine
 
 
@@ -14,7 +15,10 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """The process can read digits and reach its database; else 503. `problem` says why a swap was refused."""
+    """The process can read digits and reach its database; else 503.
+
+    `problem` says why a swap was refused, `warning` that the disk is nearly full: the site is ready all the same.
+    """
     problem = engine.problem
     reachable = True
     try:
@@ -25,5 +29,5 @@ def readyz(request: HttpRequest) -> HttpResponse:
         if connection.vendor == "sqlite":  # a server's words tell strangers where it is
             problem = f"{problem}: {error}"
     ready = engine.version is not None and reachable
-    state = {"model_version": engine.version, "process": os.getpid(), "problem": problem}
+    state = {"model_version": engine.version, "process": os.getpid(), "problem": problem, "warning": disk.warning()}
     return JsonResponse(state, status=200 if ready else 503)

@@ -13,6 +13,10 @@ PREPROCESSING_SECONDS = Histogram(
 INFERENCE_SECONDS = Histogram("digits_inference_seconds", "Time of one run of the network.", buckets=SECONDS)
 READINGS = Counter("digits_readings_total", "Drawings read.", ["verdict", "stored"])
 CORRECTIONS = Counter("digits_corrections_total", "Things people said of their drawings.", ["kind"])
+QUOTA_REFUSALS = Counter(
+    "digits_quota_refusals_total", "Drawings that were not stored, for a day's bytes were used up.", ["quota"]
+)
+QUOTA_REFUSALS.labels("owner"), QUOTA_REFUSALS.labels("anonymous")  # there from the start, at 0
 SERVING_VERSION = Gauge(
     "digits_serving_version", "The model's version that a process reads with.", multiprocess_mode="liveall"
 )

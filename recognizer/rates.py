@@ -1,4 +1,4 @@
-"""How often one client may write, and all together: the limits as data, read from `HDR_THROTTLES`."""
+"""What one client may write, and all together: the limits as data, read from `HDR_THROTTLES` and `HDR_QUOTAS`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ PERIODS = {
     "d": 86400,
     "day": 86400,
 }
+
+UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 KEPT = ("submissions", "corrections", "signups")  # what is stored: all clients together are limited
 TOGETHER = 50  # clients' worth, unless `all_submissions` and the like say otherwise
@@ -56,3 +58,27 @@ def _parse_rate(text: str) -> Rate:
     if not calls.isdecimal() or int(calls) < 1 or period not in PERIODS:
         raise SystemExit(f"HDR_THROTTLES: a rate is a number, a slash and one of s, min, h, d (120/min); got {text!r}.")
     return Rate(int(calls), PERIODS[period])
+
+
+def parse_quotas(text: str, defaults: Mapping[str, str]) -> dict[str, int]:
+    """Parse `owner=100MB,anonymous=2GB`, bytes a day; those that are not named keep their default, `off` removes all.
+
+    Raises:
+        SystemExit: the text is not of that form or names an unknown quota.
+    """
+    if text.strip().lower() == "off":
+        return {}
+    quotas = {name: _parse_size(size) for name, size in defaults.items()}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, size = (piece.strip() for piece in part.partition("="))
+        if name not in defaults:
+            raise SystemExit(f"HDR_QUOTAS: unknown quota {name!r}; there are {', '.join(defaults)}.")
+        quotas[name] = _parse_size(size)
+    return quotas
+
+
+def _parse_size(text: str) -> int:
+    number, unit = text[:-2], text[-2:]
+    if not number.isdecimal() or int(number) < 1 or unit not in UNITS:
+        raise SystemExit(f"HDR_QUOTAS: a size is a number and one of {', '.join(UNITS)} (100MB); got {text!r}.")
+    return int(number) * UNITS[unit]

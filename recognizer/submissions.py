@@ -18,7 +18,9 @@ from recognizer.metrics import CORRECTIONS, INFERENCE_SECONDS, READINGS
 from recognizer.models import IMPORTED, REPLACED, Correction, PastDecision, Submission
 from recognizer.owners import Owner
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput
+from recognizer.preprocessing.stored import json_size
 
+ROW_BYTES = 350  # of a submission beside its input, ink and picture, its share of the indexes too, as measured
 AT_ONCE = 500  # rows that one transaction adopts or deletes: others write in between
 ADOPTED_AT_MOST = 20_000  # drawings, at one login; the next one takes the rest
 LAST_TURN = 100  # of the review queue: whatever else somebody has waiting
@@ -36,6 +38,12 @@ class Drawing:
     input: ModelInput
     ink: dict[str, Any] | None = None
     picture: bytes | None = None
+
+    @property
+    def stored_bytes(self) -> int:
+        """About what it takes in the database."""
+        ink = json_size(self.ink) if self.ink else 0
+        return ROW_BYTES + self.input.nbytes + ink + len(self.picture or b"")
 
 
 @dataclass(frozen=True, slots=True)

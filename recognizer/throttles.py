@@ -38,8 +38,8 @@ View = Callable[..., HttpResponseBase]
 class Counter(Protocol):
     """Counts calls in windows."""
 
-    def count(self, key: str, period: int) -> tuple[int, float]:
-        """Count one call; return how many there are in its window, this one too, and the seconds until it ends."""
+    def count(self, key: str, period: int, amount: int = 1) -> tuple[int, float]:
+        """Count a call, or so many; return how many there are in its window, with these, and the seconds left of it."""
 
 
 class RedisCounter:
@@ -52,20 +52,20 @@ class RedisCounter:
         self._here = FileCounter(path)
         self._away_until = 0.0
 
-    def count(self, key: str, period: int) -> tuple[int, float]:
+    def count(self, key: str, period: int, amount: int = 1) -> tuple[int, float]:
         if time.monotonic() < self._away_until:
-            return self._here.count(key, period)
+            return self._here.count(key, period, amount)
         try:
-            return self._count(key, period)
+            return self._count(key, period, amount)
         except RedisError as error:
             self._away_until = time.monotonic() + self.AWAY
             logger.warning("Redis does not answer, so this host counts alone: %s", error)
-            return self._here.count(key, period)
+            return self._here.count(key, period, amount)
 
-    def _count(self, key: str, period: int) -> tuple[int, float]:
+    def _count(self, key: str, period: int, amount: int) -> tuple[int, float]:
         pipeline = self._redis.pipeline()
         pipeline.set(f"throttle:{key}", 0, ex=period, nx=True)
-        pipeline.incr(f"throttle:{key}")
+        pipeline.incrby(f"throttle:{key}", amount)
         pipeline.pttl(f"throttle:{key}")
         _, calls, left = pipeline.execute()
         return int(calls), max(left, 0) / 1000
@@ -88,41 +88,54 @@ class FileCounter:
         self._table = mmap.mmap(self._file, self.SLOTS * self._SLOT.size)
         self._lock = threading.Lock()
 
-    def count(self, key: str, period: int) -> tuple[int, float]:
+    def count(self, key: str, period: int, amount: int = 1) -> tuple[int, float]:
         digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
         first = int.from_bytes(digest, "little")
         places = [(first + step) % self.SLOTS * self._SLOT.size for step in range(self.PROBES)]
         with self._lock:
             fcntl.lockf(self._file, fcntl.LOCK_EX)
             try:
-                return self._count(digest, places, period, time.time())
+                return self._count(digest, places, period, amount, time.time())
             finally:
                 fcntl.lockf(self._file, fcntl.LOCK_UN)
 
-    def _count(self, digest: bytes, places: list[int], period: int, now: float) -> tuple[int, float]:
+    def _count(self, digest: bytes, places: list[int], period: int, amount: int, now: float) -> tuple[int, float]:
         oldest, oldest_end = places[0], float("inf")
         for place in places:
             owner, end, calls = self._SLOT.unpack_from(self._table, place)
             if owner == digest and now < end <= now + period:
-                self._SLOT.pack_into(self._table, place, digest, end, calls + 1)
-                return calls + 1, end - now
+                self._SLOT.pack_into(self._table, place, digest, end, calls + amount)
+                return calls + amount, end - now
             if end < oldest_end:
                 oldest, oldest_end = place, end
-        self._SLOT.pack_into(self._table, oldest, digest, now + period, 1)
-        return 1, float(period)
+        self._SLOT.pack_into(self._table, oldest, digest, now + period, amount)
+        return amount, float(period)
 
 
 @cache
 def counter() -> Counter:
-    """Return this process's counter."""
-    file = settings.DATA_DIR / "throttles"
+    """Return this process's counter of calls."""
+    return _counter("throttles")
+
+
+@cache
+def ledger() -> Counter:
+    """Return this process's counter of bytes, in a file of its own: a day's windows would crowd a minute's out."""
+    return _counter("quotas")
+
+
+def _counter(name: str) -> Counter:
+    file = settings.DATA_DIR / name
     return RedisCounter(file) if settings.REDIS_URL else FileCounter(file)
 
 
 def client_of(request: Request | HttpRequest) -> str:
-    """Name the client: an account, else its address; an IPv6 client is its /64 network, which is one household."""
-    if request.user.is_authenticated:
-        return f"account {request.user.pk}"
+    """Name the client: an account, else its address."""
+    return f"account {request.user.pk}" if request.user.is_authenticated else address_of(request)
+
+
+def address_of(request: Request | HttpRequest) -> str:
+    """Name where a request comes from; an IPv6 client is its /64 network, which is one household."""
     address: str = request.META.get("REMOTE_ADDR", "")
     if settings.PROXIES:
         forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")

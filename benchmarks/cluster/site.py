@@ -136,6 +136,7 @@ def environment(host: str, folder: Path) -> dict[str, str]:
         "HDR_PROXIES": "1",
         "HDR_REVIEW": "all",  # this script is the reviewer
         "HDR_THROTTLES": f"previews={PREVIEWS}/min,submissions=3000/min,corrections=3000/min,writes=3000/min",
+        "HDR_QUOTAS": "off",
         "HOST": HOSTS[host],
         "WEB_CONCURRENCY": "1",
         "DJANGO_SUPERUSER_PASSWORD": "cluster",

@@ -1,6 +1,7 @@
 """One shape for every error: `{"detail": …}`, or `{field: [messages]}`."""
 
 import logging
+import math
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent, TooManyFilesSent
@@ -13,6 +14,7 @@ from rest_framework.views import exception_handler
 
 from recognizer.engine import ModelRefusedError
 from recognizer.preprocessing import PreprocessingError
+from recognizer.quotas import NoRoomError
 from recognizer.registry import UnservableError
 from recognizer.submissions import AlreadyDecidedError
 
@@ -25,6 +27,19 @@ class PayloadTooLarge(APIException):
     status_code = 413
     default_detail = "The body is too large."
     default_code = "too_large"
+
+
+class NoRoom(APIException):
+    """429: a quota of bytes is used up."""
+
+    status_code = 429
+    default_code = "no_room"
+
+    def __init__(self, error: NoRoomError) -> None:
+        self.wait = math.ceil(error.wait)  # seconds, in `Retry-After`
+        hours = math.ceil(error.wait / 3600)
+        again = "in an hour" if hours == 1 else f"in {hours} hours"
+        super().__init__(f"{error} This drawing was not stored. More may be stored {again}.")
 
 
 class Conflict(APIException):
@@ -61,6 +76,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
             error = PayloadTooLarge()
         case TooManyFieldsSent() | TooManyFilesSent() | SuspiciousOperation() | UnreadablePostError():
             error = ParseError(str(error))
+        case NoRoomError():
+            error = NoRoom(error)
         case AlreadyDecidedError():
             error = Conflict()
         case UnservableError():

@@ -36,6 +36,7 @@ from recognizer.explanation import explain
 from recognizer.metrics import READINGS
 from recognizer.models import Correction, ModelFile, ModelVersion, Place, Submission
 from recognizer.nearest import nearest_drawings
+from recognizer.quotas import make_room
 from recognizer.throttles import throttled
 
 
@@ -133,6 +134,7 @@ class SubmissionsView(APIView):
     def post(self, request: Request) -> HttpResponse:
         """Read a drawing and store it."""
         drawing = parse_drawing(request.data)
+        make_room(request, drawing)
         answer = submissions.read(drawing)
         submission = submissions.store(drawing, answer, owner_of(request))
         return json_response(submission_json(submission, answer.model.version), status=201)

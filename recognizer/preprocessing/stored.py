@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ def stored_form(strokes: Sequence[Points], surface: float) -> tuple[Lists, Model
             rounded = [np.round(place, decimals) for place in places]
             if all(map(np.array_equal, pen_paths(rounded, surface), paths)):
                 kept = [_rounded(stroke, decimals).tolist() for stroke in strokes]
-                if _json_size(kept) > STORED.largest:
+                if json_size(kept) > STORED.largest:
                     break  # and with more decimals it would be larger still
                 return kept, draw_paths(paths)
     kept = _bounded([_rounded(stroke, coarsest) for stroke in strokes])
@@ -99,12 +100,12 @@ def _rounded(stroke: Points, decimals: int) -> Points:
 def _bounded(strokes: Sequence[Points]) -> Lists:
     """Thin strokes until they fit. It ends: any drawing of 500 strokes fits once nothing but their ends is left."""
     most = STORED.largest // STORED.shortest_point
-    while (size := _json_size(kept := [stroke.tolist() for stroke in thinned(strokes, most)])) > STORED.largest:
+    while (size := json_size(kept := [stroke.tolist() for stroke in thinned(strokes, most)])) > STORED.largest:
         most = int(most * STORED.shrink * STORED.largest / size)
     return kept
 
 
-def _json_size(strokes: Lists) -> int:
+def json_size(ink: Any) -> int:
     """Count the bytes that the database's JSON takes, which has a space after each comma."""
-    text = orjson.dumps(strokes)
+    text = orjson.dumps(ink)
     return len(text) + text.count(b",")

@@ -188,7 +188,7 @@ function showError(error, retry) {
     notice.countDown(`${error.message} ${gettext("It goes on by itself")}`, error.wait, retry);
   } else if (error.kind === "offline") {
     notice.show(`${error.message} ${kept()}`, gettext("Try again"), retry, { whenOnline: true });
-  } else if (error.kind === "server") {
+  } else if (error.kind === "server" || error.kind === "full") {
     notice.show(`${error.message} ${kept()}`, gettext("Try again"), retry);
   } else if (error.kind === "expired") {
     notice.show(error.message, gettext("Load again"), () => location.reload());

@@ -6,8 +6,9 @@ const API = "/api/v1";
 const PATIENCE_MS = 20_000;
 const PREVIEW_GAP_MS = 120; // between two previews, so that a slow hand does not flood the site
 const USUAL_WAIT_S = 5; // when a throttled answer does not say how long
+const LONGEST_WAIT_S = 600; // that a page counts down; more is a quota of a day
 
-/** What went wrong: `offline`, `throttled`, `refused`, `expired`, `gone`, `decided` or `server`. */
+/** What went wrong: `offline`, `throttled`, `full`, `refused`, `expired`, `gone`, `decided` or `server`. */
 export class ReadingError extends Error {
   constructor(kind, message, { wait = 0, cause } = {}) {
     super(message, { cause });
@@ -156,11 +157,16 @@ function failure(response, data) {
     case 415:
       return new ReadingError("refused", said ?? gettext("That kind of file cannot be read. PNG, JPEG, WebP, GIF and BMP can."));
     case 429:
-      return new ReadingError("throttled", gettext("That was a lot at once."), { wait: seconds(response.headers.get("Retry-After")) });
+      return tooMuch(seconds(response.headers.get("Retry-After")));
     default:
       if (response.status < 500) return new ReadingError("refused", said ?? gettext("That could not be read."));
       return new ReadingError("server", gettext("The site has a problem and could not read it."));
   }
+}
+
+function tooMuch(wait) {
+  if (wait > LONGEST_WAIT_S) return new ReadingError("full", gettext("No more can be stored today."), { wait });
+  return new ReadingError("throttled", gettext("That was a lot at once."), { wait });
 }
 
 function seconds(retryAfter) {

@@ -60,3 +60,15 @@ def test_a_correction_that_was_decided_meanwhile_cannot_be_taken_back(sheet: Dra
 
     expect(sheet.alert).to_contain_text("reviewed in the meantime")
     expect(sheet.saved).to_contain_text("You said: 3")
+
+
+def test_a_days_quota_is_told_in_words_and_the_ink_is_kept(sheet: DrawingPage, settings: Any) -> None:
+    settings.QUOTAS = {"owner": 1}
+    sheet.draw(THREE)
+
+    expect(sheet.alert).to_contain_text("No more can be stored today. Your ink is kept.")
+    assert sheet.inked_pixels() > 0
+    assert sheet.digit() == "3"  # it is still read, live
+    settings.QUOTAS = {}
+    sheet.button("Try again").click()
+    sheet.wait_until("stored")

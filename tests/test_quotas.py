@@ -1,0 +1,155 @@
+"""One client fills no disk: so many bytes a day and no more, and operators are warned before it is full."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.core.cache import caches
+from django.test import Client
+from django.utils.timezone import now
+from rest_framework.authtoken.models import Token
+
+from recognizer import disk
+from recognizer.models import ModelVersion, Submission
+from recognizer.rates import parse_quotas
+from recognizer.throttles import FileCounter, ledger
+from tests.conftest import Visitor
+from tests.drawings import THREE
+
+pytestmark = pytest.mark.django_db
+DEFAULTS = {"owner": "100MB", "anonymous": "2GB"}
+ONE = 3_000  # bytes: more than a THREE takes, less than two of them
+
+
+@pytest.fixture(autouse=True)
+def _new_ledger(settings: LazySettings, tmp_path: Path) -> Iterator[None]:
+    settings.DATA_DIR = tmp_path
+    ledger.cache_clear()
+    if settings.REDIS_URL:  # it outlives a test
+        redis = caches["default"]._cache.get_client(write=True)  # type: ignore[attr-defined]
+        redis.delete("throttle:", *redis.scan_iter("throttle:bytes *"))
+    yield
+    ledger.cache_clear()
+
+
+def submit(client: Client, address: str = "192.0.2.1") -> int:
+    answer = client.post("/api/v1/submissions", THREE, content_type="application/json", REMOTE_ADDR=address)
+    return answer.status_code
+
+
+def program(name: str, days: int) -> Client:
+    """A program with the token of an account that is so old."""
+    user = User.objects.create(username=name, date_joined=now() - timedelta(days=days))
+    return Client(headers={"Authorization": f"Token {Token.objects.create(user=user).key}"})
+
+
+def test_what_is_beyond_a_days_bytes_is_429_and_says_when_it_goes_on(visitor: Visitor, settings: LazySettings) -> None:
+    settings.QUOTAS = {"owner": ONE}
+
+    assert [submit(visitor) for _ in range(2)] == [201, 429]
+    refused = visitor.post("/api/v1/submissions", THREE, content_type="application/json", REMOTE_ADDR="192.0.2.1")
+    assert 86_000 < int(refused["Retry-After"]) <= 86_400
+    assert refused.json() == {
+        "detail": "You have stored as much as one may in a day. This drawing was not stored. "
+        "More may be stored in 24 hours."
+    }
+    assert Submission.objects.count() == 1
+    assert visitor.get("/api/v1/submissions").status_code == 200
+    preview = visitor.post("/api/v1/previews", THREE, content_type="application/json", REMOTE_ADDR="192.0.2.1")
+    assert preview.status_code == 200
+
+
+def test_however_large_the_drawings_are_no_more_than_the_quota_is_stored(
+    visitor: Visitor, settings: LazySettings
+) -> None:
+    settings.QUOTAS = {"owner": 300_000}
+    rng = np.random.default_rng(1)
+    body = {"strokes": [rng.uniform(0, 20_000, (10_000, 4)).tolist()], "width": 20_000, "height": 20_000}
+
+    answers = [visitor.post("/api/v1/submissions", body, content_type="application/json") for _ in range(8)]
+
+    stored = sum(len(json.dumps(row.ink)) + len(row.input) for row in Submission.objects.all())
+    assert 200_000 < stored <= 300_000
+    assert {answer.status_code for answer in answers} == {201, 429}
+
+
+def test_a_new_cookie_is_no_new_quota_and_another_address_is(
+    active_model: ModelVersion, settings: LazySettings
+) -> None:
+    settings.QUOTAS = {"owner": ONE}
+
+    assert [submit(Visitor()), submit(Visitor()), submit(Client())] == [201, 429, 429]
+    assert submit(Visitor(), "192.0.2.2") == 201
+
+
+def test_all_strangers_together_have_a_quota_too(active_model: ModelVersion, settings: LazySettings) -> None:
+    settings.QUOTAS = {"owner": 10 * ONE, "anonymous": ONE}
+
+    assert [submit(Client(), f"192.0.2.{number}") for number in (1, 2)] == [201, 429]
+    assert submit(program("new", days=1), "192.0.2.3") == 429
+    assert submit(program("old", days=8), "192.0.2.4") == 201
+
+
+def test_new_accounts_at_one_address_share_a_quota_and_old_ones_have_their_own(
+    active_model: ModelVersion, settings: LazySettings
+) -> None:
+    settings.QUOTAS = {"owner": ONE}
+
+    assert [submit(program(f"new {number}", days=0)) for number in range(2)] == [201, 429]
+    assert [submit(program(f"old {number}", days=8)) for number in range(2)] == [201, 201]
+
+
+def test_bytes_of_all_processes_are_counted_together(tmp_path: Path) -> None:
+    here, there = FileCounter(tmp_path / "q"), FileCounter(tmp_path / "q")
+
+    assert [counter.count("x", 60, 500)[0] for counter in (here, there, here)] == [500, 1000, 1500]
+
+
+@pytest.mark.services
+def test_redis_counts_bytes_for_all_hosts(settings: LazySettings) -> None:
+    assert [ledger().count("bytes test", 60, 500)[0] for _ in range(2)] == [500, 1000]
+
+
+def test_quotas_are_read_from_the_environment() -> None:
+    assert parse_quotas("", DEFAULTS) == {"owner": 100_000_000, "anonymous": 2_000_000_000}
+    assert parse_quotas("owner=5kB", DEFAULTS) == {"owner": 5000, "anonymous": 2_000_000_000}
+    assert parse_quotas("off", DEFAULTS) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["owner", "owner=5", "owner=MB", "owner=0MB", "nobody=5MB", "owner=-1MB", "owner=5MiB"]
+)
+def test_a_quota_that_is_none_stops_the_start_with_a_clear_line(text: str) -> None:
+    with pytest.raises(SystemExit, match="HDR_QUOTAS"):
+        parse_quotas(text, DEFAULTS)
+
+
+def test_a_disk_that_is_nearly_full_is_a_warning_and_the_site_is_ready(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "LIMITS", replace(disk.LIMITS, free_share=0, free_bytes=0))
+    assert visitor.get("/readyz").json()["warning"] is None
+
+    monkeypatch.setattr(disk, "LIMITS", replace(disk.LIMITS, free_share=1.0))
+    answer = visitor.get("/readyz")
+
+    assert answer.status_code == 200
+    assert "GB are free" in answer.json()["warning"]
+
+
+def test_metrics_say_how_full_the_disk_is_and_what_the_database_takes(visitor: Visitor, settings: LazySettings) -> None:
+    settings.QUOTAS = {"owner": ONE}
+    answers = [submit(visitor) for _ in range(2)]
+    lines = visitor.get("/metrics").content.decode().splitlines()
+    gauges = {line.split(" ")[0]: float(line.split(" ")[1]) for line in lines if not line.startswith("#")}
+
+    assert answers == [201, 429]
+    assert 0 < gauges["digits_disk_free_bytes"] < gauges["digits_disk_bytes"]
+    assert gauges["digits_database_bytes"] > 100_000
+    assert gauges['digits_quota_refusals_total{quota="owner"}'] >= 1
