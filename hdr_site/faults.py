@@ -2,17 +2,18 @@
 
 import sys
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import loader
 from django.views.defaults import server_error
+
+from recognizer.health import is_database_failure
 
 RETRY_SECONDS = 5
 
 
 def answer_fault(request: HttpRequest) -> HttpResponse:
-    """Answer 503 while the database is away, else 500; the page asks for nothing that would need the database."""
-    if not isinstance(sys.exception(), (OperationalError, InterfaceError)):
+    """Answer 503 while the database fails, else 500; the page asks for nothing that would need it."""
+    if not is_database_failure(sys.exception()):
         return server_error(request)
     if request.path.startswith("/api/"):
         response: HttpResponse = JsonResponse({"detail": "The database cannot be reached; try again soon."}, status=503)

@@ -95,7 +95,7 @@ def _restore_sqlite(file: Path, database: Path) -> None:
             if restored.execute("PRAGMA integrity_check").fetchone() != ("ok",):
                 raise BackupError(f"{file} is damaged")
         connection.close()
-        for leftover in ("-wal", "-shm"):
+        for leftover in database_file.BESIDE:
             database.with_name(database.name + leftover).unlink(missing_ok=True)
         copy.replace(database)
     except (OSError, sqlite3.DatabaseError) as error:

@@ -7,8 +7,10 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+BESIDE = ("-wal", "-shm")  # the log, and its index in memory that the processes share
 
 _known: dict[Path, tuple[int, int]] = {}  # device and inode of the files that this process has opened
 _locks: dict[Path, int] = {}  # descriptors; they stay open as long as the process lives, and the kernel unlocks them
@@ -33,13 +35,19 @@ def note(database: Path) -> None:
         _known.setdefault(database, identity)
 
 
+def is_writable(database: Path) -> bool:
+    """Say whether the file, and what SQLite keeps beside it, may be written; what is not there will be made."""
+    files = database, *(database.with_name(database.name + end) for end in BESIDE)
+    return all(os.access(file, os.W_OK) for file in files if file.exists())
+
+
 def hold(database: Path) -> None:
     """Show, as long as this process lives, that the database is in use.
 
     Raises:
         HeldError: it is being restored.
     """
-    if database.parent.is_dir() and os.access(database.parent, os.W_OK):  # else nobody restores anything there
+    with suppress(OSError):  # where no lock can be made, nothing can be restored either
         _lock(database, fcntl.LOCK_SH)
 
 
@@ -70,7 +78,7 @@ def _lock(database: Path, kind: int) -> None:
     with _one_at_a_time:
         if database not in _locks:
             lock = database.with_name(f".{database.name}.lock")  # hidden: `rm db.sqlite3*` must not take it along
-            _locks[database] = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o600)
+            _locks[database] = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o644)
         try:
             fcntl.flock(_locks[database], kind | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import psycopg
 import pytest
 from django.conf import LazySettings
-from django.db import OperationalError, close_old_connections, connection
+from django.db import DatabaseError, OperationalError, close_old_connections, connection
 from django.test import Client
 from django_celery_beat.models import PeriodicTask
 
@@ -25,19 +25,25 @@ from recognizer.throttles import counter
 from tests.conftest import Visitor
 from tests.drawings import THREE
 
+AWAY = OperationalError("connection timeout expired")
+DAMAGED = DatabaseError("database disk image is malformed")
+
 
 @contextmanager
-def database_away() -> Iterator[None]:
+def database_away(error: DatabaseError = AWAY) -> Iterator[None]:
     def refuse(*_: Any) -> None:
-        raise OperationalError("connection timeout expired")
+        raise error
 
     with connection.execute_wrapper(refuse):
         yield
 
 
 @pytest.mark.django_db
-def test_a_page_without_its_database_is_503_and_says_when_to_come_back(active_model: ModelVersion) -> None:
-    with database_away():
+@pytest.mark.parametrize("error", [AWAY, DAMAGED])
+def test_a_page_without_its_database_is_503_and_says_when_to_come_back(
+    active_model: ModelVersion, error: DatabaseError
+) -> None:
+    with database_away(error):
         answer = Client(raise_request_exception=False).get("/models")
 
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")

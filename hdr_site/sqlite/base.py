@@ -16,9 +16,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Connect.
 
         Raises:
-            OperationalError: the file was removed or replaced since this process opened it, or is being restored.
+            OperationalError: the file was removed or replaced since this process opened it, is being restored, or can
+                only be read. SQLite would open that, but then no connection of this process could write, even later.
         """
         self._look()
+        if not database_file.is_writable(self._file):
+            raise OperationalError("the database can only be read")
         if not self.is_in_memory_db():
             try:
                 database_file.hold(self._file)

@@ -5,7 +5,6 @@ import math
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent, TooManyFilesSent
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException, ParseError
@@ -13,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from recognizer.engine import ModelRefusedError
+from recognizer.health import is_database_failure
 from recognizer.preprocessing import PreprocessingError
 from recognizer.quotas import NoRoomError
 from recognizer.registry import UnservableError
@@ -59,7 +59,7 @@ class NotReady(APIException):
 
 
 class NotStored(APIException):
-    """503: the database cannot be reached, or has no space left."""
+    """503: the database cannot be reached, has no space left, or is damaged."""
 
     status_code = 503
     default_detail = "The database cannot keep or find anything now; try again soon."
@@ -85,7 +85,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         case ModelRefusedError():
             logger.error("No model serves: %s", error)
             error = NotReady()
-        case OperationalError() | InterfaceError():
+        case _ if is_database_failure(error):
             logger.error("The database failed: %s", error)
             error = NotStored()
     return exception_handler(error, context)
