@@ -78,17 +78,21 @@ def drawing(number: int) -> dict[str, Any]:
     return {"strokes": [[[140, 40, number], [140, 140, number], [142, 240, number]]], "width": 280, "height": 280}
 
 
-def ask(method: str, path: str, body: Any = None) -> tuple[int | str, Any]:
+def ask(method: str, path: str, sent: Any = None) -> tuple[int | str, Any]:
     """Send one request; no answer is called "none"."""
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
     try:
-        connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
+        connection.request(method, path, sent and json.dumps(sent), {"Content-Type": "application/json"})
         response = connection.getresponse()
-        return response.status, json.loads(response.read() or b"{}")
-    except (OSError, http.client.HTTPException, ValueError):
+        body = response.read() or b"{}"
+    except (OSError, http.client.HTTPException):
         return "none", {}
     finally:
         connection.close()
+    try:
+        return response.status, json.loads(body)
+    except ValueError:  # a page, as a 500 is
+        return response.status, {}
 
 
 def wait_for(look: Callable[[], bool], what: str) -> None:

@@ -1,9 +1,16 @@
 """The environment variables that the site reads, parsed; each has a default that lets it run with none."""
 
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+
+SEVERAL_HOSTS = re.compile(r"(?P<before>postgres\w*://(?:[^/?#@]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<after>.*)")
 
 
 def text(name: str, default: str = "") -> str:
@@ -43,6 +50,25 @@ def choice(name: str, choices: Sequence[str]) -> str:
 def words(name: str, default: str = "") -> list[str]:
     """Read a list separated by commas."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def database(name: str, default: str) -> dict[str, Any]:
+    """Read a database's URL; like libpq's, a PostgreSQL's may name several hosts, each with its port: `a:5432,b:5432`.
+
+    Raises:
+        SystemExit: it is no such URL.
+    """
+    url = text(name, default)
+    several = SEVERAL_HOSTS.fullmatch(url)
+    try:
+        if several is None:
+            return dict(dj_database_url.parse(url))
+        hosts = [urlsplit(f"//{host}") for host in several["hosts"].split(",")]
+        where = {"HOST": ",".join(host.hostname or "" for host in hosts)}
+        where |= {"PORT": ",".join(str(host.port or "") for host in hosts)}
+        return dj_database_url.parse(f"{several['before']}several{several['after']}") | where
+    except ValueError as error:
+        raise SystemExit(f"{name} is no URL of a database, like postgres://user:password@host:5432/name.") from error
 
 
 def secret(name: str, file: Path) -> str:

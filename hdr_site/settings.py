@@ -4,8 +4,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import dj_database_url
-
 from hdr_site import environment
 from hdr_site.mail import parse_mail_url
 from recognizer.rates import parse_quotas, parse_rates
@@ -82,11 +80,8 @@ TEMPLATES = [
 # --- State ------------------------------------------------------------------------------------------------------------
 
 DATABASES: dict[str, Any] = {
-    "default": dj_database_url.parse(
-        environment.text("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}"),
-        conn_max_age=None,
-        conn_health_checks=True,
-    )
+    "default": environment.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
+    | {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["ENGINE"] = "hdr_site.sqlite"  # Django's, that notices when the file was removed or replaced
@@ -107,6 +102,8 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         "keepalives_idle": 3,  # seconds without an answer, before it is looked whether the host is there …
         "keepalives_interval": 1,  # … each second …
         "keepalives_count": 3,
+        # Of several hosts, the one that is no standby.
+        "target_session_attrs": "read-write" if "," in str(DATABASES["default"]["HOST"]) else "any",
     } | DATABASES["default"].get("OPTIONS", {})  # what DATABASE_URL says goes first
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

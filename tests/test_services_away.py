@@ -161,6 +161,37 @@ def test_a_connection_that_the_server_ended_is_seen_without_a_query(monkeypatch:
 
 
 @pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_a_server_that_only_reads_is_503_and_its_connection_is_given_up(visitor: Visitor) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no standby")
+    with connection.cursor() as cursor:  # as a primary that was demoted says it
+        cursor.execute("SET default_transaction_read_only = on")
+
+    refused = visitor.post("/api/v1/submissions", THREE, content_type="application/json")
+    assert (refused.status_code, refused["Retry-After"]) == (503, "5")
+
+    close_old_connections()  # as each request begins, but for those of the tests' client
+    assert visitor.draw()["digit"] == 3
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_never_failed_is_given_up_too_where_the_server_only_reads() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no standby")
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+    before = connection.connection
+
+    close_old_connections()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+    assert connection.connection is not before
+
+
+@pytest.mark.services
 def test_a_database_behind_a_pulled_cable_is_waited_for_once(monkeypatch: Any) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite is a file")

@@ -3,9 +3,14 @@
 import select
 import threading
 import time
+from types import TracebackType
 from typing import Any
 
+import psycopg
+from django.db import OperationalError
 from django.db.backends.postgresql import base
+from django.db.utils import DatabaseErrorWrapper
+from django.utils.functional import cached_property
 
 PAUSE = 1.0  # seconds between two tries, while none succeeds
 
@@ -50,17 +55,42 @@ def is_readable(connection: Any) -> bool:
     return bool(poll.poll(0))
 
 
+def only_reads(connection: Any) -> bool:
+    """Say whether the server is a standby, or was made read-only, as it said itself when it was last asked anything."""
+    said = map(connection.info.parameter_status, ("in_hot_standby", "default_transaction_read_only"))
+    return "on" in said
+
+
+class Errors(DatabaseErrorWrapper):
+    """Raises Django's errors for psycopg's; a server that only reads is one that is away, as it is with SQLite."""
+
+    wrapper: "DatabaseWrapper"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            self.wrapper.errors_occurred = True
+            raise OperationalError(str(error)) from error
+        super().__exit__(kind, error, traceback)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to PostgreSQL."""
+
+    @cached_property
+    def wrap_database_errors(self) -> DatabaseErrorWrapper:
+        return Errors(self)
 
     def is_usable(self) -> bool:
         """Say whether the connection is there, without the query that Django makes for that before each request.
 
         An idle connection has nothing to read; one that the server ended has its end. After an error it is asked.
+        One to a server that only reads is given up: after a failover another one writes.
         """
         if self.errors_occurred or self.connection.closed or is_readable(self.connection):
-            return bool(super().is_usable())
-        return True
+            return bool(super().is_usable()) and not only_reads(self.connection)
+        return not only_reads(self.connection)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Connect.
