@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
-from django.db import close_old_connections, transaction
+from django.db import close_old_connections, connection, transaction
 from django.db.models import Q
 
 from recognizer import registry
@@ -267,7 +267,8 @@ def _metrics(examination: Examination, champion: Judged, judged: Judged) -> dict
 
 
 def _note(run: TrainingRun, **changes: Any) -> None:
-    close_old_connections()  # minutes may have passed: one that broke meanwhile is replaced
+    if not connection.in_atomic_block:
+        close_old_connections()  # minutes may have passed: one that broke meanwhile is replaced
     for name, value in changes.items():
         setattr(run, name, value)
     run.save(update_fields=list(changes))
