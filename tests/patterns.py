@@ -93,7 +93,7 @@ def steps(side: int, pitch: int) -> Grey:
     """Sheets upon sheets, each a little lighter, with a line on the uppermost."""
     near = np.minimum(np.arange(side), np.arange(side)[::-1])
     level = np.minimum(near[:, None], near) // pitch
-    picture = (level * 255 // max(level.max(), 1)).astype(np.uint8)
+    picture: Grey = (level * 255 // max(level.max(), 1)).astype(np.uint8)
     cv2.line(picture, (side // 2, side * 2 // 5), (side // 2, side * 3 // 5), 0, max(1, side // 100))
     return picture
 

@@ -1,24 +1,33 @@
 """Whatever is in a picture, what its reading costs is bounded by its pixels, not by how many things are in them."""
 
+import io
 import sys
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings, target
 from hypothesis import strategies as st
+from PIL import Image
 
 from recognizer.preprocessing import PreprocessingError
+from recognizer.preprocessing.containers import MOST_READS, without_notes
+from recognizer.preprocessing.decoding import decode_picture
 from recognizer.preprocessing.picture import picture_to_input
 from tests.drawings import canary, picture_of
+from tests.hostile_files import FILES, chunk, exif, png, saved, scans
 from tests.patterns import PATTERNS, Grey
 
 MOST_CALLS = 60_000  # of functions, in Python and C, for one picture; a photo takes some thousand
+MOST_CALLS_OF_A_FILE = 8 * MOST_READS  # a read is four: two functions, and the end of each
 SIDE = 240  # pixels; the dots of a picture then are up to 14,400 parts
 
 
-def calls_of(picture: Grey) -> int:
-    """Count the calls and returns that reading a picture takes: what grows if something is done part by part."""
+def calls_of(read: Callable[[Any], object], picture: Grey | bytes) -> int:
+    """Count the calls and returns that reading takes: what grows if something is done part by part, or byte by byte."""
     calls = 0
 
     def count(*_: object) -> None:
@@ -27,7 +36,7 @@ def calls_of(picture: Grey) -> int:
 
     sys.setprofile(count)
     try:
-        picture_to_input(picture)
+        read(picture)
     except PreprocessingError:
         pass
     finally:
@@ -37,13 +46,11 @@ def calls_of(picture: Grey) -> int:
 
 @pytest.mark.parametrize("name", PATTERNS)
 def test_no_pattern_is_read_part_by_part(name: str) -> None:
-    assert calls_of(PATTERNS[name](SIDE)) < MOST_CALLS
+    assert calls_of(picture_to_input, PATTERNS[name](SIDE)) < MOST_CALLS
 
 
-def test_more_dots_take_no_more_calls() -> None:
-    few, many = (PATTERNS["dots, every 3 pixels"](side) for side in (SIDE, 2 * SIDE))
-
-    assert calls_of(many) < 1.2 * calls_of(few)
+def test_four_times_the_dots_are_read_as_a_whole_too() -> None:
+    assert calls_of(picture_to_input, PATTERNS["dots, every 3 pixels"](2 * SIDE)) < MOST_CALLS
 
 
 @settings(max_examples=30)
@@ -59,7 +66,7 @@ def test_patterns_laid_over_each_other_are_not_read_part_by_part(
     laid = np.min([PATTERNS[name](SIDE) for name in names], axis=0)[:crop]
     light = np.linspace(255 - slope, 255, SIDE)
     picture = (darkest + (light - darkest).clip(0) * (laid / 255)).astype(np.uint8)
-    calls = calls_of(picture)
+    calls = calls_of(picture_to_input, picture)
     target(float(calls))
 
     assert calls < MOST_CALLS
@@ -77,3 +84,70 @@ def test_a_digit_in_one_of_many_boxes_is_read_without_them(boxes: int) -> None:
     alone, boxed = picture_to_input(digit).astype(int), picture_to_input(form)
 
     assert np.abs(boxed - alone).sum() < 0.1 * alone.sum()
+
+
+# Files
+
+
+BLOCKS = [name for name in FILES if not name.endswith("MP")]
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_file_of_many_blocks_is_decoded_or_refused_in_bounded_calls(name: str) -> None:
+    content = FILES[name]()
+
+    assert calls_of(decode_picture, content) < MOST_CALLS_OF_A_FILE
+
+
+def test_a_profile_or_text_is_left_packed() -> None:
+    bombs = FILES["PNG of colour profiles"](), FILES["PNG of packed texts"]()
+
+    assert [without_notes(bomb) for bomb in bombs] == [png(), png()]
+
+
+def test_exif_entries_that_share_their_bytes_do_not_fill_the_memory() -> None:
+    content = png(before=chunk(b"eXIf", exif(1000, 100_000)))
+    tracemalloc.start()
+    decode_picture(content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 20_000_000
+
+
+def test_a_jpeg_with_more_scans_than_its_size_allows_is_refused() -> None:
+    with pytest.raises(PreprocessingError, match="more scans than its size allows"):
+        decode_picture(scans(32, (5000, 4000), "L"))
+
+
+@pytest.mark.parametrize(
+    ("form", "mode"),
+    [("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")]
+    + [("JPEG", mode) for mode in ("L", "RGB", "CMYK")],
+)
+def test_pixels_are_the_same_without_notes(form: str, mode: str) -> None:
+    buffer = io.BytesIO()
+    colours = np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype(np.uint8)
+    notes: dict[str, Any] = {"icc_profile": b"profile", "exif": b"Exif\0\0" + exif(3), "comment": b"said"}
+    Image.fromarray(colours).convert("L" if mode == "I;16" else mode).convert(mode).save(buffer, form, **notes)
+    content = buffer.getvalue()
+    bare = without_notes(content)
+    whole, without = (np.asarray(Image.open(io.BytesIO(file)).convert("RGBA")) for file in (content, bare))
+
+    assert b"profile" not in bare
+    assert (whole == without).all()
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+def test_exif_still_says_which_way_is_up(form: str) -> None:
+    lying = saved(form, (40, 30), exif=b"Exif\0\0" + exif(3))
+
+    assert decode_picture(lying).shape == (40, 30)
+
+
+def test_a_phones_pair_of_pictures_is_a_jpeg_of_any_size_that_one_may_have() -> None:
+    buffer = io.BytesIO()
+    pictures = [Image.new("L", (4400, 3000), 255) for _ in range(2)]
+    pictures[0].save(buffer, "MPO", save_all=True, append_images=pictures[1:])
+
+    assert decode_picture(buffer.getvalue()).shape == (682, 1000)

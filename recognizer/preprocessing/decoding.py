@@ -1,6 +1,5 @@
 """An uploaded file → a grey picture, decoded within limits, upright and opaque; and what is kept of it."""
 
-import io
 import threading
 
 import cv2
@@ -8,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from recognizer.preprocessing.containers import JPEG, BlockFile, without_notes
 from recognizer.preprocessing.geometry import GreyImage, NoInkError, PreprocessingError
 from recognizer.preprocessing.ground import NEIGHBOURHOOD, deviation, thumbnail
 
@@ -15,7 +15,9 @@ from recognizer.preprocessing.ground import NEIGHBOURHOOD, deviation, thumbnail
 MAX_BYTES = 8 * 1024 * 1024
 MAX_PIXELS = 12_000_000  # of the header's size, checked before anything is decoded
 MAX_JPEG_PIXELS = 50_000_000  # a JPEG is decoded at a reduced size; phones make 12 to 50 million
-MAX_SCANS = 32  # of a JPEG: each costs a walk over all of its pixels; progressive ones have about ten
+MAX_SCANS = 32  # of a JPEG; progressive ones have about ten
+MAX_SCANNED = 600_000_000  # pixels × scans: each scan is a walk over all pixels; ten of 50 million cost 0.4 s
+MAX_EXIF = 64 * 1024  # bytes, as many as a JPEG holds; Pillow keeps each entry, and thousands may share their bytes
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 WORKING_SIDE = 1000  # longer side that a picture is reduced to, pixels
 INNER_CONTRAST = 64  # grey levels within the opaque part of a picture: more, and it has a ground of its own
@@ -42,11 +44,12 @@ def decode_picture(content: bytes) -> GreyImage:
     """
     if len(content) > MAX_BYTES:
         raise PreprocessingError(f"The picture is larger than {MAX_BYTES // 1024**2} MB.")
-    if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MAX_SCANS:
+    scans = content.count(b"\xff\xda") if content.startswith(JPEG) else 1
+    if scans > MAX_SCANS:
         raise PreprocessingError(f"The JPEG has more than {MAX_SCANS} scans.")
     try:
-        with _one_at_a_time, Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return _to_grey(image)
+        with _one_at_a_time, Image.open(BlockFile(without_notes(content)), formats=FORMATS) as image:
+            return _to_grey(image, scans)
     except PreprocessingError:
         raise
     except Exception as error:
@@ -57,11 +60,13 @@ def decode_picture(content: bytes) -> GreyImage:
         ) from error
 
 
-def _to_grey(image: Image.Image) -> GreyImage:
+def _to_grey(image: Image.Image, scans: int) -> GreyImage:
     width, height = image.size
     most = MAX_JPEG_PIXELS if image.format == "JPEG" else MAX_PIXELS
     if width * height > most:
         raise PreprocessingError(f"The picture has more than {most // 10**6} million pixels.")
+    if width * height * scans > MAX_SCANNED:
+        raise PreprocessingError("The JPEG has more scans than its size allows.")
     if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):  # Pillow unpacks it in Python, a run at a time
         raise PreprocessingError("The BMP is packed: send it unpacked, or as PNG.")
     if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip
@@ -71,7 +76,8 @@ def _to_grey(image: Image.Image) -> GreyImage:
     elif image.mode in ("P", "1"):
         image = image.convert("RGB")
     image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BOX, reducing_gap=1.0)  # a JPEG is decoded smaller
-    image = ImageOps.exif_transpose(image)
+    if len(image.info.get("exif", b"")) <= MAX_EXIF:
+        image = ImageOps.exif_transpose(image)
     if image.mode == "L":
         return np.asarray(image)
     if image.mode == "RGBA":
