@@ -1,10 +1,13 @@
 """Django's admin: submissions and corrections with thumbnails, decided through the same services as the API."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin, SimpleListFilter, TabularInline
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
 from django.core.exceptions import BadRequest
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
@@ -55,6 +58,38 @@ def owner_name(row: Submission | Correction) -> str:
     if row.account:
         return str(row.account)
     return f"visitor {str(row.session)[:8]}" if row.session else "—"
+
+
+Deletion = tuple[list[Any], dict[str, int], set[str], list[Any]]
+"""What Django's page shows before something is deleted: lines, counts, permissions that lack, what protects it."""
+
+
+def deletion_of(drawings: QuerySet[Submission]) -> Deletion:
+    """Say how much goes with drawings."""
+    said = Correction.objects.filter(submission__in=drawings.order_by().values("pk")).order_by().count()
+    counts = {"submissions": drawings.order_by().count(), "corrections": said}
+    return [f"{count:,} {name}" for name, count in counts.items() if count], counts, set(), []
+
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class AccountAdmin(UserAdmin):
+    """Django's, but that it loads no drawings."""
+
+    def get_deleted_objects(self, objs: Iterable[Any], request: HttpRequest) -> Deletion:
+        """Count the drawings that go with an account; what was said of them is nobody's to delete here."""
+        drawings = Submission.objects.filter(account__in=[user.pk for user in objs])
+        if not drawings.exists():
+            return super().get_deleted_objects(objs, request)  # type: ignore[arg-type]
+        lines, counts, lacking, protecting = deletion_of(drawings)
+        return (
+            [*map(str, objs), *lines],
+            counts,
+            lacking | ({"correction"} if counts["corrections"] else set()),
+            protecting,
+        )
 
 
 class DigitFilter(SimpleListFilter):
@@ -181,6 +216,12 @@ class SubmissionAdmin(ReadOnly):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Submission]:
         return Submission.objects.with_labels().select_related("account")
+
+    def get_deleted_objects(self, objs: Iterable[Any], request: HttpRequest) -> Deletion:
+        """Count what goes. Django would load every row of it, each with its submission's ink."""
+        if isinstance(objs, QuerySet):  # of the action; there is one row on a submission's own page
+            return deletion_of(objs)
+        return deletion_of(Submission.objects.filter(pk__in=[row.pk for row in objs]))
 
     @admin.display(description="drawing")
     def drawing(self, submission: Submission) -> SafeString:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -109,3 +110,21 @@ def test_an_export_fetches_ink_only_where_the_format_has_it_and_then_little_at_a
         call_command("export_dataset", name, tmp_path / "out")
 
     assert len(fetched(queries)) == queries_with_ink
+
+
+def test_deleting_in_the_admin_fetches_no_ink(drawn: Visitor, staff: Client, admin_user: User) -> None:
+    staff.force_login(admin_user)
+    account = User.objects.create(username="ada")
+    Submission.objects.update(account=account, session=None)
+    pks = list(Submission.objects.values_list("pk", flat=True))
+    chosen = {"action": "delete_selected", "_selected_action": pks[:2]}
+    with CaptureQueriesContext(connection) as queries:
+        of_account = staff.get(f"/admin/auth/user/{account.pk}/delete/").content.decode()
+        of_one = staff.get(f"/admin/recognizer/submission/{pks[0]}/delete/").content.decode()
+        of_two = staff.post("/admin/recognizer/submission/", chosen).content.decode()
+        staff.post("/admin/recognizer/submission/", chosen | {"post": "yes"})
+
+    assert 'corrections"' in of_account or "<li>correction</li>" in of_account  # which stay: the account does too
+    assert "1 submissions" in of_one and "2 submissions" in of_two
+    assert list(Submission.objects.values_list("pk", flat=True)) == pks[2:]
+    assert not fetched(queries)
