@@ -2,7 +2,10 @@
 
 import os
 import socket
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
@@ -24,7 +27,7 @@ def main() -> None:
     """
     port = environment.number("PORT", 8000)
     address = free_address(environment.text("HOST", "127.0.0.1"), port)
-    with tempfile.TemporaryDirectory(prefix="digits-metrics-") as counts:
+    with alone_on(address, port), tempfile.TemporaryDirectory(prefix="digits-metrics-") as counts:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts  # the processes count there, and any of them adds up
         serve(address, port)
 
@@ -39,10 +42,29 @@ def free_address(host: str, port: int) -> str:
     """
     try:
         family, *_, (address, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        socket.create_server((address, port), family=family).close()
+        # Of both kinds, as Granian does: `::` means every IPv4 address too.
+        socket.create_server((address, port), family=family, dualstack_ipv6=family == socket.AF_INET6).close()
     except (OSError, OverflowError) as error:
         raise SystemExit(f"Cannot listen on {host}, port {port}: {error}. HOST and PORT choose another.") from error
     return str(address)
+
+
+@contextmanager
+def alone_on(address: str, port: int) -> Iterator[None]:
+    """Keep out a second server that starts in the same moment, when neither listens yet.
+
+    Linux has names that belong to one process of a network and are gone with it; elsewhere nobody is kept out.
+
+    Raises:
+        SystemExit: another one has just begun to start there.
+    """
+    with socket.socket(socket.AF_UNIX) as name:
+        try:
+            if sys.platform == "linux":
+                name.bind(f"\0digits web server {address} {port}")
+        except OSError as error:
+            raise SystemExit(f"Cannot listen on {address}, port {port}: another server starts there.") from error
+        yield
 
 
 def serve(address: str, port: int) -> None:

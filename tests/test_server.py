@@ -163,6 +163,19 @@ def test_a_port_that_another_site_has_is_refused() -> None:
     assert "Cannot listen on 127.0.0.1" in tried.stderr
 
 
+@pytest.mark.parametrize(("held", "tried"), [("127.0.0.1", "0.0.0.0"), ("127.0.0.1", "::"), ("0.0.0.0", "127.0.0.1")])
+def test_a_port_that_is_held_at_one_address_is_refused_for_all(held: str, tried: str) -> None:
+    with socket.create_server((held, 0)) as other, pytest.raises(SystemExit, match="Cannot listen on"):
+        server.free_address(tried, other.getsockname()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such names")
+def test_of_two_servers_that_start_in_the_same_moment_one_is_refused() -> None:
+    first, second, elsewhere = (server.alone_on("127.0.0.1", port) for port in (1, 1, 2))
+    with first, elsewhere, pytest.raises(SystemExit, match="another server starts there"), second:
+        pass
+
+
 @pytest.mark.parametrize(("host", "port"), [("no-such-host.invalid", 0), ("192.0.2.1", 0), ("127.0.0.1", 65536)])
 def test_an_address_that_is_not_here_is_refused(host: str, port: int) -> None:
     with pytest.raises(SystemExit, match="Cannot listen on"):
