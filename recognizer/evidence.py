@@ -13,11 +13,21 @@ from django.db.models import Case, Count, F, Q, QuerySet, Value, When
 
 from recognizer.models import REPLACED, Correction, PastDecision, Submission, Verdict
 from recognizer.preprocessing import INPUT_SIDE
-from recognizer.similarity import NEAR_DUPLICATE, SAME_DRAWING, Signatures, signatures, similarities
+from recognizer.similarity import (
+    NEAR_DUPLICATE,
+    SAME_DRAWING,
+    SAME_MANNER,
+    Signatures,
+    has_neighbour,
+    signatures,
+    similarities,
+)
 
 COMPARED_WITH = 50_000  # accepted labels, the latest: their signatures take 39 MB
+OUTVOTED = 5_000  # held for what others call near-duplicates, the latest
 FETCHED_AT_ONCE = 2000  # rows with their inputs
 ASKED_AT_ONCE = 500  # owners in one query
+WITNESSES = 32  # drawings, the most similar, by which others speak against a correction
 LABELS = 11  # ten digits and not a digit
 
 MINUTE_AROUND = timedelta(seconds=30)
@@ -46,7 +56,7 @@ def anonymous(at: datetime) -> Case:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one correction. The last three are 0 until it was compared with other drawings."""
+    """What is known of one correction. The last four are 0 until it was compared with other drawings."""
 
     pk: int
     author: Author
@@ -68,6 +78,7 @@ class Facts:
     copies: int = 0  # of the very same drawing, said earlier by the same author
     agreeing: int = 0  # other owners who say the same of a near-duplicate
     disagreeing: int = 0  # owners who say otherwise of a near-duplicate, this one's accepted labels included
+    siding: int = 0  # other owners who say the same of a near-duplicate of this, or of what speaks against it
 
 
 class Waiting(NamedTuple):
@@ -137,14 +148,20 @@ def histories(waiting: Sequence[Waiting], by_rule: Q, at: datetime) -> list[Fact
     return [_facts(row, drawn, records, said) for row in waiting]
 
 
-def compared(waiting: Sequence[Waiting], facts: Sequence[Facts]) -> list[Facts]:
+def compared(waiting: Sequence[Waiting], facts: Sequence[Facts], outvoted: QuerySet[Correction]) -> list[Facts]:
     """Add what near-duplicates say: among these corrections, and of the latest accepted ones.
+
+    Args:
+        waiting: the corrections.
+        facts: what is known of them until now.
+        outvoted: what is held only because others call near-duplicates something else. It speaks against nobody, but
+            for those who say the same.
 
     Peak memory is about 200 MB with `COMPARED_WITH` accepted labels, however alike the drawings are.
     """
     if not waiting:
         return []
-    pool = _pool(waiting)
+    pool = _pool(waiting, outvoted)
     own = signatures(_inputs([row.input for row in waiting]))
     added: list[Facts] = []
     for rows, block in similarities(own, pool.signatures):
@@ -250,20 +267,25 @@ class _Pool:
     owners: Labels  # a number per owner
     labels: Labels  # 0…9, 10: not a digit
     numbers: dict[Author, int]  # of the owners
-    starts: Labels  # where each owner's rows of one label start
+    words: Labels  # a number per owner and label
+    starts: Labels  # where each word's rows start
+    heard: npt.NDArray[np.bool_]  # may speak against others
 
 
-def _pool(waiting: Sequence[Waiting]) -> _Pool:
-    accepted = Correction.objects.filter(state=Correction.State.ACCEPTED).order_by("-id")[:COMPARED_WITH]
-    fields = ("pk", "digit", "account", "session", "submission__input")
+def _pool(waiting: Sequence[Waiting], outvoted: QuerySet[Correction]) -> _Pool:
+    latest = Q(state=Correction.State.ACCEPTED) | Q(pk__in=outvoted.order_by("-id").values("pk")[:OUTVOTED])
+    labelled = Correction.objects.filter(latest).order_by("-id")[: COMPARED_WITH + OUTVOTED]
+    fields = ("pk", "digit", "account", "session", "submission__input", "state")
+    heard = [True] * len(waiting)
     pks, digits, authors = [[getattr(row, name) for row in waiting] for name in ("pk", "digit", "author")]
     signed = [signatures(_inputs([row.input for row in waiting]))]
     batch: list[bytes] = []
-    for pk, digit, account, session, image in accepted.values_list(*fields).iterator(FETCHED_AT_ONCE):
+    for pk, digit, account, session, image, state in labelled.values_list(*fields).iterator(FETCHED_AT_ONCE):
         pks.append(pk)
         digits.append(digit)
         authors.append(account or session)
         batch.append(image)
+        heard.append(state == Correction.State.ACCEPTED)
         if len(batch) == FETCHED_AT_ONCE:
             signed.append(signatures(_inputs(batch)))
             batch = []
@@ -279,7 +301,9 @@ def _pool(waiting: Sequence[Waiting]) -> _Pool:
         owners=owners[order],
         labels=labels[order],
         numbers=numbers,
+        words=words,
         starts=np.flatnonzero(np.diff(words, prepend=-1)),
+        heard=np.array(heard)[order],
     )
 
 
@@ -289,18 +313,44 @@ def _votes(facts: Sequence[Facts], block: npt.NDArray[np.float32], pool: _Pool) 
     labels = np.array([_label(fact.digit) for fact in facts])
     pks = np.array([fact.pk for fact in facts])
     own = owners[:, None] == pool.owners
-    near = block >= NEAR_DUPLICATE
-    copies = ((block >= SAME_DRAWING) & own & (pool.pks < pks[:, None])).sum(axis=1)
+    near = (block >= NEAR_DUPLICATE) & pool.heard
+    copies = ((block >= SAME_DRAWING) & pool.heard & own & (pool.pks < pks[:, None])).sum(axis=1)
     own_word = (near & own & (pool.labels != labels[:, None])).any(axis=1)
     words = np.logical_or.reduceat(near & ~own, pool.starts, axis=1)  # (n, one per owner and label)
     of_label = np.eye(LABELS, dtype=np.float32)[pool.labels[pool.starts]]
     votes = (words.astype(np.float32) @ of_label).astype(int)  # (n, LABELS)
     agreeing = votes[np.arange(len(facts)), labels]
     disagreeing = votes.sum(axis=1) - agreeing + own_word
+    siding = agreeing.copy()
+    for row in np.flatnonzero(disagreeing > agreeing):
+        siding[row] = _siding(block[row], owners[row], labels[row], pool)
     return [
-        replace(fact, copies=int(c), agreeing=int(a), disagreeing=int(d))
-        for fact, c, a, d in zip(facts, copies, agreeing, disagreeing, strict=True)
+        replace(fact, copies=int(c), agreeing=int(a), disagreeing=int(d), siding=int(s))
+        for fact, c, a, d, s in zip(facts, copies, agreeing, disagreeing, siding, strict=True)
     ]
+
+
+def _siding(similar: npt.NDArray[np.float32], owner: int, label: int, pool: _Pool) -> int:
+    """Count the other owners who say the same of a near-duplicate, or of a near-duplicate of what speaks against it.
+
+    What an owner says of drawings in one manner is one voice, however many they are. So whoever contradicts it sides
+    with all others who do, though each of them drew near another one of those drawings.
+
+    Args:
+        similar: to the pool's drawings, `(pool,)`.
+        owner: whose the correction is, by its number in the pool.
+        label: what it says.
+        pool: the labelled drawings.
+    """
+    others = pool.owners != owner
+    against = others & pool.heard & (pool.labels != label)
+    voices = np.unique(pool.words[against & (similar >= NEAR_DUPLICATE)])
+    of_them = np.flatnonzero(against & (similar >= SAME_MANNER) & np.isin(pool.words, voices))
+    witnesses = of_them[np.argsort(similar[of_them])[-WITNESSES:]]
+    same = np.flatnonzero(others & (pool.labels == label))
+    near = similar[same] >= NEAR_DUPLICATE
+    near |= has_neighbour(pool.signatures[same], pool.signatures[witnesses])
+    return len(np.unique(pool.owners[same[near]]))
 
 
 def _label(digit: int | None) -> int:

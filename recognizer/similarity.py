@@ -19,6 +19,7 @@ BLUR = 1.0  # standard deviation, pixels of the input
 
 NEAR_DUPLICATE = 0.96  # practically the same drawing: traced again, resampled, another pen, half a pixel off
 SAME_DRAWING = 0.995  # the very same one sent again: recompressed, resampled, nudged; hardly anybody draws so twice
+SAME_MANNER = 0.8  # one person's variations of one drawing; two near-duplicates of a third are at least 0.84 alike
 
 BLOCK = 8_000_000  # similarities in memory at once: 32 MB
 SIGNED_AT_ONCE = 4096  # inputs, so that their float copies stay at about 13 MB

@@ -18,6 +18,7 @@ from recognizer import evidence
 from recognizer.evidence import CONFIRMS, Author, Facts
 from recognizer.models import Correction, Verdict
 
+OUTVOTED = "other_label"  # the rule that holds what speaks for others all the same
 RULES_ACCEPT = "triage"  # HDR_REVIEW; with any other value people alone accept
 
 
@@ -114,9 +115,9 @@ HOLD = (
         lambda facts: not facts.confirms and _model_was_sure(facts),
     ),
     Rule(
-        "other_label",
+        OUTVOTED,
         "At least as many owners call near-identical drawings something else.",
-        lambda facts: facts.disagreeing > facts.agreeing,
+        lambda facts: facts.disagreeing > max(facts.agreeing, facts.siding),
     ),
     Rule(
         "same_drawing_again",
@@ -186,7 +187,8 @@ def triage() -> Counter[str]:
     # What is held has no say in what others' drawings are; what has no place today is compared another day.
     room = Room.left(at)
     clean = [number for number, rule in enumerate(held) if rule is None and (_by_people() or room.has(known[number]))]
-    rest = evidence.compared([rows[number] for number in clean], [known[number] for number in clean])
+    outvoted = Correction.objects.waiting().filter(triage=OUTVOTED)
+    rest = evidence.compared([rows[number] for number in clean], [known[number] for number in clean], outvoted)
     decisions = [(facts.pk, rule) for facts, rule in zip(known, held, strict=True) if rule]
     return _hold(decisions) + _accept_or_hold(rest, at)
 

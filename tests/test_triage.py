@@ -24,6 +24,7 @@ from recognizer.engine import Reading, engine
 from recognizer.models import Correction, ModelVersion, PastDecision, Submission, Verdict
 from recognizer.owners import Owner
 from recognizer.preprocessing import ModelInput, ink_to_input
+from recognizer.similarity import NEAR_DUPLICATE, SAME_MANNER, signatures
 from recognizer.triage import ACCEPT, HOLD, LIMITS, Cap
 from tests.conftest import Visitor
 from tests.drawings import CANARIES
@@ -394,6 +395,57 @@ def test_drawings_that_others_call_something_else_are_held(somebody: uuid.UUID) 
 
     assert outcome(first) == [("accepted", "confirmed")]
     assert outcome(second) == [("pending", "other_label")]
+
+
+def in_one_manner(count: int) -> list[tuple[int, ModelInput, Reading]]:
+    """Doubtful drawings that resemble each other, and none so much as to be near-duplicates."""
+    strokes = np.zeros((count, 28, 28), np.uint8)
+    strokes[:, 3:17, 6:22] = 170
+    for number in range(count):
+        row, column = divmod(number, 6)
+        strokes[number, 20 + 4 * row : 24 + 4 * row, 1 + 4 * column : 5 + 4 * column] = 255
+    pairs = np.triu(similarity(strokes), 1)
+    assert SAME_MANNER < pairs[pairs > 0].min() <= pairs.max() < NEAR_DUPLICATE
+    return [(7, image, doubtful()) for image in strokes]
+
+
+def similarity(images: Any) -> Any:
+    signed = signatures(images)
+    return signed @ signed.T
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_owners_labels_do_not_outvote_twelve_owners(somebody: uuid.UUID, together: bool) -> None:
+    """Each of the twelve drew near another one of the liar's drawings, and none near another honest one's."""
+    border = in_one_manner(12)
+    lies = say(somebody, border, it_is(7))
+    triage.triage()
+    honest = []
+    for drawing in border:
+        honest += say(uuid.uuid4(), [drawing], it_is(1))
+        if not together:
+            triage.triage()
+    triage.triage()
+
+    assert set(outcome(lies)) == {("accepted", "confirmed")}
+    assert [row for row in outcome(honest) if row[1] == "other_label"] == ([] if together else outcome(honest)[:1])
+    assert accepted(honest) == (12 if together else 11)
+
+
+def test_what_is_outvoted_speaks_against_nobody(somebody: uuid.UUID) -> None:
+    here = [(7, plain(7), doubtful())]
+    say(somebody, here, it_is(7))
+    triage.triage()
+    outvoted = say(uuid.uuid4(), here, it_is(1))
+    triage.triage()
+    elsewhere = say(uuid.uuid4(), here, it_is(7))
+    triage.triage()
+    siding = say(uuid.uuid4(), here, it_is(1))
+    triage.triage()
+
+    assert outcome(outvoted) == [("pending", "other_label")]
+    assert outcome(elsewhere) == [("accepted", "confirmed")]
+    assert outcome(siding) == [("pending", "other_label")]
 
 
 def test_who_contradicts_a_sure_answer_has_no_say_in_what_others_draw(somebody: uuid.UUID) -> None:
