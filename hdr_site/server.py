@@ -11,6 +11,8 @@ from granian.log import LogLevels
 
 from hdr_site import environment
 
+CONNECTIONS = 2048  # of one process; more wait for their turn
+BUFFER = 64 * 1024  # bytes of a request's head, and of an answer on its way to the kernel
 HEAD_SECONDS = 10  # within which a request's head must have come
 
 STOP_SECONDS = 10  # for requests in flight, when the server stops
@@ -47,14 +49,15 @@ def free_address(host: str, port: int) -> str:
 
 def serve(address: str, port: int) -> None:
     Granian(
-        "hdr_site.rsgi:load",
+        "hdr_site.asgi:load",
         factory=True,
-        interface=Interfaces.RSGI,
+        interface=Interfaces.ASGI,
         address=address,
         port=port,
         workers=environment.number("WEB_CONCURRENCY", min(os.cpu_count() or 1, 4)) or 1,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=1000 * HEAD_SECONDS),
+        http1_settings=HTTP1Settings(header_read_timeout=1000 * HEAD_SECONDS, max_buffer_size=BUFFER),
+        backpressure=CONNECTIONS,
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,

@@ -14,7 +14,7 @@ from recognizer.owners import Owner
 PER_PAGE = 24
 LOOKED_THROUGH = 5_000  # drawings, to fill one page with those that a filter lets through
 COUNTED = 10_000  # drawings, at most, for a page to say how many there are
-STREAMED_AT_ONCE = 100  # drawings in memory, some with a picture
+STREAMED_AT_ONCE = 20  # drawings in memory for one reader, some with a picture
 
 _SHOWN = ("created", "input", "digit", "confidence", "verdict", "model_version__version")
 _KEPT = (*_SHOWN, "probabilities", "ink", "picture")
