@@ -150,7 +150,7 @@ SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # probes com
 if PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 PASSWORD_HASHERS = [  # the first hashes; what the others hashed is hashed anew at its owner's next login
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "hdr_site.hashers.OneThreadArgon2",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
