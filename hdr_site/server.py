@@ -22,8 +22,9 @@ def main() -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are finished.
 
     Raises:
-        SystemExit: the address cannot be listened on.
+        SystemExit: the address cannot be listened on, or the secret key is easy to guess.
     """
+    environment.refuse_guessable("SECRET_KEY")  # here, once; each process would be started again and again
     port = environment.number("PORT", 8000)
     address = free_address(environment.text("HOST", "127.0.0.1"), port)
     with tempfile.TemporaryDirectory(prefix="digits-metrics-") as counts:
