@@ -75,7 +75,7 @@ class Site:
             status, headers, answer = await self._work(scope, body)
         finally:
             self._traffic.release(load)
-        await self._answer(send, status, headers, answer)
+        await self._answer(receive, send, status, headers, answer)
 
     async def _body(self, scope: Scope, receive: Receive, load: Load) -> io.BytesIO:
         """Wait for the body; one that is too long, or does not say how long it is, is left unread, and refused later.
@@ -108,23 +108,25 @@ class Site:
         finally:
             self._passwords_waiting -= 1
 
-    async def _answer(self, send: Send, status: int, headers: Headers, answer: Any) -> None:
+    async def _answer(self, receive: Receive, send: Send, status: int, headers: Headers, answer: Any) -> None:
         await begin(send, status, headers)
         if isinstance(answer, bytes) and len(answer) <= LONG:
             await send({"type": "http.response.body", "body": answer})
             return
         load = Load()
+        gone = asyncio.create_task(leave(receive))
         try:
-            await self._send(answer, send, load)
+            await self._send(answer, send, load, gone)
         except TimeoutError:
             pass  # the server closes the connection: less has come than was announced
         finally:
+            gone.cancel()
             self._traffic.release(load)
             if not isinstance(answer, bytes):
                 await run(self._streams, answer.close)
 
-    async def _send(self, answer: Any, send: Send, load: Load) -> None:
-        """Send a long answer, as fast as its reader takes it; a thread makes each piece.
+    async def _send(self, answer: Any, send: Send, load: Load, gone: "asyncio.Task[None]") -> None:
+        """Send a long answer, as fast as its reader takes it, until that is gone; a thread makes each piece.
 
         Raises:
             TimeoutError: the reader takes too long.
@@ -132,7 +134,7 @@ class Site:
         whole = isinstance(answer, bytes)
         await self._traffic.hold(load, len(answer) if whole else MAKING, made=True)
         pieces = iter(partial(io.BytesIO(answer).read, PIECE), b"") if whole else iter(answer)
-        while piece := await run(self._streams, next_piece, pieces):
+        while not gone.done() and (piece := await run(self._streams, next_piece, pieces)):
             message = {"type": "http.response.body", "body": piece, "more_body": True}
             await self._traffic.wait_for(load, send(message))
             load.moved(len(piece))
@@ -146,6 +148,12 @@ async def live(receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+async def leave(receive: Receive) -> None:
+    """Wait until a client has gone: to send to it is no error."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def run(threads: Executor, function: Callable[..., T], *arguments: Any) -> T:

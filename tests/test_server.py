@@ -40,9 +40,15 @@ class Client:
     def __init__(self, *pieces: bytes, reads: bool = True) -> None:
         self._pieces = list(pieces)
         self._reads = reads
+        self._gone = False
         self.heard: list[dict[str, Any]] = []
 
+    def leave(self) -> None:
+        self._gone = True
+
     async def receive(self) -> dict[str, Any]:
+        if self._gone:
+            return {"type": "http.disconnect"}
         if not self._pieces:
             await asyncio.sleep(60)
         return {"type": "http.request", "body": self._pieces.pop(0), "more_body": True}
@@ -198,6 +204,22 @@ def test_a_reader_who_takes_nothing_is_given_up(monkeypatch: Any) -> None:
     assert answer.closed
     assert answer.made == 1  # no more than its reader took
     assert len(client.heard) == 1
+
+
+def test_a_reader_who_is_gone_has_nothing_made_any_more() -> None:
+    """To send to it is no error, and does not wait for it either."""
+    answer, client = LongAnswer(), Client(reads=False)
+
+    async def ignore(message: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+
+    async def play() -> None:
+        client.leave()
+        async with asyncio.timeout(10):
+            await asgi.Site(answering(answer))(scope_of([]), client.receive, ignore)
+
+    asyncio.run(play())
+    assert answer.closed
 
 
 def test_silent_readers_hold_no_thread_and_bounded_memory(monkeypatch: Any) -> None:
