@@ -21,7 +21,7 @@ USER digits
 
 FROM base AS web
 COPY --from=build /venv /venv
-RUN SECRET_KEY=build python manage.py collectstatic --noinput --verbosity 0
+RUN HOST=127.0.0.1 SECRET_KEY=build python manage.py collectstatic --noinput --verbosity 0
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "deploy/ready.py"]
 CMD ["python", "-m", "hdr_site.server"]

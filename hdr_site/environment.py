@@ -12,6 +12,11 @@ import dj_database_url
 
 SEVERAL_HOSTS = re.compile(r"(?P<before>postgres\w*://(?:[^/?#@]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<after>.*)")
 
+SHORTEST_SECRET = 20  # characters; a key that nobody guesses takes as many, whatever their alphabet
+FEWEST_DIFFERENT = 10  # of them
+PUBLISHED = "django-insecure-"  # how keys begin that Django writes into a new project's settings
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
 
 def text(name: str, default: str = "") -> str:
     """Read a string; an empty variable counts as unset."""
@@ -72,8 +77,13 @@ def database(name: str, default: str) -> dict[str, Any]:
 
 
 def secret(name: str, file: Path) -> str:
-    """Read a secret, else the one kept in a file, which is made once and readable by its owner alone."""
+    """Read a secret, else the one kept in a file, which is made once and readable by its owner alone.
+
+    Raises:
+        SystemExit: it is easy to guess.
+    """
     if value := text(name):
+        refuse_guessable(name)
         return value
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -82,3 +92,29 @@ def secret(name: str, file: Path) -> str:
     with os.fdopen(descriptor, "w") as opened:
         opened.write(value := secrets.token_urlsafe(50))
     return value
+
+
+def refuse_guessable(name: str) -> None:
+    """Refuse a secret that is easy to guess, where strangers can reach the site.
+
+    Raises:
+        SystemExit: it is one.
+    """
+    value = text(name)
+    if not value or not is_guessable(value) or flag("DEBUG") or not is_public():
+        return
+    raise SystemExit(
+        f"{name} is easy to guess ({len(value)} characters, {len(set(value))} different ones), and whoever guesses it"
+        " can pass for others. Make one with\n  python -c 'import secrets; print(secrets.token_urlsafe(50))'\n"
+        f"To keep people logged in, and their drawings theirs, name the earlier one in {name}_FALLBACKS for some weeks."
+    )
+
+
+def is_guessable(secret: str) -> bool:
+    """Say whether a secret is short, made of few characters, or one that Django has written into a file."""
+    return len(secret) < SHORTEST_SECRET or len(set(secret)) < FEWEST_DIFFERENT or secret.startswith(PUBLISHED)
+
+
+def is_public() -> bool:
+    """Say whether strangers can reach the site: it listens on the network, or stands behind a proxy."""
+    return text("HOST", "127.0.0.1") not in LOOPBACK or number("HDR_PROXIES", 0) > 0 or flag("HDR_HTTPS")

@@ -17,6 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from recognizer.authorization import token_in
 from recognizer.models import Correction, ModelVersion, Promotion
 from training.models import TrainingRun
 
@@ -73,9 +74,8 @@ class DiskCollector(Collector):
 def metrics(request: HttpRequest) -> HttpResponse:
     """Say everything in Prometheus' text format; with `HDR_METRICS_TOKEN`, to its bearer only."""
     token = settings.METRICS_TOKEN
-    if token and not secrets.compare_digest(
-        request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()
-    ):
+    given = token_in(request.headers.get("Authorization", "")) or ""
+    if token and not secrets.compare_digest(given.encode(), token.encode()):
         return HttpResponse("A bearer token is needed.\n", status=401, headers={"WWW-Authenticate": "Bearer"})
     counted = generate_latest(_counted())
     own = CollectorRegistry()

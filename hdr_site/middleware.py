@@ -99,6 +99,17 @@ def content_security_policy(
     return middleware
 
 
+def keep_from_shared_caches(get_response: GetResponse) -> GetResponse:
+    """Say of every answer that says nothing of caches itself that it is for whoever asked, and to be asked for anew."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.headers.setdefault("Cache-Control", "private, no-cache")
+        return response
+
+    return middleware
+
+
 def without_charset(application: "WSGIApplication") -> "WSGIApplication":
     """Wrap a WSGI application so that it never hears which charset a client names: this site's is UTF-8.
 

@@ -14,6 +14,8 @@ from granian.log import LogLevels
 
 from hdr_site import environment
 
+CONNECTIONS = 2048  # of one process; more wait for their turn
+BUFFER = 64 * 1024  # bytes of a request's head, and of an answer on its way to the kernel
 HEAD_SECONDS = 10  # within which a request's head must have come
 
 STOP_SECONDS = 10  # for requests in flight, when the server stops
@@ -23,8 +25,9 @@ def main() -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are finished.
 
     Raises:
-        SystemExit: the address cannot be listened on.
+        SystemExit: the address cannot be listened on, or the secret key is easy to guess.
     """
+    environment.refuse_guessable("SECRET_KEY")  # here, once; each process would be started again and again
     port = environment.number("PORT", 8000)
     address = free_address(environment.text("HOST", "127.0.0.1"), port)
     with alone_on(address, port), tempfile.TemporaryDirectory(prefix="digits-metrics-") as counts:
@@ -69,14 +72,15 @@ def alone_on(address: str, port: int) -> Iterator[None]:
 
 def serve(address: str, port: int) -> None:
     Granian(
-        "hdr_site.rsgi:load",
+        "hdr_site.asgi:load",
         factory=True,
-        interface=Interfaces.RSGI,
+        interface=Interfaces.ASGI,
         address=address,
         port=port,
         workers=environment.number("WEB_CONCURRENCY", min(os.cpu_count() or 1, 4)) or 1,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=1000 * HEAD_SECONDS),
+        http1_settings=HTTP1Settings(header_read_timeout=1000 * HEAD_SECONDS, max_buffer_size=BUFFER),
+        backpressure=CONNECTIONS,
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,

@@ -285,6 +285,7 @@ class _NewPassword(views.PasswordResetConfirmView):
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, _("Your new password is saved. Log in with it."))
         response = super().form_valid(form)
+        assert self.user is not None  # a form is shown for a good link alone
         remember_device(response, self.user.username)
         return response
 

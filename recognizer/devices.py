@@ -25,9 +25,7 @@ def one_spelling(typed: str) -> str:
 
 def device_of(request: HttpRequest, name: str) -> str | None:
     """Read the id of a device on which a name has logged in before."""
-    device: str | None = request.get_signed_cookie(
-        COOKIE, default=None, salt=one_spelling(name), max_age=COOKIE_AGE
-    )
+    device: str | None = request.get_signed_cookie(COOKIE, default=None, salt=one_spelling(name), max_age=COOKIE_AGE)
     return device
 
 

@@ -14,7 +14,7 @@ from recognizer.owners import Owner
 PER_PAGE = 24
 LOOKED_THROUGH = 5_000  # drawings, to fill one page with those that a filter lets through
 COUNTED = 10_000  # drawings, at most, for a page to say how many there are
-STREAMED_AT_ONCE = 100  # drawings in memory …
+STREAMED_AT_ONCE = 20  # drawings in memory for one reader …
 KEPT_AT_ONCE = 10  # … and of these with ink or picture, of which some are large
 
 _SHOWN = ("created", "input", "digit", "confidence", "verdict", "model_version__version")

@@ -6,6 +6,7 @@ from pathlib import Path
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template import loader
 from django.templatetags.static import static
 from django.utils.translation import get_language, get_language_bidi, gettext
 from django.views.decorators.http import require_safe
@@ -56,5 +57,7 @@ def _shell_files() -> list[Path]:
 
 @require_safe
 def offline(request: HttpRequest) -> HttpResponse:
-    """Say that there is no network: shown in place of a page that needs one."""
-    return render(request, "offline.html")
+    """Say that there is no network: shown in place of a page that needs one. The browser keeps it, whoever comes and
+    goes, so it is made without the request: no name, no token.
+    """
+    return HttpResponse(loader.get_template("offline.html").render())

@@ -5,11 +5,10 @@ const SHELL = "shell-{{ version }}";
 const FILES = [{% for file in files %}"{{ file|escapejs }}", {% endfor %}"/offline"];
 const LOOSELY = { ignoreVary: true }; // the copy is this browser's own
 const PAGES = ["/", "/words.js"]; // asked for anew each time; the copy is for when that fails
+const PERSONAL = /<!-- personal -->[^]*?<!-- \/personal -->/g; // names and such: a copy outlives a login
 
 addEventListener("install", (event) => {
-  event.waitUntil(
-    caches.open(SHELL).then((shell) => shell.addAll([...FILES, "/"])).then(() => skipWaiting()),
-  );
+  event.waitUntil(fill().then(() => skipWaiting()));
 });
 
 addEventListener("activate", (event) => {
@@ -34,8 +33,7 @@ async function networkFirst(request, pathname) {
   try {
     const response = await fetch(request);
     if (response.ok && PAGES.includes(pathname)) {
-      const shell = await caches.open(SHELL);
-      await shell.put(request, response.clone());
+      await keep(request, response.clone());
     }
     return response;
   } catch (error) {
@@ -43,4 +41,17 @@ async function networkFirst(request, pathname) {
     if (kept) return kept;
     throw error;
   }
+}
+
+async function fill() {
+  const shell = await caches.open(SHELL);
+  await shell.addAll(FILES);
+  await keep("/", await fetch("/"));
+}
+
+async function keep(request, response) {
+  const { headers, ok } = response;
+  if (!ok) throw new Error(`${response.url} answered ${response.status}`);
+  const shell = await caches.open(SHELL);
+  await shell.put(request, new Response((await response.text()).replace(PERSONAL, ""), { headers }));
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.core import mail
@@ -332,6 +333,16 @@ def test_no_page_for_everybody_asks_for_a_password_but_an_accounts(visitor: Visi
 
     for page in ("/", "/teach", "/mine", "/models", "/statistics", "/about", "/experiment", "/admin/login/"):
         assert 'type="password"' not in visitor.get(page).content.decode()
+
+
+def test_a_password_takes_one_thread_and_older_ones_stay_right(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["hdr_site.hashers.OneThreadArgon2"]
+    older = Argon2PasswordHasher().encode(PASSWORD, "a salt of sixteen")
+    ada = User.objects.create(username="ada", password=older)
+
+    assert ",p=8$" in older and ada.check_password(PASSWORD)
+    ada.refresh_from_db()
+    assert ",p=1$" in ada.password and ada.check_password(PASSWORD)
 
 
 def test_sign_ups_and_resets_of_one_address_are_limited(visitor: Visitor, limits: Any) -> None:

@@ -1,11 +1,20 @@
 """Misconfiguration is said before it hurts, with a hint."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from django.conf import LazySettings
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.core.signing import Signer
 
 from hdr_site import environment
+
+ROOT = Path(__file__).resolve().parent.parent
+STRONG = "LG9rMZ0sZ6y-0bqmUoTq2nTgXfWAm1xV"
 
 
 def test_https_without_a_proxy_is_warned_of(settings: LazySettings) -> None:
@@ -49,3 +58,49 @@ def test_a_wrong_database_url_is_said_in_one_line(url: str, monkeypatch: pytest.
 
     with pytest.raises(SystemExit, match="DATABASE_URL is no URL of a database"):
         environment.database("DATABASE_URL", "")
+
+
+@pytest.mark.parametrize("key", ["changeme", "a" * 64, "abc" * 20, "django-insecure-" + STRONG, "short but 19 in all"])
+@pytest.mark.parametrize("reached", [{"HOST": "0.0.0.0"}, {"HDR_PROXIES": "1"}, {"HDR_HTTPS": "1"}])
+def test_a_key_that_is_easy_to_guess_is_refused_where_strangers_reach_the_site(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str, reached: dict[str, str]
+) -> None:
+    for name, value in {"SECRET_KEY": key, **reached}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit, match="easy to guess") as refusal:
+        environment.secret("SECRET_KEY", tmp_path / "key")
+    assert key not in str(refusal.value) and "SECRET_KEY_FALLBACKS" in str(refusal.value)
+    monkeypatch.setenv("DEBUG", "1")
+    assert environment.secret("SECRET_KEY", tmp_path / "key") == key
+
+
+@pytest.mark.parametrize(("key", "host"), [(STRONG, "0.0.0.0"), ("changeme", "127.0.0.1"), ("changeme", "localhost")])
+def test_a_good_key_or_one_that_nobody_can_try_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str, host: str
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", key)
+    monkeypatch.setenv("HOST", host)
+
+    assert environment.secret("SECRET_KEY", tmp_path / "key") == key
+
+
+@pytest.mark.parametrize("command", [["manage.py", "prepare"], ["-m", "hdr_site.server"]])
+def test_the_site_does_not_start_with_it_and_says_why_in_a_few_lines(tmp_path: Path, command: list[str]) -> None:
+    environ = os.environ | {"HDR_DATA_DIR": str(tmp_path), "SECRET_KEY": "changeme", "HDR_PROXIES": "1"}
+    tried = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert tried.returncode == 1
+    assert tried.stderr.startswith("SECRET_KEY is easy to guess (8 characters, 7 different ones)")
+    assert "Traceback" not in tried.stderr
+
+
+def test_an_earlier_key_is_good_until_it_is_taken_away(settings: LazySettings) -> None:
+    settings.SECRET_KEY = "changeme"
+    signed = Signer().sign("owner")
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = STRONG, ["changeme"]
+
+    assert Signer().unsign(signed) == "owner"
+    assert Signer().sign("owner") != signed

@@ -71,7 +71,9 @@ def test_a_token_keeps_strangers_out(client: Client, settings: Any) -> None:
     assert client.get("/metrics").status_code == 401
     assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
     assert client.get("/metrics", headers={"Authorization": "Bearer é"}).status_code == 401
+    assert client.get("/metrics", headers={"Authorization": "Basic long and secret"}).status_code == 401
     assert client.get("/metrics", headers={"Authorization": "Bearer long and secret"}).status_code == 200
+    assert client.get("/metrics", headers={"Authorization": "bearer long and secret"}).status_code == 200
 
 
 def test_rules_and_dashboard_name_what_there_is(visitor: Visitor) -> None:

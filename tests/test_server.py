@@ -3,21 +3,22 @@
 import asyncio
 import hashlib
 import http.client
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
+from django.http import HttpResponse
 
-from hdr_site import rsgi, server
+from hdr_site import asgi, server, traffic
 from tests.drawings import THREE
 from tests.processes import free_port
 
@@ -26,35 +27,125 @@ SLOW_SENDERS = 60
 LONG_FILE = "drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js.map"  # 1.9 MB
 
 
-def scope_of(headers: list[tuple[str, str]], **more: str) -> Any:
+def scope_of(headers: list[tuple[str, str]], **more: Any) -> dict[str, Any]:
     """Describe a request as Granian does."""
-    usual = {"method": "POST", "path": "/", "query_string": "", "http_version": "1.1", "scheme": "http"}
-    usual |= {"server": "127.0.0.1:8000", "client": "127.0.0.1:5000"}
-    given = SimpleNamespace(get=dict(headers).get, items=lambda: headers)
-    return SimpleNamespace(**(usual | more), headers=given)
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    usual = {"type": "http", "method": "POST", "raw_path": b"/", "query_string": b"", "http_version": "1.1"}
+    usual |= {"scheme": "http", "server": ("127.0.0.1", "8000"), "client": ("127.0.0.1", "5000"), "headers": encoded}
+    return usual | more
 
 
-class Silent:
-    """A client that names a length and sends nothing."""
+class Client:
+    """A client that sends a few pieces, then nothing more, and perhaps reads nothing either."""
 
-    def __init__(self) -> None:
-        self.answers: list[tuple[int, Any, bytes]] = []
+    def __init__(self, *pieces: bytes, reads: bool = True) -> None:
+        self._pieces = list(pieces)
+        self._reads = reads
+        self._gone = False
+        self.heard: list[dict[str, Any]] = []
 
-    async def __call__(self) -> bytes:
-        await asyncio.sleep(60)
-        return b""
+    def leave(self) -> None:
+        self._gone = True
 
-    def response_bytes(self, *answer: Any) -> None:
-        self.answers.append(answer)
+    async def receive(self) -> dict[str, Any]:
+        if self._gone:
+            return {"type": "http.disconnect"}
+        if not self._pieces:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": self._pieces.pop(0), "more_body": True}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if not self._reads and message.get("more_body"):
+            await asyncio.sleep(60)
+        self.heard.append(message)
+
+    @property
+    def status(self) -> int:
+        return int(self.heard[0]["status"])
+
+
+def echo(environ: Any, start_response: Any) -> Any:
+    """Answer with the body's length."""
+    start_response("200 OK", [])
+    return HttpResponse(str(len(environ["wsgi.input"].read())))
+
+
+async def ask_site(site: asgi.Site, client: Client, length: int) -> None:
+    await site(scope_of([("content-length", str(length))]), client.receive, client.send)
 
 
 def test_a_body_that_does_not_come_is_408(monkeypatch: Any) -> None:
-    monkeypatch.setattr(rsgi, "PATIENCE", 0.01)
-    client: Any = Silent()
-    asyncio.run(rsgi.Site(Mock()).__rsgi__(scope_of([("content-length", "5")]), client))
+    monkeypatch.setattr(traffic, "PATIENCE", 0.01)
+    client = Client()
+    asyncio.run(ask_site(asgi.Site(echo), client, 5))
 
-    ((status, _, told),) = client.answers
-    assert (status, list(json.loads(told))) == (408, ["detail"])
+    assert (client.status, list(json.loads(client.heard[1]["body"]))) == (408, ["detail"])
+
+
+def test_at_the_bound_whoever_sends_nothing_gives_way_to_whoever_sends(monkeypatch: Any) -> None:
+    monkeypatch.setattr(traffic, "MOST", 100)
+    monkeypatch.setattr(traffic, "GRACE", 0.01)
+    idle = [Client(b"x" * 30) for _ in range(3)]
+    honest = Client(*[b"y" * 10] * 6)
+
+    async def play() -> None:
+        site = asgi.Site(echo)
+        waiting = [asyncio.create_task(ask_site(site, client, 1000)) for client in idle]
+        await asyncio.sleep(0.05)
+        await ask_site(site, honest, 60)
+        assert honest.heard[1]["body"] == b"60"
+        assert [task.done() for task in waiting] == [True, True, False]  # no more of them than it takes
+        waiting[2].cancel()
+
+    asyncio.run(play())
+    assert [client.status for client in idle[:2]] == [408, 408]
+
+
+def test_bodies_that_are_announced_take_no_room_before_they_come(monkeypatch: Any) -> None:
+    monkeypatch.setattr(traffic, "MOST", 100)
+    idle = [Client(b"x") for _ in range(50)]
+    honest = Client(b"y" * 40)
+
+    async def play() -> None:
+        site = asgi.Site(echo)
+        waiting = [asyncio.create_task(ask_site(site, client, 8_000_000)) for client in idle]
+        await asyncio.sleep(0.01)
+        await ask_site(site, honest, 40)
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
+
+    asyncio.run(play())
+    assert honest.status == 200
+
+
+def test_bodies_that_are_done_leave_their_room_to_others(monkeypatch: Any) -> None:
+    monkeypatch.setattr(traffic, "MOST", 100)
+
+    async def play() -> list[Client]:
+        site = asgi.Site(echo)
+        clients = [Client(b"x" * 90) for _ in range(5)]
+        for client in clients:
+            await ask_site(site, client, 90)
+        return clients
+
+    assert [client.status for client in asyncio.run(play())] == [200] * 5
+
+
+def test_a_body_that_comes_slowly_has_time_as_long_as_it_comes(monkeypatch: Any) -> None:
+    monkeypatch.setattr(traffic, "PATIENCE", 0.2)
+    monkeypatch.setattr(traffic, "SLOWEST", 10)
+    client = Client(*[b"x"] * 20)
+    receive = client.receive
+
+    async def slowly() -> dict[str, Any]:
+        await asyncio.sleep(0.05)  # 20 bytes a second
+        return await receive()
+
+    client.receive = slowly  # type: ignore[method-assign]
+    asyncio.run(ask_site(asgi.Site(echo), client, 20))
+
+    assert client.status == 200
 
 
 def test_a_request_is_described_as_wsgi_does() -> None:
@@ -68,7 +159,8 @@ def test_a_request_is_described_as_wsgi_does() -> None:
         ("x-forwarded-for", "203.0.113.2"),
         ("x_forwarded_for", "made up"),
     ]
-    environ = rsgi.environ_of(scope_of(headers, path="/é", query_string="q=é", client="[2001:db8::1]:5000"), b"{}")
+    scope = scope_of(headers, raw_path=b"/%C3%A9", query_string="q=é".encode(), client=("2001:db8::1", "5000"))
+    environ = asgi.environ_of(scope, io.BytesIO(b"{}"))
 
     assert environ["PATH_INFO"].encode("latin-1").decode() == "/é"
     assert environ["QUERY_STRING"].encode("latin-1").decode() == "q=é"
@@ -79,23 +171,117 @@ def test_a_request_is_described_as_wsgi_does() -> None:
     assert environ["wsgi.input"].read() == b"{}"
 
 
+class LongAnswer:
+    """An answer without end, that knows how much of it was made."""
+
+    streaming = True
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            self.made += 1
+            yield b"x" * asgi.PIECE
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def answering(answer: LongAnswer) -> Any:
+    def application(environ: Any, start_response: Any) -> LongAnswer:
+        start_response("200 OK", [])
+        return answer
+
+    return application
+
+
 def test_a_reader_who_takes_nothing_is_given_up(monkeypatch: Any) -> None:
-    monkeypatch.setattr(rsgi, "STALLED", 0.01)
-    closed = Mock()
+    monkeypatch.setattr(traffic, "PATIENCE", 0.01)
+    answer, client = LongAnswer(), Client(reads=False)
+    asyncio.run(asgi.Site(answering(answer))(scope_of([]), client.receive, client.send))
 
-    class Answer:
-        close = closed
+    assert answer.closed
+    assert answer.made == 1  # no more than its reader took
+    assert len(client.heard) == 1
 
-        def __iter__(self) -> Iterator[bytes]:
-            yield b"first"
 
-    async def reading() -> None:
-        transport = SimpleNamespace(send_bytes=lambda _: asyncio.sleep(60))
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, rsgi.send, Answer(), transport, loop)
+def test_a_reader_who_is_gone_has_nothing_made_any_more() -> None:
+    """To send to it is no error, and does not wait for it either."""
+    answer, client = LongAnswer(), Client(reads=False)
 
-    asyncio.run(reading())
-    closed.assert_called_once()
+    async def ignore(message: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+
+    async def play() -> None:
+        client.leave()
+        async with asyncio.timeout(10):
+            await asgi.Site(answering(answer))(scope_of([]), client.receive, ignore)
+
+    asyncio.run(play())
+    assert answer.closed
+
+
+def test_silent_readers_hold_no_thread_and_bounded_memory(monkeypatch: Any) -> None:
+    monkeypatch.setattr(traffic, "MOST", 10 * asgi.MAKING)
+    answers = [LongAnswer() for _ in range(30)]
+
+    async def play() -> None:
+        sites = asgi.Site(lambda environ, start: answering(answers[int(environ["QUERY_STRING"])])(environ, start))
+        silent = [Client(reads=False) for _ in answers]
+        scopes = [scope_of([], query_string=str(number).encode()) for number in range(len(answers))]
+        reading = [
+            asyncio.create_task(sites(scope, client.receive, client.send))
+            for scope, client in zip(scopes, silent, strict=True)
+        ]
+        await until(lambda: sum(answer.closed for answer in answers) == 20)
+        assert sum(task.done() for task in reading) == 20
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+
+    asyncio.run(play())
+    assert all(answer.made <= 1 for answer in answers)
+
+
+async def until(holds: Any) -> None:
+    """Wait until something holds."""
+    for _ in range(1000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("That never held.")
+
+
+def test_logins_wait_for_each_other_and_hold_up_nobody() -> None:
+    """One password is hashed at a time; whoever asks for anything else goes past, and too many are refused."""
+    hashing = threading.Event()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"].startswith("/account/"):
+            hashing.wait(60)
+        start_response("200 OK", [])
+        return HttpResponse("done")
+
+    async def play() -> None:
+        site = asgi.Site(application)
+        people = [Client() for _ in range(asgi.PASSWORDS_WAITING + 3)]
+        logins = [
+            asyncio.create_task(site(scope_of([], raw_path=b"/account/login"), client.receive, client.send))
+            for client in people
+        ]
+        await until(lambda: sum(task.done() for task in logins) == 3)
+        assert [client.status for client in people[-3:]] == [503] * 3
+        assert (b"retry-after", b"5") in people[-1].heard[0]["headers"]
+        other = Client()
+        await site(scope_of([], raw_path=b"/models", method="GET"), other.receive, other.send)
+        assert other.status == 200
+        hashing.set()
+        await asyncio.gather(*logins)
+        assert [client.status for client in people[:-3]] == [200] * asgi.PASSWORDS_WAITING
+
+    asyncio.run(play())
 
 
 # --- The server as it runs --------------------------------------------------------------------------------------------

@@ -3,10 +3,12 @@
 import re
 
 import pytest
+from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.test import Client
 
 from recognizer.models import ModelVersion
+from tests.conftest import Visitor
 
 
 @pytest.mark.django_db
@@ -39,3 +41,22 @@ def test_the_worker_keeps_files_that_are_there_and_no_answers(active_model: Mode
     assert all(finders.find(file.removeprefix("/static/")) for file in files if file != "/offline")
     assert not any("api" in file for file in files)
     assert client.get("/offline").status_code == 200
+
+
+@pytest.mark.django_db
+def test_what_the_browser_keeps_names_nobody(visitor: Visitor, admin_user: User) -> None:
+    visitor.force_login(admin_user)
+    page = visitor.get("/offline")
+    drawing = visitor.get("/").content.decode()
+    kept = re.sub(r"<!-- personal -->.*?<!-- /personal -->", "", drawing, flags=re.DOTALL)  # as the worker does
+
+    assert "boss" not in page.content.decode() and "csrfmiddlewaretoken" not in page.content.decode()
+    assert "Cookie" not in page.get("Vary", "") and not page.cookies
+    assert "boss" in drawing and "/admin/" in drawing
+    assert "boss" not in kept and "/admin/" not in kept and "csrfmiddlewaretoken" in kept
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/", "/models", "/offline", "/words.js", "/api/v1/submissions", "/api/v1/models"])
+def test_no_shared_cache_keeps_what_one_visitor_got(visitor: Visitor, path: str) -> None:
+    assert "private" in visitor.get(path)["Cache-Control"]

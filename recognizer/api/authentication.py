@@ -10,21 +10,29 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from recognizer.authorization import token_in
 from recognizer.owners import Owner, session_of
 
 
 class TokenAuthentication(authentication.TokenAuthentication):
-    """Recognises a program by `Authorization: Token …`."""
+    """Recognises a program by `Authorization: Bearer …` or `Token …`; any other such header is refused (401).
+
+    Whoever sends one means to be somebody: to take them for nobody would store what they draw as nobody's.
+    """
+
+    keyword = "Bearer"
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
         """Look no further without that header: most requests have none."""
-        return super().authenticate(request) if "HTTP_AUTHORIZATION" in request.META else None
-
-    def authenticate_credentials(self, key: str) -> tuple[Any, Any]:
-        """Look a token up; what cannot be one (PostgreSQL refuses a NUL in a text) is not looked up."""
-        if not key.isalnum():
+        header = request.META.get("HTTP_AUTHORIZATION")
+        if header is None:
+            return None
+        token = token_in(header)
+        if token is None:
+            raise AuthenticationFailed('Send "Authorization: Bearer", a space and a token.')
+        if not (token.isascii() and token.isalnum()):  # PostgreSQL refuses a NUL in a text
             raise AuthenticationFailed("Invalid token.")
-        found: tuple[Any, Any] = super().authenticate_credentials(key)
+        found: tuple[Any, Any] = self.authenticate_credentials(token)
         return found
 
 

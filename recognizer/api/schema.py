@@ -26,6 +26,16 @@ class OwnerCookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
         return {"type": "apiKey", "in": "cookie", "name": COOKIE}
 
 
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself
+    """An account's token."""
+
+    target_class = "recognizer.api.authentication.TokenAuthentication"
+    name = "token"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer"}
+
+
 class LoginScheme(SessionScheme):  # type: ignore[no-untyped-call]  # registers itself
     """Django's own session."""
 
@@ -225,8 +235,8 @@ REFUSAL = {
 
 
 def problems(*statuses: int) -> dict[int, Any]:
-    """Describe the error answers of a call."""
-    return {status: OpenApiResponse(REFUSAL if status == 400 else Problem) for status in statuses}
+    """Describe the error answers of a call; with an `Authorization` that is none every call is 401."""
+    return {status: OpenApiResponse(REFUSAL if status == 400 else Problem) for status in sorted({401, *statuses})}
 
 
 def page_of(name: str, serializer: type[serializers.Serializer[Any]]) -> Any:

@@ -1,10 +1,9 @@
 """The API's addresses, under `/api/v1/`."""
 
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
-from rest_framework.negotiation import DefaultContentNegotiation
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from recognizer.api import errors, views
+from recognizer.api import description, errors, views
 
 urlpatterns = [
     path("submissions", views.SubmissionsView.as_view(), name="submissions"),
@@ -23,7 +22,7 @@ urlpatterns = [
     path("models/<int:version>/artifact", views.ArtifactView.as_view(), name="artifact"),
     path("models/<int:version>/checkpoint", views.CheckpointView.as_view(), name="checkpoint"),
     path("models/<int:version>/activate", views.ActivateView.as_view(), name="activate"),
-    path("schema", SpectacularAPIView.as_view(content_negotiation_class=DefaultContentNegotiation), name="schema"),
+    path("schema", description.SchemaView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema", template_name="api_docs.html"), name="docs"),
     re_path("", errors.not_found),
 ]

@@ -1,6 +1,8 @@
 """The site without a network: the drawing page opens, says so, and reads once it is back."""
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
 from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenPage
@@ -30,6 +32,25 @@ def test_other_pages_say_that_there_is_no_network(open_page: OpenPage) -> None:
     page.goto("/experiment")
 
     expect(page.get_by_role("heading", level=1)).to_have_text("You are offline")
+
+
+def test_the_copy_of_the_drawing_page_names_nobody(open_page: OpenPage, admin_user: User) -> None:
+    page = open_page(service_workers="allow").page
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    client = Client()
+    client.force_login(admin_user)
+    session = {"name": "sessionid", "value": client.cookies["sessionid"].value, "url": page.url}
+    page.context.add_cookies([session])  # type: ignore[list-item]
+    page.goto("/")
+    expect(page.locator(".who__name")).to_have_text("boss")
+
+    page.context.set_offline(True)
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Draw a digit")
+    expect(page.get_by_text("boss")).to_have_count(0)
+    page.goto("/experiment")
+    expect(page.get_by_role("heading", level=1)).to_have_text("You are offline")
+    expect(page.get_by_text("boss")).to_have_count(0)
 
 
 def test_an_answer_is_never_an_old_one(open_page: OpenPage) -> None:
