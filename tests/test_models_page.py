@@ -148,7 +148,7 @@ def test_gates_are_told_in_words_what_failed_first(history: list[ModelVersion], 
     assert "It failed 2 of 17 gates, so the site did not promote it." in page
     first = page.index("People never learned from")
     assert first < page.index("MNIST, against the version before")
-    assert "luck in 0.4 % on 63 drawings luck in at least 2 % ✕ failed" in page
+    assert "luck in 0.4 % on 63 drawings, 7 voices luck in at least 2 % ✕ failed" in page
     assert "It passed all 17 gates." in text_of(client, "/models/2")
     assert "It came without gates" in text_of(client, "/models/1")
 
