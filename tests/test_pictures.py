@@ -164,11 +164,59 @@ def test_a_large_photo_is_decoded_small() -> None:
     assert decoded.shape == (WORKING_SIDE * 3 // 4, WORKING_SIDE)
 
 
-# What is refused
-
-
 def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def deep_png(samples: npt.NDArray[np.uint16], extra: bytes = b"") -> bytes:
+    """A PNG of `(h, w, channels)` samples of 16 bits."""
+    height, width, channels = samples.shape
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
+    rows = np.pad(samples.astype(">u2").reshape(height, -1).view(np.uint8), ((0, 0), (1, 0)))
+    pixels = png_chunk(b"IDAT", zlib.compress(rows.tobytes()))
+    return b"\x89PNG\r\n\x1a\n" + header + extra + pixels + png_chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("opaque", [False, True], ids=["alpha of as many bits", "alpha of 16 bits"])
+def test_samples_of_16_bits_are_read_by_the_bits_in_use(bits: int, channels: int, opaque: bool) -> None:
+    full = 2**bits - 1
+    samples = np.repeat((FIGURE[..., None] / 255 * full).round().astype(np.uint16), channels, axis=2)
+    if channels in (2, 4):
+        samples[..., -1] = 65535 if opaque else full
+
+    assert difference(PLAIN, to_input(deep_png(samples))) < 0.03
+
+
+def test_black_ink_on_nothing_has_16_bits_too() -> None:
+    pixels = np.zeros((*FIGURE.shape, 4), np.uint8)
+    pixels[..., 3] = 255 - FIGURE
+
+    assert difference(to_input(encode(pixels)), to_input(deep_png(pixels.astype(np.uint16) * 16))) < 0.03
+
+
+def test_a_large_picture_of_12_bits_is_read_upright() -> None:
+    large = np.repeat(np.repeat(FIGURE, 5, 0), 5, 1)
+    turned = np.rot90(large).astype(np.uint16) * 16
+    on_its_side = png_chunk(b"eXIf", b"II*\0" + struct.pack("<IHHHII", 8, 1, 0x0112, 3, 1, 6) + bytes(4))
+
+    for channels in (1, 3):
+        content = deep_png(np.repeat(turned[..., None], channels, axis=2), on_its_side)
+        assert difference(to_input(encode(large)), to_input(content)) < 0.05
+
+
+@pytest.mark.parametrize(("level", "grain"), [(2000, 20), (0, 2), (300, 5), (60_000, 2000), (2000, 2000)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grain_of_16_bits_is_no_ink(level: int, grain: int, channels: int) -> None:
+    noise = np.random.default_rng(0).normal(level, grain, (300, 400, 1)).clip(0, 65535).astype(np.uint16)
+
+    with pytest.raises(NoInkError):
+        to_input(deep_png(np.repeat(noise, channels, axis=2)))
+
+
+# What is refused
 
 
 def png_of_size(width: int, height: int) -> bytes:

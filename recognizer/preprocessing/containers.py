@@ -52,6 +52,11 @@ def without_notes(content: bytes) -> bytes:
     return content
 
 
+def is_deep_png(content: bytes) -> bool:
+    """Tell whether a file is a PNG of 16 bits a sample."""
+    return content.startswith(PNG) and content[24:25] == b"\x10"  # in the header, which comes first
+
+
 def _picture_of(blocks: Blocks) -> Iterator[bytes]:
     has_exif = False
     for count, (kind, block) in enumerate(blocks, 1):

@@ -1,13 +1,14 @@
 """An uploaded file → a grey picture, decoded within limits, upright and opaque; and what is kept of it."""
 
 import threading
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from recognizer.preprocessing.containers import JPEG, BlockFile, without_notes
+from recognizer.preprocessing.containers import JPEG, BlockFile, is_deep_png, without_notes
 from recognizer.preprocessing.geometry import GreyImage, NoInkError, PreprocessingError
 from recognizer.preprocessing.ground import NEIGHBOURHOOD, deviation, thumbnail
 
@@ -25,6 +26,9 @@ STORED_SIDE = 512  # longer side of the picture that is kept, pixels
 
 _one_at_a_time = threading.Lock()
 """Decoding may take a hundred megabytes for a moment: so much once per process, not once per thread."""
+
+Samples = npt.NDArray[np.integer[Any]]
+"""`(h, w, channels)`, of up to 16 bits."""
 
 Pixels = npt.NDArray[np.uint8]
 """`(h, w, channels)` or `(n, channels)`."""
@@ -48,8 +52,10 @@ def decode_picture(content: bytes) -> GreyImage:
     if scans > MAX_SCANS:
         raise PreprocessingError(f"The JPEG has more than {MAX_SCANS} scans.")
     try:
-        with _one_at_a_time, Image.open(BlockFile(without_notes(content)), formats=FORMATS) as image:
-            return _to_grey(image, scans)
+        content = without_notes(content)
+        with _one_at_a_time, Image.open(BlockFile(content), formats=FORMATS) as image:
+            _check_size(image, scans)
+            return _to_grey(_eight_bits(image, content))
     except PreprocessingError:
         raise
     except Exception as error:
@@ -60,7 +66,7 @@ def decode_picture(content: bytes) -> GreyImage:
         ) from error
 
 
-def _to_grey(image: Image.Image, scans: int) -> GreyImage:
+def _check_size(image: Image.Image, scans: int) -> None:
     width, height = image.size
     most = MAX_JPEG_PIXELS if image.format == "JPEG" else MAX_PIXELS
     if width * height > most:
@@ -69,9 +75,41 @@ def _to_grey(image: Image.Image, scans: int) -> GreyImage:
         raise PreprocessingError("The JPEG has more scans than its size allows.")
     if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):  # Pillow unpacks it in Python, a run at a time
         raise PreprocessingError("The BMP is packed: send it unpacked, or as PNG.")
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.has_transparency_data:
+
+
+def _eight_bits(image: Image.Image, content: bytes) -> Image.Image:
+    """Bring samples of 16 bits to 8, by the bits in use: cameras and scanners fill 10 to 14, often the low ones."""
+    if image.mode.startswith("I"):
+        scaled = _by_bits_in_use(np.asarray(image)[..., None])[..., 0]
+    elif is_deep_png(content):  # Pillow takes the upper eight bits of a colour, whatever is in them
+        samples = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED))
+        scaled = _by_bits_in_use(_reduced(samples)[..., (2, 1, 0, 3)[: samples.shape[2]]])
+    else:
+        return image
+    shallow = Image.fromarray(scaled)
+    shallow.info = image.info  # which way is up
+    return shallow
+
+
+def _reduced(samples: Samples) -> Samples:
+    scale = WORKING_SIDE / max(samples.shape)
+    if scale >= 1:
+        return samples
+    size = (max(1, round(samples.shape[1] * scale)), max(1, round(samples.shape[0] * scale)))
+    return np.asarray(cv2.resize(samples, size, interpolation=cv2.INTER_AREA))
+
+
+def _by_bits_in_use(samples: Samples) -> Pixels:
+    """Shift samples to eight bits: colours by what all of them use, alpha by what it uses."""
+    scaled = np.empty(samples.shape, np.uint8)
+    for channels in (slice(3), slice(3, None)):
+        unused = int(samples[..., channels].max(initial=0)).bit_length() - 8
+        scaled[..., channels] = samples[..., channels] >> max(unused, 0)
+    return scaled
+
+
+def _to_grey(image: Image.Image) -> GreyImage:
+    if image.has_transparency_data and image.mode != "RGBA":
         image = image.convert("RGBA")
     elif image.mode in ("P", "1"):
         image = image.convert("RGB")
