@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Case, Count, Q, QuerySet, Value, When
 from django.utils.timezone import now
 
 from recognizer import evidence
@@ -26,8 +26,8 @@ RULES_ACCEPT = "triage"  # HDR_REVIEW; with any other value people alone accept
 class Cap:
     """How much the rules accept in 24 hours."""
 
-    corrections: int
-    confirmations: int
+    corrections: int  # and confirmations of doubtful answers, which teach as much
+    confirmations: int  # of sure answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,18 @@ def _model_was_sure(facts: Facts) -> bool:
     if facts.verdict == Verdict.NOT_A_DIGIT:
         return facts.confidence >= LIMITS.certainly_not_a_digit
     return facts.verdict == Verdict.SURE
+
+
+def _model_was_sure_of_it() -> Q:
+    """Say the same of corrections in the database."""
+    certainly_none = Q(
+        submission__verdict=Verdict.NOT_A_DIGIT, submission__confidence__gte=LIMITS.certainly_not_a_digit
+    )
+    return Q(submission__verdict=Verdict.SURE) | certainly_none
+
+
+def _says_nothing_new(facts: Facts) -> bool:
+    return facts.confirms and _model_was_sure(facts)
 
 
 def _plausible(facts: Facts) -> bool:
@@ -256,39 +268,40 @@ def _by_rule(decisions: Iterable[tuple[int, Rule]]) -> list[tuple[Rule, list[int
 class Room:
     """What the caps still allow, by owner and for all anonymous ones; what staff said does not count."""
 
-    taken: Counter[tuple[Author, bool]] = field(default_factory=Counter)  # (owner, confirmation)
-    taken_by_sessions: Counter[bool] = field(default_factory=Counter)  # confirmation
+    taken: Counter[tuple[Author, bool]] = field(default_factory=Counter)  # (owner, confirmation of a sure answer)
+    taken_by_sessions: Counter[bool] = field(default_factory=Counter)  # confirmation of a sure answer
 
     @classmethod
     def left(cls, at: datetime) -> "Room":
         """Count what the rules accepted in the last 24 hours."""
         room = cls()
         lately = Correction.objects.filter(BY_RULE, decided__gt=at - timedelta(days=1)).exclude(triage=BY_STAFF.name)
-        kinds = lately.order_by().values_list("account", "session", evidence.anonymous(at), CONFIRMS)
-        for account, session, anonymous, confirming, count in kinds.annotate(Count("pk")):
-            room._add(account or session, bool(anonymous), bool(confirming), count)
+        sure = Case(When(_model_was_sure_of_it(), then=Value(True)), default=Value(False))
+        kinds = lately.order_by().values_list("account", "session", evidence.anonymous(at), CONFIRMS, sure)
+        for account, session, anonymous, confirms, was_sure, count in kinds.annotate(Count("pk")):
+            room._add(account or session, bool(anonymous), bool(confirms and was_sure), count)
         return room
 
     def has(self, facts: Facts) -> bool:
         """Say whether there is a place for one more; for staff there always is."""
         if facts.staff:
             return True
-        own = LIMITS.session if facts.anonymous else LIMITS.account
-        shared = not facts.anonymous or self.taken_by_sessions[facts.confirms] < _size(LIMITS.sessions, facts.confirms)
-        return shared and self.taken[facts.author, facts.confirms] < _size(own, facts.confirms)
+        own, easy = LIMITS.session if facts.anonymous else LIMITS.account, _says_nothing_new(facts)
+        shared = not facts.anonymous or self.taken_by_sessions[easy] < _size(LIMITS.sessions, easy)
+        return shared and self.taken[facts.author, easy] < _size(own, easy)
 
     def take(self, facts: Facts) -> bool:
         """Take a place for one more, if there is one."""
         free = self.has(facts)
         if free and not facts.staff:
-            self._add(facts.author, facts.anonymous, facts.confirms, 1)
+            self._add(facts.author, facts.anonymous, _says_nothing_new(facts), 1)
         return free
 
-    def _add(self, author: Author, anonymous: bool, confirms: bool, count: int) -> None:
-        self.taken[author, confirms] += count
+    def _add(self, author: Author, anonymous: bool, easy: bool, count: int) -> None:
+        self.taken[author, easy] += count
         if anonymous:
-            self.taken_by_sessions[confirms] += count
+            self.taken_by_sessions[easy] += count
 
 
-def _size(cap: Cap, confirms: bool) -> int:
-    return cap.confirmations if confirms else cap.corrections
+def _size(cap: Cap, easy: bool) -> int:
+    return cap.confirmations if easy else cap.corrections

@@ -525,6 +525,20 @@ def test_an_owner_gets_so_much_accepted_a_day_and_the_rest_later(somebody: uuid.
     assert accepted(said) == many
 
 
+@pytest.mark.parametrize(
+    ("reading", "most"), [(doubtful(), LIMITS.session.corrections), (sure(7), LIMITS.session.confirmations)]
+)
+def test_confirming_what_the_model_doubts_teaches_as_much_as_correcting_and_is_capped_alike(
+    somebody: uuid.UUID, reading: Reading, most: int
+) -> None:
+    said = say(somebody, different(120, reading), model_is_right)
+    triage.triage()
+    first = accepted(said)
+    triage.triage()
+
+    assert first == accepted(said) == most
+
+
 def test_an_account_gets_more_accepted_than_a_session(active_model: ModelVersion) -> None:
     many = LIMITS.account.corrections + 10
     account = User.objects.create(username="ada", date_joined=now() - timedelta(days=8))
