@@ -1,29 +1,27 @@
 """Measures reading, drawing and serving on this machine, in one run, and prints ratios.
 
 python -m benchmarks [--seconds 5] [--connections 16] [--server granian|gunicorn]
+
+Fails if anything is answered otherwise than expected.
 """
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.harness import PORT, WEB_SERVER, configure, expect, prepare, serving
 from benchmarks.load import Load, load, request_bytes
 
-ROOT = Path(__file__).resolve().parent.parent
-PORT = int(os.environ.get("PORT", "8765"))
 WORKERS = 2
 ROUNDS = 3  # the addresses are loaded in turn, so that a noisy moment hits all of them
 
@@ -31,14 +29,15 @@ ROUNDS = 3  # the addresses are loaded in turn, so that a noisy moment hits all 
 def main() -> None:
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory(prefix="digits-bench-") as folder:
-        os.environ |= {"HDR_DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "benchmarks.settings", "PORT": str(PORT)}
-        os.environ |= {"WEB_CONCURRENCY": str(WORKERS), "SECRET_KEY": "bench"}
+        configure(folder, "benchmarks.settings", WEB_CONCURRENCY=str(WORKERS))
         measure_functions()
-        subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        with server(arguments.server) as (pid, seconds):
+        prepare()
+        started = time.perf_counter()
+        with serving(Path(folder, "web.log"), COMMANDS[arguments.server]) as server:
+            seconds = time.perf_counter() - started
             print(f"\n{arguments.server}, {WORKERS} processes: ready {seconds:.2f} s after start")
             measure_http(arguments.connections, arguments.seconds)
-            for child, megabytes in memory_of(pid):
+            for child, megabytes in memory_of(server.process.pid):
                 print(
                     f"web process {child}: {megabytes:.0f} MB resident, {private_memory_of(child):.0f} MB of it its own"
                 )
@@ -108,55 +107,31 @@ def timed(function: Callable[[], object], seconds: float = 1.0) -> float:
 # --- Over HTTP --------------------------------------------------------------------------------------------------------
 
 COMMANDS = {
-    "granian": ["hdr_site.server"],  # what the site runs on
+    "granian": WEB_SERVER,  # what the site runs on
     # To compare with; needs `pip install gunicorn`.
     "gunicorn": [
-        "gunicorn",
-        "--workers",
-        str(WORKERS),
-        "--threads",
-        "4",
-        "--bind",
-        f"127.0.0.1:{PORT}",
+        sys.executable,
+        *("-m", "gunicorn", "--workers", str(WORKERS), "--threads", "4", "--bind", f"127.0.0.1:{PORT}"),
         "hdr_site.wsgi",
     ],
 }
 
 
-@contextmanager
-def server(name: str) -> Iterator[tuple[int, float]]:
-    """Run a web server; yield its process id and how long it took to be ready."""
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", *COMMANDS[name]], cwd=ROOT, stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/readyz", timeout=5)
-                break
-            except OSError:
-                if process.poll() is not None:
-                    raise SystemExit(f"{name} did not start.") from None
-                time.sleep(0.01)
-        yield process.pid, time.perf_counter() - started
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
 def measure_http(connections: int, seconds: float) -> None:
     strokes = [stroke.tolist() for stroke in wavy(45)]
     body = json.dumps({"strokes": strokes, "width": 280, "height": 280}).encode()
-    targets = {
-        "bare view": [request_bytes("POST", "/bare", body, PORT)],
-        "a preview's work in a bare view": [request_bytes("POST", "/work", body, PORT)],
-        "previews": [request_bytes("POST", "/api/v1/previews", body, PORT)],
-        "stored submissions": [request_bytes("POST", "/api/v1/submissions", body, PORT)],
-        "healthz": [request_bytes("GET", "/healthz", b"", PORT)],
+    targets = {  # name: request, the status that answers it
+        "bare view": (request_bytes("POST", "/bare", body, PORT), 200),
+        "a preview's work in a bare view": (request_bytes("POST", "/work", body, PORT), 200),
+        "previews": (request_bytes("POST", "/api/v1/previews", body, PORT), 200),
+        "stored submissions": (request_bytes("POST", "/api/v1/submissions", body, PORT), 201),
+        "healthz": (request_bytes("GET", "/healthz", b"", PORT), 200),
     }
     runs: dict[str, list[Load]] = {name: [] for name in targets}
     for _ in range(ROUNDS):
-        for name, requests in targets.items():
-            runs[name].append(load(PORT, requests, connections, seconds))
+        for name, (request, status) in targets.items():
+            runs[name].append(load(PORT, [request], connections, seconds))
+            expect(name, runs[name][-1].statuses, status)
     bare = statistics.median(run.per_second for run in runs["bare view"])
     title = f"{connections} connections, {ROUNDS} rounds of {seconds:g} s"
     print(f"{title:44} {'per s':>7} {'of bare':>8} {'p50 ms':>8} {'p95':>7} {'p99':>7}  statuses")

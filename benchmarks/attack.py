@@ -10,6 +10,7 @@ accepts every lie, so that only bounded shares, the careful fine-tune and the ga
 
 import argparse
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.__main__ import PORT
-from benchmarks.people import Client, accept_all, retrain, site, staff_token
+from benchmarks.harness import WHOLE_SITE, configure, serving
+from benchmarks.people import Client, accept_all, retrain, staff_token
 
 Said = tuple[Any, int]
 """A drawing, and what the attacker says it is."""
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="attacks with this in their name")
     parser.add_argument("--careless", action="store_true")
     arguments = parser.parse_args()
+    failed = False
     chosen = [number for number, attack in enumerate(ATTACKS) if arguments.only in attack.name]
     for number in chosen:
         if len(chosen) == 1:
@@ -105,15 +107,14 @@ def main() -> None:
             run(ATTACKS[number], arguments.strokes, careless=arguments.careless)
             os._exit(0)
         else:
-            os.wait()
+            failed |= os.wait()[1] != 0
+    sys.exit(failed)
 
 
 def run(attack: Attack, strokes: Path, *, careless: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="digits-attack-") as folder:
-        os.environ |= {"HDR_DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "hdr_site.settings", "PORT": str(PORT)}
-        os.environ |= {"HDR_THROTTLES": "off", "SECRET_KEY": "attack", "WEB_CONCURRENCY": "1"}
-        os.environ |= {"DJANGO_SUPERUSER_PASSWORD": "attack"}
-        with site(Path(folder) / "site.log"):
+        configure(folder, HDR_THROTTLES="off", WEB_CONCURRENCY="1")
+        with serving(Path(folder, "site.log"), WHOLE_SITE):
             import django
 
             django.setup()

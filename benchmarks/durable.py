@@ -7,7 +7,6 @@ and PostgreSQL are killed (-9), and the disk of the database is filled and freed
 compared with the database. Fails if one is missing, or if anything was answered but 201 and 503.
 """
 
-import http.client
 import itertools
 import json
 import os
@@ -24,12 +23,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import PORT, ROOT
 from benchmarks.faults import disk, fill
+from benchmarks.harness import ROOT, WEB_SERVER, Server, ask, configure, free_port, prepare, until
 
 PEOPLE = 8
 DISK = 256  # MB
-DATABASE_PORT = PORT + 1
+DATABASE_PORT = free_port()
 BEFORE, DOWN, AFTER = 3.0, 4.0, 4.0  # seconds of drawing
 SOON = 60.0  # seconds in which something starts
 
@@ -78,29 +77,8 @@ def drawing(number: int) -> dict[str, Any]:
     return {"strokes": [[[140, 40, number], [140, 140, number], [142, 240, number]]], "width": 280, "height": 280}
 
 
-def ask(method: str, path: str, sent: Any = None) -> tuple[int | str, Any]:
-    """Send one request; no answer is called "none"."""
-    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
-    try:
-        connection.request(method, path, sent and json.dumps(sent), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        body = response.read() or b"{}"
-    except (OSError, http.client.HTTPException):
-        return "none", {}
-    finally:
-        connection.close()
-    try:
-        return response.status, json.loads(body)
-    except ValueError:  # a page, as a 500 is
-        return response.status, {}
-
-
 def wait_for(look: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + SOON
-    while not look():
-        if time.monotonic() > end:
-            raise SystemExit(f"{what} within {SOON:.0f} s: no")
-        time.sleep(0.1)
+    until(look, SOON, lambda: f"{what} within {SOON:.0f} s: no")
 
 
 # --- What can be killed -----------------------------------------------------------------------------------------------
@@ -109,19 +87,18 @@ def wait_for(look: Callable[[], bool], what: str) -> None:
 class WebServer:
     """The web server with its two processes."""
 
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "hdr_site.server"], cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        wait_for(lambda: ask("GET", "/readyz")[0] == 200, "the web server is ready")
+        self._server = Server.start(self._log, WEB_SERVER)
 
     def kill_one(self) -> None:
         """Kill a process that serves; the server starts another one."""
         os.kill(int(ask("GET", "/readyz")[1]["process"]), signal.SIGKILL)
 
     def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._server.kill()
 
 
 class PostgreSQL:
@@ -167,8 +144,6 @@ class PostgreSQL:
 def main() -> None:
     if os.geteuid() != 0:
         raise SystemExit("Only root can mount a small disk: sudo python -m benchmarks.durable")
-    os.environ |= {"DJANGO_SETTINGS_MODULE": "hdr_site.settings", "PORT": str(PORT), "WEB_CONCURRENCY": "2"}
-    os.environ |= {"HDR_THROTTLES": "off", "SECRET_KEY": "durable", "DJANGO_SUPERUSER_PASSWORD": "durable"}
     print(f"{'database':12} {'what happens while people draw':34} answers")
     lost = play("SQLite")
     if list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
@@ -186,14 +161,14 @@ def play(name: str) -> int:
         small.mkdir()
         data.mkdir()
         with disk(small, DISK):
-            os.environ["HDR_DATA_DIR"] = str(data if name == "PostgreSQL" else small)
+            configure(data if name == "PostgreSQL" else small, HDR_THROTTLES="off", WEB_CONCURRENCY="2")
             os.environ.pop("DATABASE_URL", None)
             database = PostgreSQL(small) if name == "PostgreSQL" else None
             if database:
                 database.start()
                 os.environ["DATABASE_URL"] = f"postgres://digits@127.0.0.1:{DATABASE_PORT}/postgres"
-            subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-            web = WebServer()
+            prepare()
+            web = WebServer(Path(folder, "web.log"))
             web.start()
             try:
                 return break_things(name, web, database, small)

@@ -8,8 +8,6 @@ all must be answered, by the model that served before. After it no run is stuck,
 """
 
 import argparse
-import http.client
-import json
 import multiprocessing
 import os
 import shutil
@@ -31,8 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.__main__ import PORT, ROOT
+from benchmarks.harness import Server, ask, configure, prepare, until
 from benchmarks.people import Client, accept_all, body_of, staff_token
+from hdr_site.supervisor import PARTS
 
 OWNERS, EACH = 6, 10  # people, and what each of them draws
 DISK = 96  # MB, of the disk that gets full
@@ -53,31 +52,17 @@ class Site:
 
     def __init__(self, folder: Path, logs: Path) -> None:
         self.folder, self._logs = folder, logs
-        self._parts: dict[str, subprocess.Popen[bytes]] = {}
+        self._parts: dict[str, Server] = {}
 
-    def start(self, name: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, **environment: str) -> None:
         """Start a part as `runsite` does, and wait until it is ready."""
-        from hdr_site.supervisor import PARTS
-
         command = [sys.executable, "-m", *PARTS[name.partition(" ")[0]].split()]
         log = self._logs / f"{name}.log"
-        with log.open("a") as output:
-            part = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT
-            )
-        self._parts[name] = part
-        ready = {"web": answers, "worker": lambda: said(log), "training": lambda: said(log)}
-        until(ready.get(name, lambda: True), SOON, lambda: f"{name} did not start:\n{log.read_text()[-2000:]}")
-        return part
+        is_ready = {"worker": lambda _: said(log), "training": lambda _: said(log), "web": Server.is_ready}
+        self._parts[name] = Server.start(log, command, is_ready.get(name, lambda _: True), environment=environment)
 
     def stop(self, name: str) -> None:
-        part = self._parts.pop(name)
-        part.send_signal(signal.SIGTERM)
-        try:
-            part.wait(SOON)
-        except subprocess.TimeoutExpired:
-            part.kill()
-            part.wait()
+        self._parts.pop(name).stop()
 
     def restart(self, name: str, **environment: str) -> None:
         self.stop(name)
@@ -87,8 +72,8 @@ class Site:
     def kill(self, name: str) -> None:
         """Kill a part without warning."""
         part = self._parts.pop(name)
-        part.kill()
-        part.wait()
+        part.process.kill()
+        part.process.wait()
         (self._logs / f"{name}.log").unlink()
 
     def stop_all(self) -> None:
@@ -100,44 +85,11 @@ class Site:
 
     def dead_parts(self) -> list[str]:
         """Name the parts that ended by themselves."""
-        return [name for name, part in self._parts.items() if part.poll() is not None]
-
-
-def answers() -> bool:
-    try:
-        return ask("GET", "/readyz")[0] == 200
-    except OSError:
-        return False
+        return [name for name, part in self._parts.items() if part.process.poll() is not None]
 
 
 def said(log: Path, text: str = " ready.") -> bool:
     return text in log.read_text()
-
-
-def until(look: Callable[[], Any], seconds: float, story: Callable[[], str]) -> Any:
-    """Wait for something that is true, and return it."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        if time.monotonic() > end:
-            raise SystemExit(story())
-        time.sleep(0.1)
-    return found
-
-
-def ask(method: str, path: str, body: Any = None, token: str = "") -> tuple[int, Any]:
-    """Send one request; return the status and the answer, whatever they are."""
-    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Token {token}"} if token else {})
-    try:
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        response = connection.getresponse()
-        text = response.read().decode()
-    finally:
-        connection.close()
-    try:
-        return response.status, json.loads(text)
-    except ValueError:
-        return response.status, text
 
 
 # --- What happens on it -----------------------------------------------------------------------------------------------
@@ -171,7 +123,7 @@ class Admin:
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         status, answer = ask(method, f"/api/v1/{path}", body, self.token)
-        if status >= 400:
+        if status not in (200, 201, 202, 204):
             raise SystemExit(f"{method} {path}: {status} {str(answer)[:300]}")
         return answer
 
@@ -215,17 +167,14 @@ def story(run: Any) -> str:
 @contextmanager
 def previews(row: Row) -> Iterator[Counter[int]]:
     """Ask for previews all the while; expect each to be answered, and count by which version."""
-    statuses: Counter[int] = Counter()
+    statuses: Counter[int | str] = Counter()
     versions: Counter[int] = Counter()
     over = threading.Event()
 
     def look() -> None:
         rng = np.random.default_rng(0)
         while not over.wait(PAUSE):
-            try:
-                status, answer = ask("POST", "/api/v1/previews", body_of(draw(int(rng.integers(10)), rng)))
-            except OSError:
-                status, answer = 0, None
+            status, answer = ask("POST", "/api/v1/previews", body_of(draw(int(rng.integers(10)), rng)))
             statuses[status] += 1
             if status == 200:
                 versions[answer["model_version"]] += 1
@@ -445,7 +394,7 @@ def full_disk(site: Site) -> Iterator[Row]:
     """Fill the disk of the data directory while a run learns and people draw; free it again."""
     admin, row = Admin(), Row("disk full while a run learns")
     rng = np.random.default_rng(9)
-    statuses: Counter[int] = Counter()
+    statuses: Counter[int | str] = Counter()
     stored: list[int] = []
     run = admin.request()
     in_phase(admin, run, "fit")
@@ -641,10 +590,8 @@ def disk(folder: Path, megabytes: int) -> Iterator[None]:
 
 @contextmanager
 def site_with_drawings(folder: Path, logs: Path) -> Iterator[Site]:
-    os.environ |= {"HDR_DATA_DIR": str(folder), "DJANGO_SETTINGS_MODULE": "hdr_site.settings", "PORT": str(PORT)}
-    os.environ |= {"HDR_THROTTLES": "off", "HDR_REVIEW": "all", "SECRET_KEY": "faults", "WEB_CONCURRENCY": "1"}
-    os.environ |= {"DJANGO_SUPERUSER_PASSWORD": "faults"}
-    subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    configure(folder, HDR_THROTTLES="off", HDR_REVIEW="all", WEB_CONCURRENCY="1")
+    prepare()
     import django
 
     django.setup()

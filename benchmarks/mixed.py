@@ -4,27 +4,25 @@ python -m benchmarks.mixed [--seconds 5] [--rows 0] [--naive]
 
 On the database that `DATABASE_URL` names, which must be empty, or on SQLite. `--rows` fills it first, to see whether
 cost stays flat; `--naive` measures Keras' `model.predict` in a view too, which needs TensorFlow. Everything is by one
-anonymous visitor with their cookies. Fails if any request was answered with an error.
+anonymous visitor with their cookies. Fails if anything is answered otherwise than expected.
 """
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from functools import reduce
+from pathlib import Path
 
-from benchmarks.__main__ import PORT, ROOT, memory_of, server, wavy
+from benchmarks.__main__ import memory_of, wavy
+from benchmarks.harness import PORT, WEB_SERVER, ask, configure, expect, free_port, prepare, serving
 from benchmarks.load import Load, load, request_bytes
 
 CONNECTIONS = (1, 4, 16, 64)
 ROUNDS = 4  # for each line, with new connections: the kernel deals them to the processes as it likes
 PREVIEWS, STORED, CORRECTED = 12, 3, 1  # of sixteen requests: a digit takes some previews, and few are corrected
 OF_ONES_OWN = 64  # submissions that are corrected
-NAIVE_PORT = PORT + 1
 
 
 def main() -> None:
@@ -34,14 +32,15 @@ def main() -> None:
     parser.add_argument("--naive", action="store_true", help="measure model.predict in a view too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="digits-mixed-") as folder:
-        os.environ |= {"HDR_DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "benchmarks.settings", "PORT": str(PORT)}
-        os.environ |= {"WEB_CONCURRENCY": "2", "SECRET_KEY": "bench"}
-        subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        configure(folder, "benchmarks.settings", WEB_CONCURRENCY="2")
+        prepare()
         fill_database(arguments.rows)
-        with server("granian") as (pid, _):
-            failed = measure(arguments.seconds, arguments.naive)
-            print("memory:", ", ".join(f"{megabytes:.0f} MB" for _, megabytes in memory_of(pid)))
-    sys.exit(failed)
+        with serving(Path(folder, "web.log"), WEB_SERVER) as server:
+            measure(arguments.seconds)
+            print("memory:", ", ".join(f"{megabytes:.0f} MB" for _, megabytes in memory_of(server.process.pid)))
+            if arguments.naive:  # beside the site, which has nothing to do
+                measure_naive(Path(folder), arguments.seconds, "model.predict, one process", "1")
+                measure_naive(Path(folder), arguments.seconds, "model.predict, two", "2")
 
 
 def fill_database(rows: int) -> None:
@@ -58,29 +57,24 @@ def fill_database(rows: int) -> None:
     connection.close()
 
 
-def measure(seconds: float, naive: bool) -> int:
-    """Print a table; return 1 if any request failed."""
+def measure(seconds: float) -> None:
+    """Print a table."""
     preview, store, mixed = requests_of(open_page())
     drawing = drawn()
-    targets = {
-        "the same work, bare": [request_bytes("POST", "/work", drawing, PORT)],
-        "previews": [preview],
-        "stored submissions": [store],
-        "mixed": mixed,
+    targets = {  # name: requests, the statuses that answer them
+        "the same work, bare": ([request_bytes("POST", "/work", drawing, PORT)], (200,)),
+        "previews": ([preview], (200,)),
+        "stored submissions": ([store], (201,)),
+        "mixed": (mixed, (200, 201)),  # who corrects again replaces what was said: 200
     }
-    bad = 0
     print(f"{'':26} connections   per s  of bare   p50 ms     p95     p99  statuses")
     for connections in CONNECTIONS:
         bare = 0.0
-        for name, requests in targets.items():
+        for name, (requests, statuses) in targets.items():
             result = rounds(PORT, requests, connections, seconds)
             bare = bare or result.per_second
-            bad += sum(count for status, count in result.statuses.items() if status >= 400)
+            expect(name, result.statuses, *statuses)
             tell(name, connections, result, bare)
-    if naive:
-        measure_naive(seconds, "model.predict, one process", ["--workers", "1"])
-        measure_naive(seconds, "model.predict, two", ["--workers", "2"])
-    return int(bad > 0)
 
 
 def rounds(port: int, requests: list[bytes], connections: int, seconds: float) -> Load:
@@ -120,41 +114,27 @@ def tell(name: str, connections: int, result: Load, bare: float) -> None:
 
 def stored(drawing: bytes, visitor: dict[str, str]) -> int:
     """Store a drawing; return its number."""
-    address = f"http://127.0.0.1:{PORT}/api/v1/submissions"
-    with urllib.request.urlopen(
-        urllib.request.Request(address, drawing, {"Content-Type": "application/json"} | visitor)
-    ) as answer:
-        return int(json.load(answer)["id"])
+    status, answer = ask("POST", "/api/v1/submissions", json.loads(drawing), headers=visitor)
+    if status != 201:
+        raise SystemExit(f"A drawing was answered {status} {answer}.")
+    return int(answer["id"])
 
 
-def measure_naive(seconds: float, name: str, workers: list[str]) -> None:
+def measure_naive(folder: Path, seconds: float, name: str, workers: str) -> None:
     """Measure Keras in a view, on the same server: as `flask run` has it, and with as many processes as the site."""
     from tests.drawings import canary, encoded, picture_of
 
-    command = ["granian", "--interface", "wsgi", "--port", str(NAIVE_PORT), "--blocking-threads", "4", *workers]
-    command += ["--workers-kill-timeout", "5"]  # what is inside TensorFlow does not end when told to
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command, "benchmarks.naive:application"],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    port = free_port()
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "--blocking-threads", "4"]
+    command += ["--workers", workers, "--workers-kill-timeout", "5"]  # what is inside TensorFlow does not end when told
     picture = encoded(picture_of(canary(3)))
-    requests = [request_bytes("POST", "/", picture, NAIVE_PORT)]
-    try:
-        for _ in range(120):
-            try:
-                load(NAIVE_PORT, requests, 1, 1)
-                break
-            except OSError:
-                time.sleep(1)
-        load(NAIVE_PORT, requests, 8, 3)  # its first predictions trace the network
+    requests = [request_bytes("POST", "/", picture, port)]
+    with serving(folder / "naive.log", [*command, "benchmarks.naive:application"], port):
+        load(port, requests, 8, 3)  # its first predictions trace the network
         for connections in CONNECTIONS:
-            result = load(NAIVE_PORT, requests, connections, seconds)
+            result = load(port, requests, connections, seconds)
+            expect(name, result.statuses, 200)
             tell(name, connections, result, result.per_second)
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 if __name__ == "__main__":

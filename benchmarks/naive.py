@@ -22,11 +22,17 @@ MODEL = keras.models.load_model(
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Read the picture that is the request's body."""
+    """Read the picture that is the request's body; tell at /readyz which process answers."""
+    if environ["PATH_INFO"] == "/readyz":
+        return answer({"process": os.getpid()}, start_response)
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     picture = Image.open(io.BytesIO(body)).convert("L").resize((28, 28))
-    answer = MODEL.predict(np.asarray(picture, np.float32)[None, :, :, None] / 255, verbose=0)
-    scores = np.asarray(answer[0] if isinstance(answer, list) else answer).reshape(-1)[:10]
-    told = json.dumps({"digit": int(scores.argmax())}).encode()
+    outputs = MODEL.predict(np.asarray(picture, np.float32)[None, :, :, None] / 255, verbose=0)
+    scores = np.asarray(outputs[0] if isinstance(outputs, list) else outputs).reshape(-1)[:10]
+    return answer({"digit": int(scores.argmax())}, start_response)
+
+
+def answer(content: dict[str, int], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    told = json.dumps(content).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(told)))])
     return [told]

@@ -12,16 +12,12 @@ somebody's drawings are turned, slanted and stretched alike, each person's other
 import argparse
 import http.client
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -29,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.__main__ import PORT, ROOT
+from benchmarks.harness import PORT, ROOT, WHOLE_SITE, configure, serving
 
 PEOPLE = 10
 FEWEST = 20  # drawings of a writer, to be one of the people
@@ -43,29 +39,9 @@ def main() -> None:
     parser.add_argument("--bend", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="digits-people-") as folder:
-        os.environ |= {"HDR_DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "hdr_site.settings", "PORT": str(PORT)}
-        os.environ |= {"HDR_THROTTLES": "off", "HDR_REVIEW": "all", "SECRET_KEY": "people", "WEB_CONCURRENCY": "1"}
-        os.environ |= {"DJANGO_SUPERUSER_PASSWORD": "people"}
-        with site(Path(folder) / "site.log"):
+        configure(folder, HDR_THROTTLES="off", HDR_REVIEW="all", WEB_CONCURRENCY="1")
+        with serving(Path(folder, "site.log"), WHOLE_SITE):
             simulate(arguments.strokes, arguments.rounds, arguments.fold, bend=arguments.bend)
-
-
-@contextmanager
-def site(log: Path) -> Iterator[None]:
-    """Run the whole site as one command until it is ready, and stop it at the end."""
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", "runsite"], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        while "Ready in" not in log.read_text():
-            if process.poll() is not None:
-                raise SystemExit(f"The site did not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.2)
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
 
 
 def simulate(strokes: Path, rounds: int, fold: int, *, bend: bool) -> None:

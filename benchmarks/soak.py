@@ -10,24 +10,20 @@ not end by making a version.
 
 import argparse
 import csv
-import http.client
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from benchmarks.__main__ import PORT, ROOT
+from benchmarks.harness import PORT, ROOT, WHOLE_SITE, ask, configure, prepare, serving
 from benchmarks.load import load
 from benchmarks.mixed import open_page, requests_of
 from benchmarks.people import Client, body_of, own_hand
@@ -54,19 +50,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path.cwd())
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="digits-soak-") as folder:
-        os.environ |= {"HDR_DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "benchmarks.settings", "PORT": str(PORT)}
-        os.environ |= {"WEB_CONCURRENCY": "2", "SECRET_KEY": "bench", "HDR_REVIEW": "all"}
-        subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        configure(folder, "benchmarks.settings", WEB_CONCURRENCY="2", HDR_REVIEW="all")
+        prepare()
         versions, token = register_versions()
-        with Path(folder, "site.log").open("w") as log:
-            site = subprocess.Popen([sys.executable, "manage.py", "runsite"], cwd=ROOT, stdout=log, stderr=log)
-            try:
-                wait_until_ready()
-                samples, statuses, done = soak(site.pid, 60 * arguments.minutes, versions, token)
-                ended = wait_for_runs(token)
-            finally:
-                site.send_signal(signal.SIGTERM)
-                site.wait(timeout=60)
+        with serving(Path(folder, "site.log"), WHOLE_SITE) as site:
+            samples, statuses, done = soak(site.process.pid, 60 * arguments.minutes, versions, token)
+            ended = wait_for_runs(token)
     write(samples, arguments.out)
     sys.exit(report(samples, statuses, done, ended))
 
@@ -110,23 +99,9 @@ def role_of(arguments: str) -> str:
     return next((role for word, role in ROLES.items() if word in arguments), "")
 
 
-def wait_until_ready() -> None:
-    for _ in range(300):
-        try:
-            open_page()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise SystemExit("The site did not come up.")
-
-
-def call(path: str, token: str, body: dict[str, object]) -> int:
+def call(path: str, token: str, body: dict[str, object]) -> int | str:
     """Call the API as staff; return the status."""
-    with closing(http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)) as connection:
-        headers = {"Authorization": f"Token {token}", "Content-Type": "application/json"}
-        connection.request("POST", path, json.dumps(body), headers)
-        return connection.getresponse().status
+    return ask("POST", path, body, token)[0]
 
 
 def teach(token: str, number: int) -> None:
@@ -161,7 +136,7 @@ def report(samples: Samples, statuses: Counter[int], done: Counter[str], runs: l
         settled = points[int(SETTLED * len(points))][1]
         first, last = points[0][1], points[-1][1]
         print(f"{name:20} {first:9.0f} {settled:9.0f} {last:9.0f} {last - settled:+14.1f} ({last / settled - 1:+.1%})")
-    return int(any(status >= 400 for status in statuses) or any(run["state"] != "succeeded" for run in runs))
+    return int(bool(set(statuses) - {200, 201}) or any(run["state"] != "succeeded" for run in runs))
 
 
 def write(samples: Samples, folder: Path) -> None:

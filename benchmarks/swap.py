@@ -9,8 +9,6 @@ import argparse
 import http.client
 import json
 import multiprocessing
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,8 +16,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from benchmarks.__main__ import PORT, ROOT, memory_of, server, wavy
+from benchmarks.__main__ import memory_of, wavy
+from benchmarks.harness import PORT, WEB_SERVER, configure, prepare, serving
 from benchmarks.load import Load, load, request_bytes
 
 PROMOTED = 3  # versions, one after the other; then the one before the last is made active again
@@ -42,15 +42,17 @@ class Swap:
 def main() -> None:
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory(prefix="digits-swap-") as folder:
-        os.environ |= {"HDR_DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "benchmarks.settings", "PORT": str(PORT)}
-        os.environ |= {"WEB_CONCURRENCY": str(arguments.processes), "SECRET_KEY": "bench"}
-        subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        configure(folder, "benchmarks.settings", WEB_CONCURRENCY=str(arguments.processes))
+        prepare()
         versions, token = register_versions()
-        with server("granian") as (pid, _), clients(arguments.connections, arguments.seconds) as drawing:
+        with (
+            serving(Path(folder, "web.log"), WEB_SERVER) as server,
+            clients(arguments.connections, arguments.seconds) as drawing,
+        ):
             pause = arguments.seconds / (len(versions) + 1)
             swaps = [swap(version, token, arguments.processes, pause) for version in versions]
             result = drawing.result()
-            memory = ", ".join(f"{megabytes:.0f} MB" for _, megabytes in memory_of(pid))
+            memory = ", ".join(f"{megabytes:.0f} MB" for _, megabytes in memory_of(server.process.pid))
     good = report(swaps, result)
     print(f"web processes at the end: {memory} resident")
     sys.exit(0 if good else 1)

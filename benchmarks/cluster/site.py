@@ -18,6 +18,7 @@ import psycopg
 from benchmarks.cluster import ROOT
 from benchmarks.cluster.network import HOSTS, NETWORK, WEB, on, remove_network
 from benchmarks.cluster.people import ask
+from benchmarks.harness import descends_from
 
 DATABASE_URL = f"postgres://digits@{HOSTS['database']}/postgres"
 
@@ -205,6 +206,8 @@ def manage(host: str, folder: Path, *arguments: str, code: Path = ROOT) -> str:
 def start_web(host: str, folder: Path, code: Path = ROOT) -> None:
     start(host, host, folder, sys.executable, "-m", "hdr_site.server", code=code)
     wait_for(partial(is_ready, host), SOON, f"{host} does not start")
+    if not descends_from(ask(host, "GET", "/readyz").json["process"], PARTS[host].process.pid):
+        raise SystemExit(f"FAILED  {HOSTS[host]} is another site's")
 
 
 def start_worker(host: str, folder: Path, code: Path = ROOT) -> None:
