@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.__main__ import PORT
 from benchmarks.attack import decide
-from benchmarks.people import Client, own_hand, retrain, site, staff_token
+from benchmarks.harness import WHOLE_SITE, configure, serving
+from benchmarks.people import Client, own_hand, retrain, staff_token
 
 HONEST, EACH = 48, 15  # people, and drawings of each
 DIFFERING, FRESH = 110, 22  # drawings that only the earlier version reads right, and the cookies they come under
@@ -147,8 +147,6 @@ def main() -> None:
     parser.add_argument("--only", default="", help="attacks with this in their name")
     parser.add_argument("--rollback", action="store_true")
     arguments = parser.parse_args()
-    os.environ |= {"DJANGO_SETTINGS_MODULE": "hdr_site.settings", "PORT": str(PORT), "WEB_CONCURRENCY": "1"}
-    os.environ |= {"HDR_THROTTLES": "off", "SECRET_KEY": KEY, "DJANGO_SUPERUSER_PASSWORD": "capture"}
     with tempfile.TemporaryDirectory(prefix="digits-capture-") as folder:
         taught = Path(folder) / "taught"
         taught.mkdir()
@@ -162,9 +160,6 @@ def main() -> None:
                 compare(attack, expected, play(taught, attack))
 
 
-KEY = "the key of a site that is attacked by its own benchmark"
-
-
 def in_a_child(folder: Path, work: Callable[[Client], object]) -> None:
     """Run a site in a folder and work on it, in a process of its own: Django's database is the process's."""
     if child := os.fork():
@@ -172,8 +167,8 @@ def in_a_child(folder: Path, work: Callable[[Client], object]) -> None:
             raise SystemExit(f"The work in {folder} failed.")
         return
     try:
-        os.environ["HDR_DATA_DIR"] = str(folder)
-        with site(folder / "site.log"):
+        configure(folder, WEB_CONCURRENCY="1", HDR_THROTTLES="off")
+        with serving(folder / "site.log", WHOLE_SITE):
             import django
 
             django.setup()

@@ -28,9 +28,9 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks.__main__ import PORT, ROOT
-from benchmarks.durable import ask, drawing, wait_for
+from benchmarks.durable import drawing, wait_for
 from benchmarks.faults import RUN, Admin, Site, in_phase, people_draw, story
+from benchmarks.harness import PORT, ROOT, ask
 
 DRAWING, LOOKING = 3, 1  # people
 EXPECTED = (200, 201, 503)
