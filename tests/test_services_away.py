@@ -24,6 +24,9 @@ from recognizer.models import ModelVersion
 from recognizer.throttles import counter
 from tests.conftest import Visitor
 from tests.drawings import THREE
+from training.attempt import Progress
+from training.loop import Clock
+from training.models import TrainingRun
 
 AWAY = OperationalError("connection timeout expired")
 DAMAGED = DatabaseError("database disk image is malformed")
@@ -189,6 +192,19 @@ def test_a_connection_that_never_failed_is_given_up_too_where_the_server_only_re
         cursor.execute("SELECT 1")
 
     assert connection.connection is not before
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_a_run_replaces_a_connection_that_broke_while_it_learned() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no server")
+    run = TrainingRun.objects.create(trigger=TrainingRun.Trigger.API)
+    with Clock(run, Progress()).phase(TrainingRun.Phase.FIT):
+        connection.connection.close()  # as if the server had hung up; Django does not know yet
+
+    run.refresh_from_db()
+    assert list(run.timings) == ["fit"]
 
 
 @pytest.mark.services

@@ -88,9 +88,9 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
         answers = network.logits_of(teacher, replay)
 
     with clock.phase(Phase.FIT):
+        careful = recipe.tune.after(_setbacks(champion))
         lessons = finetune.Lessons(dataset.part(Part.TRAIN), replay, answers, recipe)
         tuned = finetune.fine_tune(teacher, lessons, recipe, clock.fit_report(recipe))
-        careful = recipe.tune.after(_setbacks(champion))
         guessed = before.guessed_right(examination.validation, "validation")
         validation = without(examination.validation, guessed)
         candidate, tried = finetune.choose_blend(teacher, tuned, careful, validation, kept, unseen)
