@@ -5,11 +5,10 @@ from typing import Any
 
 from django.db import Error
 from django_celery_beat.schedulers import DatabaseScheduler
-from kombu.exceptions import ChannelError
+
+from hdr_site.broker import is_full
 
 logger = logging.getLogger(__name__)
-
-MOST_WAITING = 100  # messages in a queue; expired ones stay in it until a worker throws them away
 
 
 class PatientScheduler(DatabaseScheduler):
@@ -33,7 +32,7 @@ class PatientScheduler(DatabaseScheduler):
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **options: Any) -> Any:
         """Send an entry's message, unless too many wait already."""
         queue = self._queue_of(entry)
-        if self._waiting(queue) < MOST_WAITING:
+        if not is_full(self.connection.default_channel, queue):
             return super().apply_async(entry, producer=producer, advance=advance, **options)
         logger.warning("%s was left out: no worker takes messages from the queue %r.", entry.name, queue)
         return self.reserve(entry) if advance else None
@@ -41,9 +40,3 @@ class PatientScheduler(DatabaseScheduler):
     def _queue_of(self, entry: Any) -> str:
         queue = self.app.amqp.router.route(dict(entry.options), entry.task)["queue"]
         return str(getattr(queue, "name", queue))
-
-    def _waiting(self, queue: str) -> int:
-        try:
-            return int(self.connection.default_channel.queue_declare(queue, passive=True).message_count)
-        except ChannelError:  # Redis knows no empty queue
-            return 0

@@ -1,10 +1,13 @@
 """A disk without space: what cannot be stored is refused in words, and nobody stumbles over a message half written."""
 
 import json
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from celery import Celery
@@ -12,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 from kombu.exceptions import OperationalError
 
+from hdr_site.broker import LARGEST
 from recognizer.models import Submission
 from tests.conftest import Visitor
 from tests.drawings import THREE
@@ -87,6 +91,65 @@ def test_a_damaged_message_is_thrown_away(messages: tuple[Celery, Path]) -> None
         (folder / f"{name}.site.msg").write_text(content)
 
     assert [received(app), received(app)] == ["whole", None]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"content-type": "application/x-python-serialize", "body": "KX19h5Qu"},  # a pickle
+        {"content-type": "application/x-yaml"},
+        {"body": "no base64"},
+        {"body": 7},
+        {"body": "eyJub25lIjogMX0="},  # {"none": 1}
+        {"properties": []},
+        {"properties": {"delivery_info": 3}},
+        {"headers": 7},
+        {"time": {"__type__": "datetime", "__value__": 1}},
+    ],
+    ids=lambda changes: str(changes)[:40],
+)
+def test_a_message_that_the_worker_could_not_read_is_thrown_away(
+    changes: dict[str, Any], messages: tuple[Celery, Path]
+) -> None:
+    app, folder = messages
+    app.send_task("whole")
+    [whole] = folder.glob("*.site.msg")
+    (folder / "0_odd.site.msg").write_text(json.dumps(json.loads(whole.read_text()) | changes))
+
+    assert [received(app), received(app)] == ["whole", None]
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "7", "{}", "[" * 100_000, "x" * (LARGEST + 1)], ids=lambda x: x[:9])
+def test_what_is_no_message_is_thrown_away(content: str, messages: tuple[Celery, Path]) -> None:
+    app, folder = messages
+    app.send_task("whole")
+    (folder / "0_odd.site.msg").write_text(content)
+
+    assert [received(app), received(app)] == ["whole", None]
+
+
+def test_thousands_of_messages_are_listed_once(messages: tuple[Celery, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    app, folder = messages
+    app.send_task("whole")
+    [whole] = folder.glob("*.site.msg")
+    for number in range(300):
+        (folder / f"{number:03}.site.msg").write_text(whole.read_text())
+    looked = Mock(side_effect=os.listdir)
+    monkeypatch.setattr("hdr_site.broker.os.listdir", looked)
+
+    with app.connection_for_read() as broker, broker.SimpleQueue("site") as queue:
+        looked.reset_mock()
+        for _ in range(301):
+            queue.get(block=False).ack()
+        assert looked.call_count == 1
+
+
+def test_a_folder_that_is_gone_is_a_broker_that_is_away(messages: tuple[Celery, Path]) -> None:
+    app, folder = messages
+    folder.rename(folder.with_name("gone"))
+
+    with pytest.raises(OperationalError):
+        app.send_task("lost", retry=False)
 
 
 def test_the_site_without_redis_uses_this_broker() -> None:

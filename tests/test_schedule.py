@@ -14,7 +14,8 @@ from django.test import Client
 from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from hdr_site import celery_app
-from hdr_site.beat import MOST_WAITING, PatientScheduler
+from hdr_site.beat import PatientScheduler
+from hdr_site.broker import MOST_WAITING
 from hdr_site.schedule import NAMES, SCHEDULE, ensure_schedule
 from training import runs, tasks
 from training.models import TrainingRun
@@ -95,6 +96,20 @@ def test_messages_do_not_pile_up_when_no_worker_takes_them(line: PeriodicTask) -
         channel: Any = broker.default_channel
         assert channel.queue_declare(line.queue, passive=True).message_count == MOST_WAITING
     scheduler.connection.release()
+
+
+@pytest.mark.django_db(transaction=True)  # messages are sent once a transaction is over
+def test_nor_do_those_about_runs_when_no_training_worker_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = f"nobody-{uuid.uuid4().hex}"
+    monkeypatch.setattr(runs, "QUEUE", queue)
+    run = TrainingRun.objects.create(trigger=TrainingRun.Trigger.API)
+    for _ in range(MOST_WAITING + 20):
+        TrainingRun.objects.update(sent=run.created - timedelta(minutes=2))
+        runs.supervise()
+
+    with celery_app.connection_for_write() as broker:
+        channel: Any = broker.default_channel
+        assert channel.queue_purge(queue) == MOST_WAITING
 
 
 def test_the_night_run_waits_for_a_live_one() -> None:
