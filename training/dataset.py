@@ -6,13 +6,14 @@ Nothing of it is copied: a deleted submission is in no later set.
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from django.db.models import Case, When
+from django.db.models import Case, TextField, When
+from django.db.models.functions import Cast
 from django.utils.crypto import salted_hmac
 from django.utils.timezone import now
 
@@ -24,12 +25,14 @@ from recognizer.preprocessing.picture import picture_to_input
 from recognizer.similarity import SAME_DRAWING, groups, has_neighbour, signatures
 from recognizer.voices import known_accounts
 from training.models import TrainingSample
+from training.packed import PackedInk, stored_strokes
 
 Part = TrainingSample.Part
 
 ASKED_AT_ONCE = 500  # numbers in one query
 NOBODY = "nobody"  # the owner of what only staff can label: imported drawings, and those sent without a cookie
 NEWCOMERS = "newcomers"  # the voice of all owners whom people do not know
+FETCHED_AT_ONCE = 50  # labels with their ink, of which some is half a megabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,7 @@ class Labelled:
     digit: int | None  # None: not a digit
     confirms: bool  # the model had it right
     image: ModelInput
-    strokes: list[Stroke] | None  # None: it came as a picture
-    surface: float  # the longer side of the drawing surface, in the strokes' pixels
+    ink: PackedInk | None  # None: it came as a picture, or is learned as one
     part: Part
     share: float = 0.0  # of what the network sees; 0 unless it is trained on
 
@@ -117,10 +119,15 @@ def build_dataset(
     return Dataset(labels, dict(left_out), fingerprint)
 
 
-def _accepted(most: int) -> Iterable[Correction]:
-    rows = Correction.objects.standing().filter(state=Correction.State.ACCEPTED).select_related("submission")
+def _accepted(most: int) -> Iterator[Correction]:
+    """Fetch the accepted corrections in their order, few at a time: each comes with its ink as JSON text, in `ink`."""
+    accepted = Correction.objects.standing().filter(state=Correction.State.ACCEPTED)
     people_first = Case(When(triage=IMPORTED, then=1), default=0)  # a large import must not push them out
-    return rows.order_by(people_first, "-id")[:most].iterator(chunk_size=500)
+    chosen = list(accepted.order_by(people_first, "-id").values_list("pk", flat=True)[:most])
+    rows = accepted.with_submissions().annotate(ink=Cast("submission__ink", TextField()))
+    for start in range(0, len(chosen), FETCHED_AT_ONCE):
+        found = rows.in_bulk(chosen[start : start + FETCHED_AT_ONCE])
+        yield from (found[pk] for pk in chosen[start : start + FETCHED_AT_ONCE] if pk in found)
 
 
 def owner_of(submission: Submission) -> str:
@@ -132,9 +139,8 @@ def owner_of(submission: Submission) -> str:
 
 def _labelled(correction: Correction, rules: DatasetRules, known: set[int]) -> Labelled:
     submission = correction.submission
-    ink = submission.ink
-    strokes = [np.array([point[:2] for point in stroke], np.float64) for stroke in ink["strokes"]] if ink else None
-    surface = float(max(ink["width"], ink["height"])) if ink else 0.0
+    text: str | None = correction.ink  # type: ignore[attr-defined]
+    strokes, surface = stored_strokes(text) if text else ([], 0.0)
     owner = owner_of(submission)
     return Labelled(
         submission=submission.pk,
@@ -143,13 +149,12 @@ def _labelled(correction: Correction, rules: DatasetRules, known: set[int]) -> L
         digit=correction.digit,
         confirms=correction.digit == submission.digit,
         image=_input(submission, strokes, surface),
-        strokes=strokes,
-        surface=surface,
+        ink=PackedInk.pack(strokes),
         part=Part.HOLDOUT if _keyed_share(owner) < rules.holdout_owners else Part.TRAIN,
     )
 
 
-def _input(submission: Submission, strokes: list[Stroke] | None, surface: float) -> ModelInput:
+def _input(submission: Submission, strokes: list[Stroke], surface: float) -> ModelInput:
     """Return the drawing in today's preprocessing, whatever it was drawn under."""
     if submission.preprocessing_version == PREPROCESSING_VERSION:
         return np.frombuffer(submission.input, np.uint8).reshape(28, 28)

@@ -68,8 +68,8 @@ class Lessons:
         return images, targets.astype(np.float32)
 
     def _draw(self, label: Labelled, rng: np.random.Generator) -> Images:
-        if label.strokes is not None:
-            return distort_strokes(label.strokes, self._recipe.distortion, rng)
+        if label.ink is not None:
+            return distort_strokes(label.ink.strokes(), self._recipe.distortion, rng)
         return distort_image(label.image, self._recipe.distortion, rng)
 
 

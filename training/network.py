@@ -29,6 +29,7 @@ if CAN_EXPORT:
     import tensorflow as tf
 
 DIGITS = 10
+AT_ONCE = 200  # images that the network is run on: its activations take a megabyte each
 
 Tensor = Any  # of whatever backend
 
@@ -247,7 +248,8 @@ def logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArra
     """Run the network as it will be exported, in float32: `(n, 28, 28)` uint8 → `(n, 11)`."""
     exact = network if _is_exact(network) else in_float32(network)
     inputs = pack_inputs(images)
-    parts = [ops.convert_to_numpy(exact(inputs[i : i + 500], training=False)) for i in range(0, len(inputs), 500)]
+    starts = range(0, len(inputs), AT_ONCE)
+    parts = [ops.convert_to_numpy(exact(inputs[start : start + AT_ONCE], training=False)) for start in starts]
     return np.concatenate(parts) if parts else np.empty((0, DIGITS + 1), np.float32)
 
 

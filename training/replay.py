@@ -32,7 +32,7 @@ class ReplayMix:
 
     mnist: int = 6000
     contrasts: int = 60  # of MNIST's digits for each drawing that is misread: the most like it that are something else
-    most_contrasts: int = 5000
+    most_contrasts: int = 5000  # in all, and of so many misread drawings, the first
     pens: int = 5000
     others: int = 4000  # characters that are no digits
     scribbles: int = 700
@@ -76,9 +76,9 @@ def _contrasts(mnist: Digits, misread: Digits, mix: ReplayMix) -> Images:
         return mnist.images[:0]
     most = max(1, min(mix.contrasts, mix.most_contrasts // len(misread.labels)))
     signed, chosen = signatures(mnist.images), []
-    for start in range(0, len(misread.labels), AT_ONCE):
+    for start in range(0, min(len(misread.labels), mix.most_contrasts), AT_ONCE):
         labels = misread.labels[start : start + AT_ONCE]
         likeness = signed @ signatures(misread.images[start : start + AT_ONCE]).T  # (MNIST's, misread)
         likeness[mnist.labels[:, None] == labels[None]] = -1
-        chosen.append(np.argpartition(-likeness, most, axis=0)[:most].ravel())
+        chosen.append(np.argpartition(-likeness, most, axis=0)[:most].flatten())  # a copy: a view keeps all of it
     return mnist.images[np.unique(np.concatenate(chosen))]
