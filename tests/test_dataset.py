@@ -187,6 +187,28 @@ def test_nobody_is_more_than_the_bounded_share_of_what_is_seen(active_model: Mod
     assert dataset.counts()["largest_owner_share"] == pytest.approx(RULES.owner_share, abs=1e-4)
 
 
+def test_what_rules_accepted_of_newcomers_has_one_owners_share_together(active_model: ModelVersion) -> None:
+    learned = [number for number in range(30) if number not in (7, 13)]  # the others are in the holdout
+    for number in learned:
+        labelled(f"person {number}", number % 10, answered=(number + 1) % 10, seed=number)
+    everything_learned = replace(RULES, validation_drawings=0)
+    assert sum(label.share for label in build(rules=everything_learned).labels) == pytest.approx(RULES.labels_share)
+
+    Correction.objects.update(triage="model_doubted")
+    labels = build(rules=everything_learned).labels
+    assert sum(label.share for label in labels) == pytest.approx(RULES.owner_share)
+    assert all(label.share > 0 for label in labels)
+
+
+def test_a_flood_of_confirmations_pushes_nothing_out(active_model: ModelVersion) -> None:
+    reviewed = [labelled(LEARNED, 3, seed=1), labelled("person 1", 4, answered=5, seed=2)]
+    for seed in range(3, 9):
+        labelled(f"person {seed}", seed, seed=seed)
+    Correction.objects.exclude(submission__in=reviewed).update(triage="confirmed")
+
+    assert used(build(rules=replace(RULES, most_labels=2))) == {submission.pk for submission in reviewed}
+
+
 def test_what_is_learned_is_counted_by_label_and_kind(active_model: ModelVersion) -> None:
     for seed, (digit, answered) in enumerate([(3, 3), (3, 3), (3, 5), (None, 4)]):
         labelled(LEARNED, digit, answered=answered, seed=seed)

@@ -12,17 +12,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from django.db.models import Case, TextField, When
+from django.db.models import Case, Q, TextField, When
 from django.db.models.functions import Cast
 from django.utils.crypto import salted_hmac
 from django.utils.timezone import now
 
 from recognizer.engine import DigitModel
+from recognizer.evidence import CONFIRMS, anonymous
 from recognizer.models import IMPORTED, Correction, Submission
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, Stroke, ink_to_input
 from recognizer.preprocessing.decoding import decode_picture
 from recognizer.preprocessing.picture import picture_to_input
 from recognizer.similarity import SAME_DRAWING, groups, has_neighbour, signatures
+from recognizer.triage import BY_RULE
 from recognizer.voices import known_accounts
 from training.models import TrainingSample
 from training.packed import PackedInk, stored_strokes
@@ -31,7 +33,7 @@ Part = TrainingSample.Part
 
 ASKED_AT_ONCE = 500  # numbers in one query
 NOBODY = "nobody"  # the owner of what only staff can label: imported drawings, and those sent without a cookie
-NEWCOMERS = "newcomers"  # the voice of all owners whom people do not know
+NEWCOMERS = "newcomers"  # all owners whom reviewers do not know: for each of them, another one costs nothing
 FETCHED_AT_ONCE = 50  # labels with their ink, of which some is half a megabyte
 
 
@@ -55,6 +57,7 @@ class Labelled:
     submission: int
     owner: str
     voice: str  # the owner, or `NEWCOMERS`: whose word it counts as where models are compared
+    budget: str  # the owner, or `NEWCOMERS`: whose share of what is learned it takes
     digit: int | None  # None: not a digit
     confirms: bool  # the model had it right
     image: ModelInput
@@ -106,10 +109,9 @@ def build_dataset(
             them, or nearly, does not get it learned.
         ingredients: whatever else shapes the result (recipe, replay), for the fingerprint.
     """
-    rows = _accepted(rules.most_labels)
     left_out: Counter[str] = Counter()
     known = set(known_accounts(now()).values_list("pk", flat=True))
-    labels = [_labelled(row, rules, known) for row in rows]
+    labels = [_labelled(row, rules, known) for row in _accepted(rules.most_labels)]
     fingerprint = _fingerprint(labels, rules, *ingredients)
     if labels:
         labels = _never_learned(labels, left_out)
@@ -120,11 +122,19 @@ def build_dataset(
 
 
 def _accepted(most: int) -> Iterator[Correction]:
-    """Fetch the accepted corrections in their order, few at a time: each comes with its ink as JSON text, in `ink`."""
+    """Fetch the accepted corrections, few at a time.
+
+    Each comes with its ink as JSON text, in `ink`, and with whether a rule accepted it, in `by_rule`.
+    """
     accepted = Correction.objects.standing().filter(state=Correction.State.ACCEPTED)
-    people_first = Case(When(triage=IMPORTED, then=1), default=0)  # a large import must not push them out
-    chosen = list(accepted.order_by(people_first, "-id").values_list("pk", flat=True)[:most])
-    rows = accepted.with_submissions().annotate(ink=Cast("submission__ink", TextField()))
+    # Neither a large import nor what anybody can have accepted by rules, thousands a day, pushes the others out.
+    cheap = BY_RULE & Q(confirms=True, newcomer=True)
+    last = Case(When(cheap, then=2), When(triage=IMPORTED, then=1), default=0)
+    ordered = accepted.alias(confirms=CONFIRMS, newcomer=anonymous(now())).order_by(last, "-id")
+    chosen = list(ordered.values_list("pk", flat=True)[:most])
+    rows = accepted.with_submissions().annotate(
+        ink=Cast("submission__ink", TextField()), by_rule=Case(When(BY_RULE, then=True), default=False)
+    )
     for start in range(0, len(chosen), FETCHED_AT_ONCE):
         found = rows.in_bulk(chosen[start : start + FETCHED_AT_ONCE])
         yield from (found[pk] for pk in chosen[start : start + FETCHED_AT_ONCE] if pk in found)
@@ -142,10 +152,12 @@ def _labelled(correction: Correction, rules: DatasetRules, known: set[int]) -> L
     text: str | None = correction.ink  # type: ignore[attr-defined]
     strokes, surface = stored_strokes(text) if text else ([], 0.0)
     owner = owner_of(submission)
+    voice = owner if owner == NOBODY or submission.account_id in known else NEWCOMERS
     return Labelled(
         submission=submission.pk,
         owner=owner,
-        voice=owner if owner == NOBODY or submission.account_id in known else NEWCOMERS,
+        voice=voice,
+        budget=voice if correction.by_rule else owner,  # type: ignore[attr-defined]
         digit=correction.digit,
         confirms=correction.digit == submission.digit,
         image=_input(submission, strokes, surface),
@@ -238,7 +250,10 @@ def _validation_apart(labels: list[Labelled], rules: DatasetRules) -> list[Label
 
 
 def _weighed(labels: list[Labelled], rules: DatasetRules, champion: DigitModel) -> list[Labelled]:
-    """Give each label to learn its share of what the network sees, no owner's total above the bound."""
+    """Give each label to learn its share of what the network sees, no owner's total above the bound.
+
+    What rules accepted of newcomers has one owner's share together: they may be one person with many cookies.
+    """
     weights = {
         label.submission: max(
             rules.confirmation_weight if label.confirms else rules.correction_weight,
@@ -249,11 +264,11 @@ def _weighed(labels: list[Labelled], rules: DatasetRules, champion: DigitModel) 
     }
     totals: dict[str, float] = defaultdict(float)
     for label in labels:
-        totals[label.owner] += weights.get(label.submission, 0.0)
-    totals = {owner: total for owner, total in totals.items() if total}
+        totals[label.budget] += weights.get(label.submission, 0.0)
+    totals = {budget: total for budget, total in totals.items() if total}
     shares = bounded_shares(totals, rules.labels_share, rules.owner_share)
     return [
-        replace(label, share=shares[label.owner] * weights[label.submission] / totals[label.owner])
+        replace(label, share=shares[label.budget] * weights[label.submission] / totals[label.budget])
         if label.part == Part.TRAIN
         else label
         for label in labels
