@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce
 from django.utils.timezone import now
 
 from recognizer.engine import DigitModel, Reading, engine
-from recognizer.evidence import CONFIRMS, NEWCOMER, REMEMBERED
+from recognizer.evidence import NEWCOMER, REMEMBERED
 from recognizer.metrics import CORRECTIONS, INFERENCE_SECONDS, READINGS
 from recognizer.models import IMPORTED, REPLACED, Correction, PastDecision, Submission
 from recognizer.owners import Owner
@@ -97,7 +97,7 @@ def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[C
     """
     try:
         with transaction.atomic():
-            earlier = submission.corrections.waiting().first()
+            overruled = _overruled(submission, digit, author)
             first = not _supersede(submission)
             said = Correction.objects.create(
                 submission=submission,
@@ -106,7 +106,7 @@ def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[C
                 session=None if author.account else author.session,
                 confidence=submission.confidence,
                 turn=_take_turn(author, submission.confidence, confirms=digit == submission.digit),
-                replaces=earlier if earlier and _reviews(author, earlier, digit) else None,
+                replaces=overruled,
             )
     except IntegrityError as error:  # a decided one still stands: the database allows one
         raise AlreadyDecidedError from error
@@ -270,12 +270,12 @@ def _take_turn(author: Owner, confidence: float, *, confirms: bool) -> int:
     An author has one word in each turn, and one confirmation, until `LAST_TURN`. Who has had an account for a while is
     a turn ahead: another owner like them costs something.
     """
-    whose = Q(account=author.account) if author.account else Q(session=author.session, account=None)
+    whose = {"account": author.account} if author.account else {"session": author.session, "account": None}
     accounts = User.objects.filter(date_joined__lte=now() - NEWCOMER)
     known = author.account is not None and accounts.filter(pk=author.account).exists()
-    waiting = Correction.objects.waiting().filter(whose, turn__lt=LAST_TURN).alias(agrees=CONFIRMS)
-    rows = waiting.filter(agrees=confirms).order_by().values_list("turn", "confidence", "pk")
-    taken = {turn: (doubt, pk) for turn, doubt, pk in rows}
+    waiting = Correction.objects.waiting().filter(**whose, turn__lt=LAST_TURN).order_by()
+    rows = waiting.values_list("turn", "confidence", "pk", "digit", "submission__digit")
+    taken = {turn: (doubt, pk) for turn, doubt, pk, said, answered in rows if (said == answered) == confirms}
     free = next(turn for turn in range(not known, LAST_TURN + 1) if turn not in taken)
     own = next((turn for turn in range(not known, free) if taken[turn][0] > confidence), free)
     if own < free:
@@ -286,9 +286,10 @@ def _take_turn(author: Owner, confidence: float, *, confirms: bool) -> int:
     return own
 
 
-def _reviews(author: Owner, earlier: Correction, digit: int | None) -> bool:
-    """Say whether a word overrules somebody else's."""
-    return author.is_staff and author.account != earlier.account_id and digit != earlier.digit
+def _overruled(submission: Submission, digit: int | None, author: Owner) -> Correction | None:
+    """Find what somebody else says, if staff say otherwise."""
+    earlier = submission.corrections.waiting().first() if author.is_staff else None
+    return earlier if earlier and earlier.account_id != author.account and earlier.digit != digit else None
 
 
 def _supersede(submission: Submission) -> int:
