@@ -64,6 +64,14 @@ class Client:
         return int(self.heard[0]["status"])
 
 
+class Leaver(Client):
+    """A client that leaves when it has sent its pieces."""
+
+    async def receive(self) -> dict[str, Any]:
+        self._gone = not self._pieces
+        return await super().receive()
+
+
 def echo(environ: Any, start_response: Any) -> Any:
     """Answer with the body's length."""
     start_response("200 OK", [])
@@ -282,6 +290,46 @@ def test_logins_wait_for_each_other_and_hold_up_nobody() -> None:
         assert [client.status for client in people[:-3]] == [200] * asgi.PASSWORDS_WAITING
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b'{"image": "data:image/png;base64,AAAA"}'),
+        ("application/json", rb'{"\u0069mage": "AAAA"}'),
+        ("multipart/form-data; boundary=b", b"--b--"),
+        ("Multipart/Form-Data; boundary=b", b"--b--"),
+    ],
+)
+def test_pictures_wait_for_each_other_and_hold_up_nobody(kind: str, body: bytes) -> None:
+    """One is read at a time; whoever sends ink goes past, and for whoever has left meanwhile none is read."""
+    reading, read = threading.Event(), 0
+
+    def application(environ: Any, start_response: Any) -> Any:
+        nonlocal read
+        if environ["wsgi.input"].read() == body:
+            read += 1
+            reading.wait(60)
+        start_response("200 OK", [])
+        return HttpResponse("done")
+
+    async def ask(site: asgi.Site, client: Client, kind: str, length: int) -> None:
+        headers = [("content-length", str(length)), ("content-type", kind)]
+        await site(scope_of(headers), client.receive, client.send)
+
+    async def play() -> None:
+        site = asgi.Site(application)
+        people = [Client(body) for _ in range(4)] + [Leaver(body)]
+        pictures = [asyncio.create_task(ask(site, client, kind, len(body))) for client in people]
+        await until(lambda: read == 1)
+        ink = Client(b'{"strokes": []}')
+        await ask(site, ink, "application/json", 15)
+        assert ink.status == 200
+        reading.set()
+        await asyncio.gather(*pictures)
+
+    asyncio.run(play())
+    assert read == 4
 
 
 # --- The server as it runs --------------------------------------------------------------------------------------------
