@@ -59,7 +59,7 @@ def restore(file: Path) -> None:
     if connection.vendor == "sqlite":
         database = Path(connection.settings_dict["NAME"])
         try:
-            with database_file.hold_alone(database):
+            with database_file.hold_alone(str(database)):
                 _restore_sqlite(file, database)
         except database_file.HeldError as error:
             raise BackupError(IN_USE) from error

@@ -6,6 +6,7 @@ Nothing is put under a site that runs, and a site under which the file goes answ
 import os
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.hosts import ROOT, USE_THE_SITE, Host
 
 HOLD = """
 import sys
+import urllib.parse
 import django
 django.setup()
 from django.db import connection
@@ -137,7 +139,7 @@ def test_sqlite_is_not_restored_under_a_site(tmp_path: Path) -> None:
 @pytest.mark.services
 def test_no_site_starts_while_the_database_is_restored(tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
-    with hold_alone(tmp_path / "host" / "db.sqlite3"):
+    with hold_alone(str(tmp_path / "host" / "db.sqlite3")):
         told = host.manage("prepare", works=False)
 
     assert told.splitlines() == ["CommandError: The database cannot be used: the database is being restored"]
@@ -178,3 +180,38 @@ def test_a_damaged_database_is_503_until_it_is_mended(tmp_path: Path) -> None:
 
     assert damaged == "503 503 503 the database does not answer: database disk image is malformed"
     assert (there, mended) == (WELL, WELL)
+
+
+@pytest.mark.services
+def test_an_empty_database_is_not_backed_up(tmp_path: Path) -> None:
+    assert "is empty" in Host(tmp_path / "host").manage("backup", str(tmp_path / "backup"), works=False)
+    assert not (tmp_path / "backup").exists()
+
+
+@pytest.mark.services
+def test_sqlite(tmp_path: Path) -> None:
+    hosts = Host(tmp_path / "first"), Host(tmp_path / "second")
+    back_up_and_restore(*hosts, tmp_path / "backup.sqlite3")
+
+
+@pytest.mark.services
+def test_postgresql(tmp_path: Path) -> None:
+    import psycopg
+
+    url = os.environ.get("DATABASE_URL", "")
+    if not url.startswith("postgres"):
+        pytest.skip("DATABASE_URL names no PostgreSQL")
+    names = [f"backup_{number}_{os.getpid()}" for number in (1, 2)]
+    urls = [urllib.parse.urlparse(url)._replace(path=f"/{name}").geturl() for name in names]
+    with psycopg.connect(url, autocommit=True) as server:
+        for name in names:
+            server.execute(f"CREATE DATABASE {name}")
+        try:
+            first, second = (Host(tmp_path / name, address) for name, address in zip(names, urls, strict=True))
+            back_up_and_restore(first, second, tmp_path / "backup.dump")
+            server.execute(f"DROP DATABASE {names[1]} WITH (FORCE)")
+            server.execute(f"CREATE DATABASE {names[1]}")
+            refuse_to_restore_under_a_site(second, tmp_path / "backup.dump")
+        finally:
+            for name in names:
+                server.execute(f"DROP DATABASE {name} WITH (FORCE)")

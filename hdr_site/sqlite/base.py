@@ -1,6 +1,5 @@
 """The database backend that the settings name, where the database is a file."""
 
-from pathlib import Path
 from typing import Any
 
 from django.db.backends.sqlite3 import base
@@ -44,5 +43,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise OperationalError(problem)
 
     @property
-    def _file(self) -> Path:
-        return Path(self.settings_dict["NAME"])
+    def _file(self) -> str:
+        return str(self.settings_dict["NAME"])
