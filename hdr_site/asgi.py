@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import connections
 from django.urls import resolve
 
+from hdr_site import traffic
 from hdr_site.sockets import bound_connections
 from hdr_site.traffic import Load, Traffic
 
@@ -98,8 +99,8 @@ class Site:
             if message["type"] == "http.disconnect":
                 raise ConnectionError
             load.moved(len(message["body"]))
-            await self._traffic.hold(load, len(message["body"]))
             body.write(message["body"])
+            await self._traffic.hold(load, length if self._traffic.is_tight else body.tell(), traffic.ROOM)
         body.seek(0)
         return body
 
@@ -111,7 +112,8 @@ class Site:
             return await run(self._workers, respond, self._application, environ)
         if self._passwords_waiting >= PASSWORDS_WAITING:
             told = b"Many people log in just now. Try again in a few seconds.\n"
-            return HTTPStatus.SERVICE_UNAVAILABLE, [("Retry-After", str(RETRY_SECONDS))], told
+            headers = [("Content-Type", "text/plain"), ("Retry-After", str(RETRY_SECONDS))]
+            return HTTPStatus.SERVICE_UNAVAILABLE, headers, told
         self._passwords_waiting += 1
         try:
             return await run(self._passwords, respond, self._application, environ)
@@ -134,14 +136,18 @@ class Site:
             gone.cancel()
 
     async def _answer(self, receive: Receive, send: Send, status: int, headers: Headers, answer: Any) -> None:
-        await begin(send, status, headers)
         if isinstance(answer, bytes) and len(answer) <= LONG:
+            await begin(send, status, headers)
             await send({"type": "http.response.body", "body": answer})
             return
         load = Load()
         gone = asyncio.create_task(leave(receive))
         try:
-            await self._send(answer, send, load, gone)
+            if await self._finds_room(answer, load):
+                await begin(send, status, headers)
+                await self._send(answer, send, load, gone)
+            else:
+                await refuse(send, HTTPStatus.SERVICE_UNAVAILABLE, "Too much is downloaded just now. Try again soon.")
         except TimeoutError:
             pass  # the server closes the connection: less has come than was announced
         finally:
@@ -150,6 +156,14 @@ class Site:
             if not isinstance(answer, bytes):
                 await run(self._streams, answer.close)
 
+    async def _finds_room(self, answer: Any, load: Load) -> bool:
+        made = isinstance(answer, bytes)  # and in memory already, so that nobody can be waited for
+        try:
+            await self._traffic.hold(load, len(answer) if made else MAKING, 0.0 if made else traffic.PATIENCE)
+        except TimeoutError:
+            return False
+        return True
+
     async def _send(self, answer: Any, send: Send, load: Load, gone: "asyncio.Task[None]") -> None:
         """Send a long answer, as fast as its reader takes it, until that is gone; a thread makes each piece.
 
@@ -157,7 +171,6 @@ class Site:
             TimeoutError: the reader takes too long.
         """
         whole = isinstance(answer, bytes)
-        await self._traffic.hold(load, len(answer) if whole else MAKING, made=True)
         pieces = iter(partial(io.BytesIO(answer).read, PIECE), b"") if whole else iter(answer)
         while not gone.done() and (piece := await run(self._streams, next_piece, pieces)):
             message = {"type": "http.response.body", "body": piece, "more_body": True}
@@ -167,10 +180,10 @@ class Site:
 
 
 async def live(receive: Receive, send: Send) -> None:
-    """Begin and end with the process; the socket that listens is there by now."""
+    """Begin and end with the process."""
     await receive()
-    bound_connections(settings.PORT)
     await send({"type": "lifespan.startup.complete"})
+    await bound_connections()
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
 
@@ -191,8 +204,9 @@ async def begin(send: Send, status: int, headers: Headers) -> None:
 
 
 async def refuse(send: Send, status: int, detail: str) -> None:
-    """Refuse a request whose body is not read, and its connection with it."""
-    await begin(send, status, [("Content-Type", "application/json"), ("Connection", "close")])
+    """Refuse a request without having worked on it, or sent what came of that, and its connection with it."""
+    headers = [("Content-Type", "application/json"), ("Connection", "close"), ("Retry-After", str(RETRY_SECONDS))]
+    await begin(send, status, headers)
     await send({"type": "http.response.body", "body": f'{{"detail":"{detail}"}}'.encode()})
 
 

@@ -4,6 +4,7 @@ A client has to go on sending, or reading. All that is held has a bound; at the 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -11,6 +12,7 @@ from typing import TypeVar
 PATIENCE = 15.0  # seconds that a client may take …
 SLOWEST = 8 * 1024  # … and one more, up to as many as at first, for each so many bytes that it sent or read
 MOST = 128 * 1024 * 1024  # bytes, for all clients together: 16 of the longest bodies
+ROOM = 5.0  # seconds that the body of a quick client waits for room
 GRACE = 1.0  # seconds without a byte, after which a client gives way at once
 
 T = TypeVar("T")
@@ -60,19 +62,37 @@ class Traffic:
         load.credit -= _now() - began
         return result
 
-    async def hold(self, load: Load, size: int, made: bool = False) -> None:
-        """Count so many bytes more for a client. At the bound the slowest of all gives way.
+    @property
+    def is_tight(self) -> bool:
+        """Half of the room is taken: who wants more has to find room for all that is to come.
+
+        So those who have begun hold half at most, and the rest is enough for one of them at least to end.
+        """
+        return self._held > MOST / 2
+
+    async def hold(self, load: Load, size: int, patience: float) -> None:
+        """Count at least so many bytes for a client. At the bound whoever is slow gives way.
 
         Args:
-            made: the bytes are in memory already, so none is waited for that may be done in a moment.
+            size: bytes in all, those that it has already included.
+            patience: seconds until the slowest gives way though it is quick; where there is none, this client does.
 
         Raises:
-            TimeoutError: it is this one.
+            TimeoutError: it does.
         """
-        load.size += size
-        self._held += size
-        while self._held > MOST:
-            await self._make_room(0.0 if made else GRACE)
+        until = _now() + patience
+        more = max(0, size - load.size)
+        while more and self._held + more > MOST:
+            slowest = min(self._waited_for, key=Load.end, default=None)
+            late = _now() >= until
+            if slowest and (late or slowest.end() <= _now() + PATIENCE - GRACE):
+                self._drop(slowest)
+            elif late:
+                raise TimeoutError
+            else:
+                await self._pause()
+        load.size += more
+        self._held += more
 
     def release(self, load: Load) -> None:
         """Count a client's bytes no longer."""
@@ -81,30 +101,19 @@ class Traffic:
             load.size = 0
             self._freed.set()
 
-    async def _make_room(self, grace: float) -> None:
-        slowest = self._slowest()
-        if slowest is None or slowest.end() > _now() + PATIENCE - grace:
-            if await self._freed_within(grace) or self._held <= MOST:
-                return
-            slowest = self._slowest()
-        if slowest is None or slowest.limit is None:
-            raise TimeoutError
-        slowest.dropped = True
-        slowest.limit.reschedule(_now())
-        self._waited_for.discard(slowest)
-        self.release(slowest)
+    def _drop(self, load: Load) -> None:
+        load.dropped = True
+        if load.limit:
+            load.limit.reschedule(_now())
+        self._waited_for.discard(load)
+        self.release(load)
 
-    def _slowest(self) -> Load | None:
-        """Find the client that is waited for and has the least time left."""
-        return min(self._waited_for, key=Load.end, default=None)
-
-    async def _freed_within(self, seconds: float) -> bool:
+    async def _pause(self) -> None:
+        """Wait until something was released, or somebody may have become slow."""
         self._freed.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._freed.wait()
-        except TimeoutError:
-            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE):
+                await self._freed.wait()
 
 
 def _now() -> float:

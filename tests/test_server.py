@@ -140,6 +140,19 @@ def test_bodies_that_are_done_leave_their_room_to_others(monkeypatch: Any) -> No
     assert [client.status for client in asyncio.run(play())] == [200] * 5
 
 
+def test_more_long_bodies_at_once_than_there_is_room_for_all_come(monkeypatch: Any) -> None:
+    """None holds what it has until another one ends, who waits for it."""
+    monkeypatch.setattr(traffic, "MOST", 100)
+    clients = [Client(*[b"x" * 10] * 5) for _ in range(20)]
+
+    async def play() -> None:
+        site = asgi.Site(echo)
+        await asyncio.gather(*[ask_site(site, client, 50) for client in clients])
+
+    asyncio.run(play())
+    assert {client.status for client in clients} == {200}
+
+
 def test_a_body_that_comes_slowly_has_time_as_long_as_it_comes(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "PATIENCE", 0.2)
     monkeypatch.setattr(traffic, "SLOWEST", 10)
@@ -233,6 +246,7 @@ def test_a_reader_who_is_gone_has_nothing_made_any_more() -> None:
 
 def test_silent_readers_hold_no_thread_and_bounded_memory(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "MOST", 10 * asgi.MAKING)
+    monkeypatch.setattr(traffic, "GRACE", 0.01)
     answers = [LongAnswer() for _ in range(30)]
 
     async def play() -> None:
