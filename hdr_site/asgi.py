@@ -24,6 +24,8 @@ from django.urls import resolve
 from hdr_site import traffic
 from hdr_site.sockets import bound_connections
 from hdr_site.traffic import Load, Traffic
+from hdr_site.turns import Turns
+from recognizer.addresses import address_in
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -60,7 +62,7 @@ class Site:
         self._passwords = ThreadPoolExecutor(1, thread_name_prefix="password")
         self._passwords_waiting = 0
         self._pictures = ThreadPoolExecutor(1, thread_name_prefix="picture")
-        self._reading_a_picture = asyncio.Lock()
+        self._picture_turns = Turns()
         self._traffic = Traffic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,12 +125,14 @@ class Site:
     async def _read_picture(self, environ: "WSGIEnvironment", receive: Receive) -> tuple[int, Headers, Any]:
         """Pictures wait for each other, beside everything else: one takes up to a hundred times as long as ink.
 
+        Clients take turns, so that nobody's picture waits for all that somebody else has sent.
+
         Raises:
             GoneError: whoever sent it has left while it waited.
         """
         gone = asyncio.create_task(leave(receive))
         try:
-            async with self._reading_a_picture:
+            async with self._picture_turns.turn(address_in(environ)):
                 if gone.done():
                     raise GoneError
                 return await run(self._pictures, respond, self._application, environ)

@@ -5,7 +5,6 @@ While a Redis that should be there is away, each host counts in its file: nobody
 
 import fcntl
 import hashlib
-import ipaddress
 import logging
 import math
 import mmap
@@ -28,6 +27,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from recognizer.addresses import address_in
 from recognizer.rates import Rate
 
 logger = logging.getLogger(__name__)
@@ -135,17 +135,8 @@ def client_of(request: Request | HttpRequest) -> str:
 
 
 def address_of(request: Request | HttpRequest) -> str:
-    """Name where a request comes from; an IPv6 client is its /64 network, which is one household."""
-    address: str = request.META.get("REMOTE_ADDR", "")
-    if settings.PROXIES:
-        forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        address = forwarded[-min(settings.PROXIES, len(forwarded))].strip() or address
-    if ":" in address:
-        try:
-            return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
-        except ValueError:
-            return address[:64]
-    return address[:64]
+    """Name where a request comes from."""
+    return address_in(request.META)
 
 
 def wait_for(scope: str, client: str, times: int = 1) -> float | None:

@@ -19,6 +19,7 @@ import pytest
 from django.http import HttpResponse
 
 from hdr_site import asgi, server, traffic
+from hdr_site.turns import Turns
 from tests.drawings import THREE
 from tests.processes import free_port
 
@@ -344,6 +345,30 @@ def test_pictures_wait_for_each_other_and_hold_up_nobody(kind: str, body: bytes)
 
     asyncio.run(play())
     assert read == 4
+
+
+def test_whoever_sends_many_pictures_waits_for_themselves() -> None:
+    """Clients take turns, and one that gives up takes none."""
+    order: list[str] = []
+
+    async def play() -> None:
+        turns, busy = Turns(), asyncio.Event()
+
+        async def read(client: str) -> None:
+            async with turns.turn(client):
+                order.append(client)
+                await busy.wait()
+
+        waiting = [asyncio.create_task(read(client)) for client in ("a", "a", "a", "a", "b", "c", "d")]
+        await asyncio.sleep(0)  # all have asked by now
+        waiting.pop().cancel()
+        busy.set()
+        await asyncio.gather(*waiting)
+        async with turns.turn("e"):
+            order.append("e")
+
+    asyncio.run(play())
+    assert "".join(order) == "aabcaae"
 
 
 # --- The server as it runs --------------------------------------------------------------------------------------------
