@@ -3,10 +3,10 @@
 A submission never changes. A correction is never overwritten: saying something else supersedes the earlier row.
 """
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Cast
 from django.utils.timezone import now
@@ -128,6 +128,24 @@ class OwnedQuerySet(models.QuerySet["Submission"]):
             return self.filter(session=owner.session)
         return self.none()
 
+    def lock(self, *, to_delete: bool = False) -> set[int]:
+        """Lock the rows until the transaction ends, and return their keys: until then nobody else deletes them.
+
+        Whoever deletes drawings, or adds what refers to one, locks them first, so that neither finds the other's work
+        half done. All do so in the order of the keys, and before they touch anything that refers to them: nobody waits
+        in a circle. SQLite has one writer, and needs none of it.
+        """
+        rows = Submission.objects.filter(pk__in=self.order_by().values("pk")).order_by("pk")
+        return set(rows.select_for_update(no_key=not to_delete).values_list("pk", flat=True))
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the rows, with all that refers to them."""
+        with transaction.atomic():
+            self.lock(to_delete=True)
+            return super().delete()
+
+    delete.queryset_only = True  # type: ignore[attr-defined]  # as Django's is: no manager deletes everything
+
     def with_labels(self) -> Self:
         """Fetch the version's number and the corrections along, without ink and pictures."""
         return self.select_related("model_version").defer(*LARGE).prefetch_related("corrections")
@@ -170,6 +188,12 @@ class Submission(models.Model):
 
     def __str__(self) -> str:
         return f"submission {self.pk}"
+
+    def delete(self, *arguments: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        """Delete it, with all that refers to it."""
+        with transaction.atomic():
+            Submission.objects.filter(pk=self.pk).lock(to_delete=True)
+            return super().delete(*arguments, **options)
 
     @property
     def correction(self) -> "Correction | None":

@@ -8,14 +8,14 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce
 from django.utils.timezone import now
 
 from recognizer.engine import DigitModel, Reading, engine
 from recognizer.evidence import NEWCOMER, REMEMBERED
 from recognizer.metrics import CORRECTIONS, INFERENCE_SECONDS, READINGS
-from recognizer.models import IMPORTED, REPLACED, Correction, PastDecision, Submission
+from recognizer.models import IMPORTED, REPLACED, Correction, OwnedQuerySet, PastDecision, Submission
 from recognizer.owners import Owner
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput
 from recognizer.preprocessing.stored import json_size
@@ -97,6 +97,7 @@ def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[C
     """
     try:
         with transaction.atomic():
+            Submission.objects.filter(pk=submission.pk).lock()
             overruled = _overruled(submission, digit, author)
             first = not _supersede(submission)
             said = Correction.objects.create(
@@ -153,6 +154,7 @@ def relabel(correction: Correction, digit: int | None, reviewer: AbstractBaseUse
     at = now()
     try:
         with transaction.atomic():
+            Submission.objects.filter(pk=correction.submission_id).lock()
             if not Correction.objects.waiting().filter(pk=correction.pk).update(superseded=at):
                 raise AlreadyDecidedError
             Correction.objects.create(
@@ -239,7 +241,7 @@ def delete_old(at: datetime) -> int:
     return delete_drawings(old.filter(~Exists(accepted)))
 
 
-def delete_drawings(drawings: QuerySet[Submission]) -> int:
+def delete_drawings(drawings: OwnedQuerySet) -> int:
     """Delete what is there now for good, a bounded number at a time, for others write in between; return how many."""
     newest = drawings.order_by("-pk").values_list("pk", flat=True).first()
     if newest is None:
@@ -250,12 +252,13 @@ def delete_drawings(drawings: QuerySet[Submission]) -> int:
     return deleted
 
 
-def _delete_now(drawings: QuerySet[Submission]) -> int:
+def _delete_now(drawings: OwnedQuerySet) -> int:
     """Delete drawings in one transaction, and remember no more than that people agreed with their owners, or not."""
     by_people = Q(state=Correction.State.ACCEPTED, decided_by__isnull=False) & ~Q(triage=IMPORTED)
     moment = Coalesce("decided", "superseded")  # of what a reviewer replaced
     decided = by_people | Q(state=Correction.State.REJECTED, decided__isnull=False) | REPLACED
     with transaction.atomic():
+        drawings.lock(to_delete=True)
         said = Correction.objects.filter(decided, submission__in=drawings.order_by().values("pk"))
         PastDecision.objects.bulk_create(
             PastDecision(account_id=account, session=session, rejected=state != Correction.State.ACCEPTED, decided=at)

@@ -276,9 +276,7 @@ def _note(run: TrainingRun, **changes: Any) -> None:
 
 def _note_samples(run: TrainingRun, dataset: Dataset) -> None:
     """Record exactly which submissions were used; those deleted meanwhile leave no trace."""
-    left = set(
-        Submission.objects.filter(pk__in=[label.submission for label in dataset.labels]).values_list("pk", flat=True)
-    )
+    left = Submission.objects.filter(pk__in=[label.submission for label in dataset.labels]).lock()
     TrainingSample.objects.bulk_create(
         [
             TrainingSample(
