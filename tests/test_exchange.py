@@ -328,6 +328,19 @@ def test_what_stops_an_import_half_way_takes_it_back(
     assert not Submission.objects.exists()
 
 
+def test_drawings_of_very_much_ink_are_in_memory_a_few_at_a_time(
+    active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.exchange.incoming.POINTS", 100)
+    drawn = [[[start + 10 * step for step in range(25)], [50] * 25] for start in range(4)]
+    file = b"".join(strokes(drawing=[stroke, stroke]) for stroke in drawn)
+    done: list[int] = []
+
+    import_dataset(io.BytesIO(file), progress=lambda count, total: done.append(count))
+
+    assert done == [2, 4]  # two of 50 points each, and two
+
+
 # --- Hostile files ----------------------------------------------------------------------------------------------------
 
 GOOD_IDX = {
@@ -395,6 +408,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         **GOOD_IDX | {"a-images-idx3-ubyte": GOOD_IDX["a-images-idx3-ubyte"] + bytes(10_000_000)}
     ),
     "npz: a pickle": pickled,
+    "npz: a number of thousands of digits": lambda: zipped(
+        **{"images.npy": npy("'|u1'", f"(1{'0' * 4000}, 28, 28)"), "labels.npy": npy("'|i1'", f"(1{'0' * 4000},)")}
+    ),
     "npz: a huge header": lambda: zipped(
         **{"images.npy": npy("'|u1'", "(10**12, 28, 28)"), "labels.npy": npy("'|i1'", "(10**12,)")}
     ),
@@ -431,6 +447,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "png: an open quote": lambda: zipped(**GOOD_PNG | {"labels.csv": b'file,label\n"5.png,5\n'}),
     "png: a field without end": lambda: zipped(**GOOD_PNG | {"labels.csv": b"file,label\n" + b"a" * 200_000}),
     "png: a table too large": lambda: zipped(**GOOD_PNG | {"labels.csv": b"file,label\n" + bytes(40_000_000)}),
+    "png: a column a byte": lambda: zipped(**GOOD_PNG | {"labels.csv": b"file,label\n5.png,5" + b"," * 1_000_000}),
+    "png: a heading a byte": lambda: zipped(**GOOD_PNG | {"labels.csv": b"file,label" + b"," * 1_000_000}),
     "png: an empty table": lambda: zipped(**GOOD_PNG | {"labels.csv": b""}),
     "png: a JPEG": lambda: zipped(**GOOD_PNG | {"5.png": encoded(IMAGES[0], "JPEG")}),
     "png: colours": lambda: zipped(**GOOD_PNG | {"5.png": encoded(np.stack([IMAGES[0]] * 3, axis=2))}),

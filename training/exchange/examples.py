@@ -22,6 +22,8 @@ NOT_A_DIGIT = -1
 
 BATCH = 500  # rows that are in memory at a time …
 INK_BATCH = 50  # … and with their ink: what was stored before it was bounded has half a megabyte each
+POINTS = 100_000  # of their ink, at most, and those of one drawing more; a point takes some 100 bytes
+LONGEST_MESSAGE = 200  # characters; a file's own numbers and names are quoted in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Limits:
     pictures: int = 100_000  # in a zip, whose table of contents is held in memory
     picture: int = 16 * 1024  # a 28×28 PNG is a few hundred bytes
     table: int = 32 * 1024**2  # labels.csv
+    table_line: int = 4_096  # characters of a line of it
     line: int = 2 * 1024**2  # of strokes: twice the longest drawing that the site takes
 
 
@@ -41,6 +44,9 @@ LIMITS = Limits()
 
 class ExchangeError(ValueError):
     """A file cannot be read or written as asked; the message says why in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ import hashlib
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import BinaryIO
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -14,7 +13,7 @@ from django.utils.timezone import now
 from recognizer import submissions
 from recognizer.models import IMPORTED, Correction
 from recognizer.owners import Owner
-from training.exchange.examples import BATCH, INK_BATCH, LIMITS, Example, ExchangeError, Tally
+from training.exchange.examples import BATCH, LIMITS, POINTS, Example, ExchangeError, Tally
 from training.exchange.formats import Format, guess_format
 
 Progress = Callable[[int, int], None]
@@ -61,9 +60,8 @@ def import_dataset(
     form, total = _checked(file, form, rows)
     done = Import(uuid.uuid4(), Tally())
     known = _known()
-    examples = form.read(file)
     try:
-        while batch := list(islice(examples, INK_BATCH if form.ink else BATCH)):
+        for batch in _batches(form.read(file)):
             _store(batch, done, by, known)
             if progress:
                 progress(done.tally.total + done.tally.left_out, total)
@@ -97,6 +95,20 @@ def _count(examples: Iterator[Example], rows: int) -> int:
     if not count:
         raise ExchangeError("The file holds no drawings.")
     return count
+
+
+def _batches(examples: Iterator[Example]) -> Iterator[list[Example]]:
+    """Part drawings into those that are in memory together."""
+    batch: list[Example] = []
+    points = 0
+    for example in examples:
+        batch.append(example)
+        points += sum(map(len, example.drawing.ink["strokes"])) if example.drawing.ink else 0
+        if len(batch) == BATCH or points >= POINTS:
+            yield batch
+            batch, points = [], 0
+    if batch:
+        yield batch
 
 
 def _known() -> Known:

@@ -5,7 +5,7 @@ import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 from PIL import Image
@@ -51,11 +51,7 @@ def read_png(file: BinaryIO) -> Iterator[Example]:
     """
     with open_archive(file) as archive:
         content = read_entry(archive, find_entry(archive, TABLE), LIMITS.table)
-        table = csv.DictReader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), strict=True)
-        if not {"file", "label"} <= set(table.fieldnames or ()):
-            raise ExchangeError(f"The first line of {TABLE} names no columns `file` and `label`.")
-        for row in table:
-            where = f"{TABLE}, line {table.line_num}"
+        for where, row in _rows(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")):
             if (label := LABELS.get(row["label"])) is None:
                 raise ExchangeError(f"{where}: the label is {str(row['label'])[:40]!r}; expected -1 to 9.")
             try:
@@ -64,6 +60,28 @@ def read_png(file: BinaryIO) -> Iterator[Example]:
                 raise ExchangeError(f"{where}: the zip has no file {str(row['file'])[:100]!r}.") from error
             image = _model_input(read_entry(archive, info, LIMITS.picture), where)
             yield Example(None if label == NOT_A_DIGIT else label, Drawing(image))
+
+
+def _rows(text: TextIO) -> Iterator[tuple[str, dict[str, str]]]:
+    """Read a table's rows, each with where it is."""
+    table = csv.DictReader(_lines(text), strict=True)
+    try:
+        if not {"file", "label"} <= set(table.fieldnames or ()):
+            raise ExchangeError(f"The first line of {TABLE} names no columns `file` and `label`.")
+        for row in table:
+            yield f"{TABLE}, line {table.line_num}", row
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ExchangeError(f"{TABLE}, after line {table.line_num}: {error}.") from error
+
+
+def _lines(text: TextIO) -> Iterator[str]:
+    """Read lines; a long one may have millions of columns, each of which is an object in memory."""
+    number = 0
+    while line := text.readline(LIMITS.table_line + 1):
+        number += 1
+        if len(line) > LIMITS.table_line:
+            raise ExchangeError(f"{TABLE}, line {number} is longer than {LIMITS.table_line:,} characters.")
+        yield line
 
 
 def _png(image: ModelInput) -> bytes:
