@@ -212,7 +212,7 @@ class SubmissionAdmin(ReadOnly):
         submissions.delete(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Submission]) -> None:
-        submissions.delete_drawings(queryset)
+        submissions.delete_drawings(Submission.objects.filter(pk__in=queryset.order_by().values("pk")))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Submission]:
         return Submission.objects.with_labels().select_related("account")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 from django.db import connection, transaction
 
@@ -85,7 +86,17 @@ def _delete_and_at_the_last_moment(pk: int, do: Callable[[], None]) -> None:
 
 def test_drawings_that_are_deleted_in_the_moment_a_run_ends(drawing: Submission, meanwhile: Any) -> None:
     run = TrainingRun.objects.create(trigger=TrainingRun.Trigger.API)
-    learned = Labelled(drawing.pk, "somebody", 3, True, None, None, 0.0, Part.TRAIN)  # type: ignore[arg-type]
+    learned = Labelled(
+        submission=drawing.pk,
+        owner="somebody",
+        voice="somebody",
+        budget="somebody",
+        digit=3,
+        confirms=True,
+        image=np.zeros((28, 28), np.uint8),
+        ink=None,
+        part=Part.TRAIN,
+    )
     with transaction.atomic():
         _note_samples(run, Dataset([learned], {}, ""))
         deleting = meanwhile(lambda: submissions.delete_all(Owner(session=person("somebody"))))

@@ -128,9 +128,9 @@ def _accepted(most: int) -> Iterator[Correction]:
     """
     accepted = Correction.objects.standing().filter(state=Correction.State.ACCEPTED)
     # Neither a large import nor what anybody can have accepted by rules, thousands a day, pushes the others out.
-    cheap = BY_RULE & Q(confirms=True, newcomer=True)
+    cheap = BY_RULE & Q(agrees=True, newcomer=True)
     last = Case(When(cheap, then=2), When(triage=IMPORTED, then=1), default=0)
-    ordered = accepted.alias(confirms=CONFIRMS, newcomer=anonymous(now())).order_by(last, "-id")
+    ordered = accepted.alias(agrees=CONFIRMS, newcomer=anonymous(now())).order_by(last, "-id")
     chosen = list(ordered.values_list("pk", flat=True)[:most])
     rows = accepted.with_submissions().annotate(
         ink=Cast("submission__ink", TextField()), by_rule=Case(When(BY_RULE, then=True), default=False)

@@ -22,7 +22,7 @@ NOT_A_DIGIT = -1
 
 BATCH = 500  # rows that are in memory at a time …
 INK_BATCH = 50  # … and with their ink: what was stored before it was bounded has half a megabyte each
-POINTS = 100_000  # of their ink, at most, and those of one drawing more; a point takes some 100 bytes
+POINTS = 100_000  # of ink that an import has in memory at most, and one drawing's more; a point takes some 100 bytes
 LONGEST_MESSAGE = 200  # characters; a file's own numbers and names are quoted in it
 
 
