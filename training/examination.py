@@ -133,10 +133,18 @@ def stacked(images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
     return np.stack(images) if images else np.empty((0, 28, 28), np.uint8)
 
 
-def without(samples: PeopleSamples, left_out: npt.NDArray[np.bool_]) -> PeopleSamples:
-    """Leave some samples out: `left_out` is `(n,)`."""
+def gains_of_voices(
+    voices: npt.NDArray[np.int64], before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]
+) -> npt.NDArray[Any]:
+    """Count by how many drawings more each voice is read right after than before: one number per voice."""
+    different, voice = np.unique(voices, return_inverse=True)
+    return np.bincount(voice, after.astype(np.float64) - before, len(different))
+
+
+def only(samples: PeopleSamples, wanted: npt.NDArray[np.bool_]) -> PeopleSamples:
+    """Keep some samples: `wanted` is `(n,)`."""
     names = PeopleSamples.__dataclass_fields__
-    return PeopleSamples(**{name: getattr(samples, name)[~left_out] for name in names})
+    return PeopleSamples(**{name: getattr(samples, name)[wanted] for name in names})
 
 
 def _samples(labels: Sequence[Labelled]) -> PeopleSamples:

@@ -17,7 +17,7 @@ from training import network
 from training.augment import distort_image, distort_strokes
 from training.calibration import log_softmax
 from training.dataset import Labelled
-from training.examination import PeopleSamples
+from training.examination import PeopleSamples, gains_of_voices
 from training.recipe import Recipe, Tune
 
 Images = npt.NDArray[np.uint8]
@@ -85,7 +85,7 @@ class Tried:
     new_share: float
     divergence: float  # from the champion's answers on unseen replay, nats
     forgotten: float  # of MNIST's digits that were kept back, more wrong than the champion has
-    validation: float  # cross-entropy with people's validation labels, mean of voices, above the champion's, nats
+    validation: int  # voices that it reads worse than the champion, less those that it reads better
 
     def keeps(self, tune: Tune) -> bool:
         """Say whether so little was forgotten that the gates may see it."""
@@ -100,33 +100,28 @@ def choose_blend(
     """Average the weights with as many of the new ones as forgetting allows.
 
     Args:
-        validation: people's labels, less what the champion only guessed right.
+        validation: people's digits of which the champion is sure, right or wrong. How nearly it or a blend answers
+            otherwise is no matter: people mostly confirm, and any change is away from what was confirmed.
 
     Returns:
         The network, and what was tried, the one taken last. If even the least share forgets too much, it is that: the
         gates will say so.
     """
 
-    def look(candidate: Any) -> tuple[npt.NDArray[np.float32], int, float]:
-        wrong = network.logits_of(candidate, kept.images)[:, : network.DIGITS].argmax(axis=1) != kept.labels
-        errors = _cross_entropies(labels, network.logits_of(candidate, validation.images))
-        error = mean_of_voices(errors, validation.voices)
-        return network.logits_of(candidate, unseen), int(wrong.sum()), error
+    def right(candidate: Any, digits: Digits | PeopleSamples) -> npt.NDArray[np.bool_]:
+        answers = network.logits_of(candidate, digits.images)[:, : network.DIGITS].argmax(axis=1)
+        return np.asarray(answers == digits.labels, np.bool_)
 
-    labels = network.pack_targets([None if label < 0 else int(label) for label in validation.labels])
-    answers, wrong, error = look(champion)
+    answers = network.logits_of(champion, unseen)
+    kept_right, people_right = right(champion, kept), right(champion, validation)
     tried: list[Tried] = []
     for share in tune.new_shares:
         blend = network.blend(champion, tuned, share)
-        answers_now, wrong_now, error_now = look(blend)
-        tried.append(
-            Tried(
-                share,
-                round(float(divergences(answers, answers_now).mean()), 5),
-                round((wrong_now - wrong) / len(kept.labels), 5),
-                round(error_now - error, 5),
-            )
-        )
+        away = divergences(answers, network.logits_of(blend, unseen)).mean()
+        forgotten = float(kept_right.mean() - right(blend, kept).mean())
+        gains = gains_of_voices(validation.voices, people_right, right(blend, validation))
+        worse = int((gains < 0).sum() - (gains > 0).sum())
+        tried.append(Tried(share, round(float(away), 5), round(forgotten, 5), worse))
         if tried[-1].keeps(tune):
             break
     return blend, tried
@@ -142,14 +137,6 @@ def _answers(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
     """Turn `(n, 11)` logits into packed probabilities: of being a digit, and times that, of each one."""
     is_digit = 1 / (1 + np.exp(-logits[:, network.DIGITS :]))
     return np.hstack([np.exp(log_softmax(logits[:, : network.DIGITS])) * is_digit, is_digit])
-
-
-def mean_of_voices(values: npt.NDArray[np.floating[Any]], voices: npt.NDArray[np.int64]) -> float:
-    """Average `(n,)` values over voices: one that drew much counts like one that drew little. 0 for none."""
-    if not len(values):
-        return 0.0
-    _, voice, counts = np.unique(voices, return_inverse=True, return_counts=True)
-    return float((np.bincount(voice, values) / counts).mean())
 
 
 def _cross_entropies(

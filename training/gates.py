@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from recognizer.engine import DigitModel, canary_digits, misread_canaries
 from training import evaluation
-from training.examination import Examination, Judged, PeopleSamples
+from training.examination import Examination, Judged, PeopleSamples, gains_of_voices
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,8 @@ class Evidence:
         samples: PeopleSamples = getattr(self.examination, name)
         counted = self.champion.readings[name].sure
         before, after = (judged.right(samples, name)[counted] for judged in (self.champion, self.candidate))
-        voices, voice = np.unique(samples.voices[counted], return_inverse=True)
-        gain = np.bincount(voice, after.astype(int) - before.astype(int), len(voices))
-        changes = Changes(len(voices), int((gain < 0).sum()), int((gain > 0).sum()))
+        gains = gains_of_voices(samples.voices[counted], before, after)
+        changes = Changes(len(gains), int((gains < 0).sum()), int((gains > 0).sum()))
         return Votes(changes, int(counted.sum()))
 
 

@@ -23,14 +23,15 @@ from training import attempt, calibration, evaluation, gates
 from training.attempt import Outcome, Progress, RunFailedError
 from training.dataset import Dataset, Part, build_dataset
 from training.examination import (
+    NOT_A_DIGIT,
     STRANGERS_FILE,
     Examination,
     Judged,
     examine,
     make_examination,
     mnist_changes,
+    only,
     stacked,
-    without,
 )
 from training.models import TrainingRun, TrainingSample
 from training.pens import Pens
@@ -91,8 +92,8 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
         careful = recipe.tune.after(_setbacks(champion))
         lessons = finetune.Lessons(dataset.part(Part.TRAIN), replay, answers, recipe)
         tuned = finetune.fine_tune(teacher, lessons, recipe, clock.fit_report(recipe))
-        guessed = before.guessed_right(examination.validation, "validation")
-        validation = without(examination.validation, guessed)
+        sure = before.readings["validation"].sure & (examination.validation.labels != NOT_A_DIGIT)
+        validation = only(examination.validation, sure)
         candidate, tried = finetune.choose_blend(teacher, tuned, careful, validation, kept, unseen)
 
     with clock.phase(Phase.EXPORT):
