@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import logging
 import math
-import mmap
 import os
 import struct
 import threading
@@ -29,6 +28,7 @@ from rest_framework.views import APIView
 
 from recognizer.addresses import address_in
 from recognizer.rates import Rate
+from recognizer.reserved import shared_memory
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +84,7 @@ class FileCounter:
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # for the life of the process
-        os.truncate(self._file, self.SLOTS * self._SLOT.size)
-        self._table = mmap.mmap(self._file, self.SLOTS * self._SLOT.size)
+        self._table = shared_memory(self._file, self.SLOTS * self._SLOT.size)
         self._lock = threading.Lock()
 
     def count(self, key: str, period: int, amount: int = 1) -> tuple[int, float]:

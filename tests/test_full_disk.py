@@ -1,10 +1,12 @@
 """A disk without space: what cannot be stored is refused in words, and nobody stumbles over a message half written."""
 
+import errno
 import json
 import os
 import resource
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,10 +15,13 @@ import pytest
 from celery import Celery
 from django.conf import settings
 from django.db import connection
+from django.test import Client
 from kombu.exceptions import OperationalError
 
 from hdr_site.broker import LARGEST
-from recognizer.models import Submission
+from recognizer.models import Correction, Submission
+from recognizer.reserved import Counts
+from recognizer.throttles import FileCounter
 from tests.conftest import Visitor
 from tests.drawings import THREE
 
@@ -159,3 +164,61 @@ def test_the_site_without_redis_uses_this_broker() -> None:
 
     with celery_app.connection_for_write() as broker:
         assert type(broker.transport).__module__ == "hdr_site.broker"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere space cannot be reserved")
+def test_what_is_shared_as_memory_has_its_space_on_the_disk(tmp_path: Path) -> None:
+    """Else the kernel kills whoever writes there when the disk is full."""
+    FileCounter(tmp_path / "throttles")
+    counts: Any = Counts(str(tmp_path / "counts"))
+    with closing(counts):
+        for number in range(3000):
+            counts.write_value(f"route {number}", number, 0.0)
+
+    for name in ("throttles", "counts"):
+        status = (tmp_path / name).stat()
+        assert status.st_blocks * 512 >= status.st_size > 1 << 16
+
+
+def test_calls_are_counted_without_space(tmp_path: Path) -> None:
+    with no_space():
+        counter = FileCounter(tmp_path / "throttles")
+        assert [counter.count("x", 60)[0] for _ in range(3)] == [1, 2, 3]
+
+
+def test_counts_for_prometheus_end_where_the_space_does(tmp_path: Path) -> None:
+    counts: Any = Counts(str(tmp_path / "counts"))
+    with closing(counts):
+        counts.write_value("old", 1.0, 0.0)
+        with no_space():
+            for number in range(3000):
+                counts.write_value(f"new {number}", number, 0.0)
+            counts.write_value("old", 2.0, 0.0)
+
+        kept = {name: value for name, value, *_ in counts.read_all_values_from_file(tmp_path / "counts")}
+    assert kept.pop("old") == 2.0
+    assert 0 < len(kept) < 3000
+    assert all(value == float(name.removeprefix("new ")) for name, value in kept.items())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere space cannot be reserved")
+def test_a_process_that_starts_without_space_counts_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "posix_fallocate", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    counts: Any = Counts(str(tmp_path / "counts"))
+    with closing(counts):
+        counts.write_value("new", 1.0, 0.0)
+        assert counts.read_value("new") == (1.0, 0.0)
+
+    assert not list(tmp_path.iterdir())  # else /metrics would stumble over an empty file
+
+
+@pytest.mark.django_db
+def test_a_download_that_has_no_space_is_told_in_words(
+    admin_client: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor.say(visitor.draw()["id"], 3)
+    Correction.objects.update(state=Correction.State.ACCEPTED)
+    monkeypatch.setattr("training.exchange.admin.TemporaryFile", lambda: Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115
+
+    assert admin_client.get("/admin/data/ndjson").status_code == 302
+    assert "No space left on device" in admin_client.get("/admin/data/").content.decode()

@@ -43,7 +43,7 @@ def download(request: HttpRequest, name: str) -> FileResponse | HttpResponse:
     file = TemporaryFile()  # noqa: SIM115 - the response closes it
     try:
         export_dataset(form, file)
-    except ExchangeError as error:
+    except (ExchangeError, OSError) as error:  # or there is no space for it
         file.close()
         messages.error(request, str(error))
         return redirect("data")
