@@ -21,6 +21,7 @@ from recognizer.api.presentation import heat_data_url, png_data_url, stored_inpu
 from recognizer.engine import ModelRefusedError, engine
 from recognizer.explanation import explain
 from recognizer.models import AuditEntry, Correction, ModelVersion, Promotion, Submission
+from recognizer.owners import Owner
 
 admin.site.site_header = admin.site.site_title = "Handwritten Digit Recognition"
 admin.site.index_title = "Drawings, corrections and models"
@@ -469,6 +470,29 @@ class AuditEntryAdmin(ReadOnly):
     @admin.display(description="fields")
     def told(self, entry: AuditEntry) -> str:
         return "; ".join(f"{name}: {', '.join(values)}" for name, values in entry.fields.items())
+
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class AccountAdmin(UserAdmin):
+    """Accounts. One is deleted with its drawings, of which there may be very many: they are counted, not listed."""
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        drawings = Submission.objects.filter(account__in=objs).count()
+        needed = set() if request.user.has_perm("recognizer.delete_submission") else {"submission"}
+        return [str(user) for user in objs], {"users": len(objs), "submissions": drawings}, needed, []
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        submissions.delete_all(Owner(account=obj.pk))
+        obj.delete()
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            self.delete_model(request, user)
 
 
 def _percent(version: ModelVersion, metric: str) -> str:

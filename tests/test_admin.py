@@ -125,5 +125,20 @@ def test_the_index_leads_to_the_data(office: Client) -> None:
     assert 'href="/admin/data/"' in office.get("/admin/").content.decode()
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_an_account_is_deleted_with_its_drawings_which_are_counted(many: bool, office: Client) -> None:
+    alice = User.objects.create(username="alice")
+    Submission.objects.update(account=alice, session=None)
+    one, selected = f"/admin/auth/user/{alice.pk}/delete/", {"action": "delete_selected", "_selected_action": alice.pk}
+    address, body = ("/admin/auth/user/", selected) if many else (one, {})
+    page = (office.post(address, body) if many else office.get(address)).content.decode()
+
+    assert "<li>Submissions: 2</li>" in page
+    assert "<li>alice</li>" in page and "submission 1" not in page
+    assert office.post(address, body | {"post": "yes"}).status_code == 302
+    assert not User.objects.filter(username="alice").exists()
+    assert not Submission.objects.exists()
+
+
 def test_a_visitor_does_not_get_in(visitor: Visitor) -> None:
     assert visitor.get("/admin/recognizer/submission/").status_code == 302
