@@ -77,20 +77,22 @@ admin.site.unregister(User)
 
 @admin.register(User)
 class AccountAdmin(UserAdmin):
-    """Django's, but that it loads no drawings."""
+    """Accounts. One is deleted with its drawings, of which there may be very many: they are counted, not listed."""
 
     def get_deleted_objects(self, objs: Iterable[Any], request: HttpRequest) -> Deletion:
-        """Count the drawings that go with an account; what was said of them is nobody's to delete here."""
-        drawings = Submission.objects.filter(account__in=[user.pk for user in objs])
-        if not drawings.exists():
-            return super().get_deleted_objects(objs, request)  # type: ignore[arg-type]
-        lines, counts, lacking, protecting = deletion_of(drawings)
-        return (
-            [*map(str, objs), *lines],
-            counts,
-            lacking | ({"correction"} if counts["corrections"] else set()),
-            protecting,
-        )
+        """Count the drawings that go with accounts."""
+        users = list(objs)
+        lines, counts, _, _ = deletion_of(Submission.objects.filter(account__in=[user.pk for user in users]))
+        lacking = set() if request.user.has_perm("recognizer.delete_submission") else {"submission"}
+        return [*map(str, users), *lines], {"users": len(users), **counts}, lacking, []
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        submissions.delete_all(Owner(account=obj.pk))
+        obj.delete()
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            self.delete_model(request, user)
 
 
 class DigitFilter(SimpleListFilter):
@@ -470,29 +472,6 @@ class AuditEntryAdmin(ReadOnly):
     @admin.display(description="fields")
     def told(self, entry: AuditEntry) -> str:
         return "; ".join(f"{name}: {', '.join(values)}" for name, values in entry.fields.items())
-
-
-admin.site.unregister(User)
-
-
-@admin.register(User)
-class AccountAdmin(UserAdmin):
-    """Accounts. One is deleted with its drawings, of which there may be very many: they are counted, not listed."""
-
-    def get_deleted_objects(
-        self, objs: Any, request: HttpRequest
-    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
-        drawings = Submission.objects.filter(account__in=objs).count()
-        needed = set() if request.user.has_perm("recognizer.delete_submission") else {"submission"}
-        return [str(user) for user in objs], {"users": len(objs), "submissions": drawings}, needed, []
-
-    def delete_model(self, request: HttpRequest, obj: User) -> None:
-        submissions.delete_all(Owner(account=obj.pk))
-        obj.delete()
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        for user in queryset:
-            self.delete_model(request, user)
 
 
 def _percent(version: ModelVersion, metric: str) -> str:
