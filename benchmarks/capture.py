@@ -34,6 +34,7 @@ from benchmarks.harness import WHOLE_SITE, configure, serving
 from benchmarks.people import Client, own_hand, retrain, staff_token
 
 HONEST, EACH = 48, 15  # people, and drawings of each
+NARROW, BISECTIONS = 0.1, 8  # between the two likeliest digits at the border; steps towards it
 DIFFERING, FRESH = 110, 22  # drawings that only the earlier version reads right, and the cookies they come under
 
 Said = tuple[Any, int | None]
@@ -74,17 +75,44 @@ class Attacker:
             if reading.verdict == "unsure":
                 yield drawing, reading
 
+    def border(self) -> Iterator[tuple[Any, Any]]:
+        """Drawings that lie between two digits, where the answer is about to change, with the model's readings."""
+        while True:
+            one, other = (self.draw(int(digit)) for digit in self.rng.choice(10, 2, replace=False))
+            if [stroke.shape for stroke in one.strokes] != [stroke.shape for stroke in other.strokes]:
+                continue
+            drawing = self._between(one, other)
+            reading = self.read(drawing)
+            second, first = np.sort(reading.probabilities)[-2:]
+            if reading.digit is not None and first - second < NARROW:
+                yield drawing, reading
+
+    def _between(self, one: Any, other: Any) -> Any:
+        """Go from one drawing towards another until just before the likelier digit changes."""
+
+        def at(share: float) -> Any:
+            pairs = zip(one.strokes, other.strokes, strict=True)
+            return replace(one, strokes=[(1 - share) * stroke + share * goal for stroke, goal in pairs])
+
+        near, far = 0.0, 1.0
+        likelier = int(np.argmax(self.read(one).probabilities))
+        for _ in range(BISECTIONS):
+            middle = (near + far) / 2
+            same = int(np.argmax(self.read(at(middle)).probabilities)) == likelier
+            near, far = (middle, far) if same else (near, middle)
+        return at(near)
+
     def confirms_the_border(self) -> Iterator[Said]:
-        for drawing, reading in self.doubted():
+        for drawing, reading in self.border():
             yield drawing, reading.digit
 
     def lies_at_the_border(self) -> Iterator[Said]:
-        for drawing, reading in self.doubted():
+        for drawing, reading in self.border():
             yield drawing, int(np.argsort(reading.probabilities)[-2])
 
     def says_both(self) -> Iterator[Said]:
         """What cannot be learned: nearly the same drawing is called both things that the model hesitates between."""
-        for drawing, reading in self.doubted():
+        for drawing, reading in self.border():
             for digit in np.argsort(reading.probabilities)[-2:]:
                 shaken = [stroke + self.rng.normal(0, 0.01, stroke.shape) for stroke in drawing.strokes]
                 yield replace(drawing, strokes=shaken), int(digit)
