@@ -38,7 +38,8 @@ def note(database: str) -> None:
 def is_writable(database: str) -> bool:
     """Say whether the file, and what SQLite keeps beside it, may be written; what is not there will be made."""
     files = [Path(database + end) for end in ("", *BESIDE)]
-    return all(os.access(file, os.W_OK) for file in files if file.exists())
+    # Looked for last: SQLite removes them with its last connection, perhaps in this moment.
+    return all(os.access(file, os.W_OK) or not file.exists() for file in files)
 
 
 def hold(database: str) -> None:
@@ -77,9 +78,8 @@ def _identity(database: str) -> tuple[int, int] | None:
 def _lock(database: str, kind: int) -> None:
     with _one_at_a_time:
         if database not in _locks:
-            lock = Path(database).with_name(
-                f".{Path(database).name}.lock"
-            )  # hidden: `rm db.sqlite3*` must not take it along
+            # Hidden: `rm db.sqlite3*` must not take it along.
+            lock = Path(database).with_name(f".{Path(database).name}.lock")
             _locks[database] = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o644)
         try:
             fcntl.flock(_locks[database], kind | fcntl.LOCK_NB)
