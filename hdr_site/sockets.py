@@ -1,9 +1,7 @@
 """What the kernel does for the web server's connections, of which the server itself says nothing."""
 
 import asyncio
-import os
 import socket
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,15 +28,18 @@ def _bound(own: socket.socket) -> bool:
 
 
 def _sockets() -> Iterator[socket.socket]:
-    """Go through the process's TCP sockets; each is a duplicate, for the time of its turn."""
+    """Go through the process's TCP sockets.
+
+    Nothing is duplicated and closed on the way: closing any descriptor of SQLite's file would drop all the locks that
+    the process has on it (POSIX, fcntl), in the middle of somebody's transaction.
+    """
     for file in list(OPEN_FILES.iterdir()):
         try:
-            number = os.dup(int(file.name))
-        except OSError:  # it is gone by now
+            own = socket.socket(fileno=int(file.name))
+        except OSError:  # it is no socket, or gone by now
             continue
-        if not stat.S_ISSOCK(os.fstat(number).st_mode):
-            os.close(number)
-            continue
-        with socket.socket(fileno=number) as own:
+        try:
             if own.type == socket.SOCK_STREAM and own.family in (socket.AF_INET, socket.AF_INET6):
                 yield own
+        finally:
+            own.detach()
