@@ -1,6 +1,7 @@
 """The web server itself: slow senders, long answers, and what clients make up, over real connections."""
 
 import asyncio
+import fcntl
 import hashlib
 import http.client
 import io
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 
-from hdr_site import asgi, server, traffic
+from hdr_site import asgi, server, sockets, traffic
 from hdr_site.turns import Turns
 from tests.drawings import THREE
 from tests.processes import free_port
@@ -369,6 +370,22 @@ def test_whoever_sends_many_pictures_waits_for_themselves() -> None:
 
     asyncio.run(play())
     assert "".join(order) == "aabcaae"
+
+
+def test_looking_for_sockets_drops_no_lock_on_a_file(tmp_path: Path) -> None:
+    """SQLite's locks are the process's: they go when any descriptor of the file is closed."""
+    file, try_it = (
+        tmp_path / "db",
+        "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)",
+    )
+    with file.open("w") as held, socket.create_server(("127.0.0.1", 0)) as listening:
+        fcntl.lockf(held, fcntl.LOCK_EX)
+        found = [own.fileno() for own in sockets._sockets()]
+        assert listening.fileno() in found
+        other = subprocess.run([sys.executable, "-c", try_it, str(file)], capture_output=True, text=True, check=False)
+        listening.getsockname()  # it is still open
+
+    assert "BlockingIOError" in other.stderr
 
 
 # --- The server as it runs --------------------------------------------------------------------------------------------
