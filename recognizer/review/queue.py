@@ -20,7 +20,8 @@ CLAIMED_FOR = timedelta(minutes=10)
 
 def claim_page(wanted: QuerySet[Correction], reviewer: Reviewer, at: datetime) -> list[Correction]:
     """Claim the first `PER_PAGE` of `wanted` that no other reviewer has; what the reviewer had before is free again."""
-    free = Q(claimed_by=None) | Q(claimed_until__lte=at) | Q(claimed_by=reviewer.pk)
+    over = Q(claimed_until__lte=at) | Q(claimed_until__gt=at + CLAIMED_FOR)  # or the clock was set back since
+    free = Q(claimed_by=None) | over | Q(claimed_by=reviewer.pk)
     shown = wanted.filter(free).select_related("submission__model_version")
     shown = shown.annotate(has_ink=Q(submission__ink__isnull=False)).defer("submission__ink", "submission__picture")
     with transaction.atomic():
