@@ -3,15 +3,18 @@
 import json
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
+from django.utils.timezone import now
 from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
+from django_celery_beat.tzcrontab import TzAwareCrontab
 
 from hdr_site import celery_app
 from hdr_site.beat import PatientScheduler
@@ -110,6 +113,39 @@ def test_nor_do_those_about_runs_when_no_training_worker_takes_them(monkeypatch:
     with celery_app.connection_for_write() as broker:
         channel: Any = broker.default_channel
         assert channel.queue_purge(queue) == MOST_WAITING
+
+
+@pytest.mark.django_db(transaction=True)  # beat closes connections that no transaction needs
+def test_a_clock_that_was_set_back_stops_nothing(line: PeriodicTask) -> None:
+    tomorrow = now() + timedelta(days=1)
+    PeriodicTask.objects.update(last_run_at=tomorrow)  # what a beat of before has left
+    scheduler = PatientScheduler(app=celery_app, lazy=True)
+    scheduler.tick()
+    assert scheduler.schedule[line.name].is_due().next <= 1
+
+    scheduler.schedule[line.name].last_run_at = scheduler._latest = tomorrow  # as if the clock changed while it runs
+    scheduler.tick()
+    assert scheduler.schedule[line.name].is_due().next <= 1
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
+@pytest.mark.parametrize("month", [3, 10, 11])
+def test_a_nightly_task_comes_once_a_night_when_clocks_change(
+    zone: str, month: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 2:30, which some nights do not have, and others twice."""
+    clock = datetime(2027, month, 1, 12, tzinfo=UTC)
+    monkeypatch.setattr(TzAwareCrontab, "nowfunc", lambda self: clock.astimezone(self.tz))
+    nightly = TzAwareCrontab(minute="30", hour="2", tz=ZoneInfo(zone))
+    last, nights = clock, []
+    while clock.month == month:
+        if nightly.is_due(last).is_due:
+            last = clock
+            nights.append(clock.astimezone(nightly.tz).day)
+        clock += timedelta(minutes=30)
+
+    assert nights == list(range(2, last.astimezone(nightly.tz).day + 1))
+    assert len(nights) >= 29
 
 
 def test_the_night_run_waits_for_a_live_one() -> None:

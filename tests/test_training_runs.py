@@ -262,6 +262,13 @@ def test_a_run_whose_worker_died_is_queued_again() -> None:
     assert now() - run.sent < timedelta(seconds=5)
 
 
+def test_a_sign_of_life_before_the_clock_was_set_back_is_none() -> None:
+    run = dead_run()
+    TrainingRun.objects.update(heartbeat=now() + timedelta(days=1))
+
+    assert supervised(run).state == State.QUEUED
+
+
 def test_after_three_deaths_it_failed() -> None:
     run = supervised(dead_run(attempt=3))
 
@@ -300,6 +307,11 @@ def test_a_lost_message_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     runs.supervise()
     runs.supervise()
     assert sent == [run.pk, run.pk]
+
+    TrainingRun.objects.update(sent=now() + timedelta(days=1))  # before the clock was set back
+    runs.supervise()
+    runs.supervise()
+    assert sent == [run.pk, run.pk, run.pk]
 
 
 def test_a_run_that_no_worker_takes_fails_and_says_so() -> None:

@@ -94,7 +94,7 @@ def request_when_enough(corrections: int, hours: float) -> TrainingRun | None:
     Raises:
         LiveRunError: one is queued or running.
     """
-    if TrainingRun.objects.filter(created__gt=Now() - timedelta(hours=hours)).exists():
+    if TrainingRun.objects.exclude(_away_by("created", timedelta(hours=hours))).exists():
         return None
     accepted = Correction.objects.standing().filter(state=Correction.State.ACCEPTED)
     looked = TrainingRun.objects.filter(state__in=(State.SUCCEEDED, State.SKIPPED)).first()
@@ -151,7 +151,7 @@ def supervise() -> None:
     queued.filter(cancel_requested__isnull=False).update(
         state=State.CANCELLED, finished=Now(), reason="Cancelled between two attempts."
     )
-    unheard = queued.filter(sent__lt=Now() - LIMITS.resend)
+    unheard = queued.filter(_away_by("sent", LIMITS.resend))
     # After a night with everything off, the last message is old too: it gets another one, and a worker time to take it.
     waiting = unheard.alias(since=Coalesce("heartbeat", "created")).filter(
         since__lt=Now() - LIMITS.wait, sent__gt=Now() - 3 * LIMITS.resend
@@ -167,7 +167,12 @@ def supervise() -> None:
 
 
 def _dead() -> Q:
-    return Q(state=State.RUNNING, heartbeat__lt=Now() - LIMITS.lost)
+    return Q(_away_by("heartbeat", LIMITS.lost), state=State.RUNNING)
+
+
+def _away_by(moment: str, time: timedelta) -> Q:
+    """Whether a moment is that long ago, or ahead: then the clock was set back since."""
+    return Q(**{f"{moment}__lt": Now() - time}) | Q(**{f"{moment}__gt": Now() + time})
 
 
 def rows_of(run: TrainingRun) -> "QuerySet[TrainingRun]":

@@ -20,7 +20,8 @@ CLAIMED_FOR = timedelta(minutes=10)
 
 def claim_page(wanted: CorrectionQuerySet, reviewer: Reviewer, at: datetime) -> list[Correction]:
     """Claim the first `PER_PAGE` of `wanted` that no other reviewer has; what the reviewer had before is free again."""
-    free = Q(claimed_by=None) | Q(claimed_until__lte=at) | Q(claimed_by=reviewer.pk)
+    over = Q(claimed_until__lte=at) | Q(claimed_until__gt=at + CLAIMED_FOR)  # or the clock was set back since
+    free = Q(claimed_by=None) | over | Q(claimed_by=reviewer.pk)
     shown = wanted.filter(free).with_submissions().annotate(has_ink=Q(submission__ink__isnull=False))
     with transaction.atomic():
         rows: list[Correction] = list(shown.select_for_update(skip_locked=True, of=("self",))[:PER_PAGE])
