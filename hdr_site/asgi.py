@@ -35,6 +35,7 @@ STREAMS = 4  # threads that make long answers, a piece at a time
 PIECE = 16 * 1024  # bytes of a long answer that go together
 MAKING = 2 * 1024 * 1024  # bytes that are counted for an answer which is made while it is sent
 LONG = 128 * 1024  # bytes of an answer that is sent piece by piece
+ALIVE = "/healthz"  # says that the process answers, whatever its threads wait for; it touches no database
 PASSWORDS = "/account/"  # where passwords are hashed, by whoever posts there
 PASSWORDS_WAITING = 32  # requests; one is worked on at a time, for each takes a core and 100 MiB
 RETRY_SECONDS = 5
@@ -108,6 +109,8 @@ class Site:
 
     async def _work(self, scope: Scope, receive: Receive, body: io.BytesIO) -> tuple[int, Headers, Any]:
         environ = environ_of(scope, body)
+        if environ["PATH_INFO"] == ALIVE:
+            return respond(self._application, environ)  # at once, for no thread may be free
         if scope["method"] != "POST" or not environ["PATH_INFO"].startswith(PASSWORDS):
             if may_hold_picture(environ, body):
                 return await self._read_picture(environ, receive)

@@ -250,6 +250,15 @@ def test_a_drawing_from_before_the_preprocessing_changed_is_drawn_anew(active_mo
     assert (label.image == ink_to_input(strokes, 140)).all()
 
 
+def test_an_import_that_cannot_be_drawn_anew_is_left_out(active_model: ModelVersion) -> None:
+    labelled(LEARNED, 4, preprocessing_version=0, ink=None)
+    other = labelled(LEARNED, 5, seed=1)
+    dataset = build()
+
+    assert used(dataset) == {other.pk}
+    assert list(dataset.left_out.values()) == [1]
+
+
 def test_what_belongs_to_nobody_counts_as_one_owner(active_model: ModelVersion) -> None:
     for seed in range(4):
         labelled("unused", seed, seed=seed, session=None)

@@ -348,6 +348,30 @@ def test_pictures_wait_for_each_other_and_hold_up_nobody(kind: str, body: bytes)
     assert read == 4
 
 
+def test_the_process_says_that_it_is_alive_while_its_threads_wait() -> None:
+    """A database that waits for a lock, or for its standby, holds every thread."""
+    waiting = threading.Event()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] != "/healthz":
+            waiting.wait(60)
+        start_response("200 OK", [])
+        return HttpResponse("done")
+
+    async def play() -> None:
+        site, probe = asgi.Site(application), Client()
+        held = [Client() for _ in range(2 * asgi.WORKERS)]
+        work = [asyncio.create_task(site(scope_of([]), client.receive, client.send)) for client in held]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            await site(scope_of([], method="GET", raw_path=b"/healthz"), probe.receive, probe.send)
+        assert probe.status == 200 and not any(client.heard for client in held)
+        waiting.set()
+        await asyncio.gather(*work)
+
+    asyncio.run(play())
+
+
 def test_whoever_sends_many_pictures_waits_for_themselves() -> None:
     """Clients take turns, and one that gives up takes none."""
     order: list[str] = []

@@ -20,7 +20,7 @@ from django.utils.timezone import now
 from recognizer.engine import DigitModel
 from recognizer.evidence import CONFIRMS, anonymous
 from recognizer.models import IMPORTED, Correction, Submission
-from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, Stroke, ink_to_input
+from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, PreprocessingError, Stroke, ink_to_input
 from recognizer.preprocessing.decoding import decode_picture
 from recognizer.preprocessing.picture import picture_to_input
 from recognizer.similarity import SAME_DRAWING, groups, has_neighbour, signatures
@@ -111,7 +111,12 @@ def build_dataset(
     """
     left_out: Counter[str] = Counter()
     known = set(known_accounts(now()).values_list("pk", flat=True))
-    labels = [_labelled(row, rules, known) for row in _accepted(rules.most_labels)]
+    labels = []
+    for row in _accepted(rules.most_labels):
+        try:
+            labels.append(_labelled(row, rules, known))
+        except PreprocessingError:  # some imports have neither ink nor picture that could be brought to a new input
+            left_out["drawn before the preprocessing changed, and kept as its input only"] += 1
     fingerprint = _fingerprint(labels, rules, *ingredients)
     if labels:
         labels = _never_learned(labels, left_out)
