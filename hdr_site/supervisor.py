@@ -155,7 +155,8 @@ class Supervisor:
     def __init__(self, parts: Sequence[Part], policy: Policy, ready: Callable[[], bool]) -> None:
         self._parts, self._policy, self._ready = parts, policy, ready
         self._selector = selectors.DefaultSelector()
-        self._is_ready = self._told_to_stop = False
+        self._is_ready = False
+        self._told_to_stop: signal.Signals | None = None  # by which signal
         self._reason = ""
 
     def run(self) -> str:
@@ -165,6 +166,8 @@ class Supervisor:
                 self._start_what_is_due()
                 self._wait(self._idle())
                 self._is_ready = self._is_ready or self._ready()
+            if self._told_to_stop:
+                tell("system", f"{self._told_to_stop.name} received")
             self._stop()
         return self._reason
 
@@ -234,9 +237,8 @@ class Supervisor:
                     signal.signal(number, handler)
 
     def _note(self, number: int, frame: object) -> None:
-        if number != signal.SIGCHLD:
-            tell("system", f"{signal.Signals(number).name} received")
-            self._told_to_stop = True
+        if number != signal.SIGCHLD:  # it is told later: a line may be half printed now
+            self._told_to_stop = signal.Signals(number)
 
 
 def reason_of(part: Part, status: int, policy: Policy) -> str:
