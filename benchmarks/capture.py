@@ -38,7 +38,7 @@ NARROW, BISECTIONS = 0.1, 8  # between the two likeliest digits at the border; s
 DIFFERING, FRESH = 110, 22  # drawings that only the earlier version reads right, and the cookies they come under
 
 KEY = "the key of a site that is attacked by its own benchmark"
-"""It decides who is in the holdout. With another one the honest people's candidate may be rejected without any attack."""
+"""It decides who is in the holdout. With another one the honest candidate may be rejected without any attack."""
 
 Said = tuple[Any, int | None]
 """A drawing, and what its author says it is."""
