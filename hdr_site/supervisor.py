@@ -156,8 +156,7 @@ class Supervisor:
         self._parts, self._policy, self._ready = parts, policy, ready
         self._selector = selectors.DefaultSelector()
         self._is_ready = False
-        self._told_to_stop: signal.Signals | None = None  # by which signal
-        self._reason = ""
+        self._told_to_stop = self._reason = ""  # by which signal, and why it ends by itself
 
     def run(self) -> str:
         """Return why it ended; nothing if it was told to."""
@@ -166,8 +165,6 @@ class Supervisor:
                 self._start_what_is_due()
                 self._wait(self._idle())
                 self._is_ready = self._is_ready or self._ready()
-            if self._told_to_stop:
-                tell("system", f"{self._told_to_stop.name} received")
             self._stop()
         return self._reason
 
@@ -209,6 +206,8 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Ask the parts to end, and kill those that do not."""
+        if self._told_to_stop:
+            tell("system", f"{self._told_to_stop} received")
         end = time.monotonic() + self._policy.stop
         for part in self._parts:
             if part.process:
@@ -237,15 +236,16 @@ class Supervisor:
                     signal.signal(number, handler)
 
     def _note(self, number: int, frame: object) -> None:
-        if number != signal.SIGCHLD:  # it is told later: a line may be half printed now
-            self._told_to_stop = signal.Signals(number)
+        """Print nothing: a line may be half printed."""
+        if number != signal.SIGCHLD:
+            self._told_to_stop = signal.Signals(number).name
 
 
 def reason_of(part: Part, status: int, policy: Policy) -> str:
     """Say why the site ends, with the last that the part has printed."""
     how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
     often = f"it ended {policy.tries} times within {policy.steady:g} s of its start, the last time {how}"
-    return "\n".join([f"The site ends, for {part.name} cannot stay up: {often}. It said:", *part.last])
+    return "\n".join([f"The site ends because {part.name} cannot stay up: {often}. It said:", *part.last])
 
 
 def tell(name: str, line: str) -> None:

@@ -128,7 +128,7 @@ def test_a_part_that_cannot_stay_up_ends_the_site_with_its_reason(tmp_path: Path
     said, _ = site.process.communicate(timeout=120)
 
     assert site.process.returncode == 1
-    assert "The site ends, for web cannot stay up" in said
+    assert "The site ends because web cannot stay up" in said
     assert said.splitlines()[-1] == "WEB_CONCURRENCY must be a whole number, got 'many'."
 
 
