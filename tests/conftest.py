@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from django.conf import LazySettings
+from django.conf import LazySettings, settings
 from django.contrib.auth.models import User
+from django.core.cache import caches
 from django.test import Client
 from hypothesis import settings as hypothesis_settings
 from rest_framework.authtoken.models import Token
@@ -17,6 +18,7 @@ from rest_framework.authtoken.models import Token
 from recognizer import registry
 from recognizer.engine import Engine, engine
 from recognizer.models import ModelVersion
+from recognizer.throttles import counter, ledger
 from tests.drawings import THREE
 
 hypothesis_settings.register_profile("patient", deadline=None)  # no test is about time
@@ -97,6 +99,15 @@ def small_mnist(tmp_path: Path, settings: LazySettings) -> Path:
 def _idx(array: np.ndarray) -> bytes:
     header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
     return gzip.compress(header + array.tobytes())
+
+
+def forget_counts() -> None:
+    """Begin with empty windows: Redis, where it counts, outlives a test."""
+    counter.cache_clear()
+    ledger.cache_clear()
+    if settings.REDIS_URL:
+        redis = caches["default"]._cache.get_client(write=True)  # type: ignore[attr-defined]
+        redis.delete("throttle:", *redis.scan_iter("throttle:*"))
 
 
 class Visitor(Client):

@@ -19,8 +19,7 @@ from hdr_site.mail import parse_mail_url
 from recognizer import submissions
 from recognizer.models import Correction, Submission
 from recognizer.rates import Rate
-from recognizer.throttles import counter
-from tests.conftest import Visitor, main_of
+from tests.conftest import Visitor, forget_counts, main_of
 from tests.drawings import THREE
 
 pytestmark = pytest.mark.django_db
@@ -65,9 +64,9 @@ def who(visitor: Client) -> str | None:
 def limits(settings: LazySettings, tmp_path: Path) -> Any:
     settings.DATA_DIR = tmp_path
     settings.THROTTLES = {scope: Rate(3, 3600) for scope in ("logins", "signups", "resets", "writes")}
-    counter.cache_clear()
+    forget_counts()
     yield settings
-    counter.cache_clear()
+    forget_counts()
 
 
 def test_signing_up_logs_in_and_shows_the_name(visitor: Visitor) -> None:

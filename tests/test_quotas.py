@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
-from django.core.cache import caches
 from django.test import Client
 from django.utils.timezone import now
 from rest_framework.authtoken.models import Token
@@ -19,7 +18,7 @@ from recognizer import disk
 from recognizer.models import ModelVersion, Submission
 from recognizer.rates import parse_quotas
 from recognizer.throttles import FileCounter, ledger
-from tests.conftest import Visitor
+from tests.conftest import Visitor, forget_counts
 from tests.drawings import THREE
 
 pytestmark = pytest.mark.django_db
@@ -30,12 +29,9 @@ ONE = 3_000  # bytes: more than a THREE takes, less than two of them
 @pytest.fixture(autouse=True)
 def _new_ledger(settings: LazySettings, tmp_path: Path) -> Iterator[None]:
     settings.DATA_DIR = tmp_path
-    ledger.cache_clear()
-    if settings.REDIS_URL:  # it outlives a test
-        redis = caches["default"]._cache.get_client(write=True)  # type: ignore[attr-defined]
-        redis.delete("throttle:", *redis.scan_iter("throttle:bytes *"))
+    forget_counts()
     yield
-    ledger.cache_clear()
+    forget_counts()
 
 
 def submit(client: Client, address: str = "192.0.2.1") -> int:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
-from django.core.cache import caches
 from django.test import Client
 
 from recognizer.models import ModelVersion, Submission
 from recognizer.rates import Rate, parse_rates
 from recognizer.throttles import FileCounter, counter
-from tests.conftest import Visitor
+from tests.conftest import Visitor, forget_counts
 from tests.drawings import THREE
 
 DEFAULTS = {"previews": "600/min", "submissions": "120/min"}
@@ -21,12 +20,9 @@ DEFAULTS = {"previews": "600/min", "submissions": "120/min"}
 @pytest.fixture(autouse=True)
 def _new_counter(settings: LazySettings, tmp_path: Path) -> Iterator[None]:
     settings.DATA_DIR = tmp_path
-    counter.cache_clear()
-    if settings.REDIS_URL:  # it outlives a test, and so do the windows in it
-        redis = caches["default"]._cache.get_client(write=True)  # type: ignore[attr-defined]
-        redis.delete("throttle:", *redis.scan_iter("throttle:*"))
+    forget_counts()
     yield
-    counter.cache_clear()
+    forget_counts()
 
 
 def submit(client: Client, **options: str) -> int:
