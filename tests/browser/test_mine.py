@@ -25,6 +25,7 @@ def draw(sheet: DrawingPage, *digits: str) -> None:
 def open_mine(page: Page) -> None:
     page.get_by_role("link", name="My digits").click()
     expect(page.get_by_role("heading", name="My digits")).to_be_visible()
+    page.wait_for_load_state()  # its script listens by then
 
 
 def test_the_journey_from_a_first_drawing_to_none(open_page: OpenPage) -> None:
