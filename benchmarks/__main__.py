@@ -58,9 +58,9 @@ def measure_functions() -> None:
     import django
 
     django.setup()
-    from recognizer.api.parsing import parse_drawing
     from recognizer.engine import DigitModel, Thresholds
     from recognizer.explanation import explain
+    from recognizer.parsing import parse_drawing
     from recognizer.preprocessing import ink_to_input
     from recognizer.preprocessing.decoding import decode_picture
     from recognizer.preprocessing.picture import picture_to_input

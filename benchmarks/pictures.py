@@ -74,8 +74,8 @@ def main() -> None:
 
 def measure(name: str, drawings: list[Drawing], show: Path | None = None) -> Tally:
     """Make a variant of each drawing and have it read as an upload is."""
-    from recognizer.api.parsing import parse_drawing
     from recognizer.engine import DigitModel, Thresholds
+    from recognizer.parsing import parse_drawing
     from recognizer.preprocessing import PreprocessingError
     from recognizer.registry import BUNDLED
 

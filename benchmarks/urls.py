@@ -7,8 +7,8 @@ from django.views.decorators.csrf import csrf_exempt
 
 from hdr_site.urls import urlpatterns as site
 from recognizer import submissions
-from recognizer.api.parsing import parse_drawing
-from recognizer.api.presentation import preview_json
+from recognizer.parsing import parse_drawing
+from web.api.presentation import preview_json
 
 
 @csrf_exempt

@@ -25,7 +25,7 @@ from hdr_site import traffic
 from hdr_site.sockets import bound_connections
 from hdr_site.traffic import Load, Traffic
 from hdr_site.turns import Turns
-from recognizer.addresses import address_in
+from web.addresses import address_in
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment

@@ -8,7 +8,7 @@ from django.db import Error
 from django.utils.timezone import now
 from django_celery_beat.schedulers import DatabaseScheduler
 
-from hdr_site.broker import is_full
+from training.queues import is_full
 
 logger = logging.getLogger(__name__)
 

@@ -20,17 +20,8 @@ from kombu.utils.json import dumps, loads
 
 logger = logging.getLogger(__name__)
 
-MOST_WAITING = 100  # messages in a queue; expired ones stay in it until a worker throws them away
 PAUSE = 0.1  # seconds between two looks at the folder for one queue: a worker asks its empty ones between all messages
 LARGEST = 1024 * 1024  # bytes of a message; the site's own have about 1,000
-
-
-def is_full(channel: Any, queue: str) -> bool:
-    """Say whether no worker takes a queue's messages, so that more would pile up; of this broker, or of Redis."""
-    try:
-        return int(channel.queue_declare(queue, passive=True).message_count) >= MOST_WAITING
-    except ChannelError:  # Redis knows no empty queue
-        return False
 
 
 class Channel(filesystem.Channel):

@@ -5,7 +5,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from celery import Task
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from recognizer import tasks as housekeeping
+from training import tasks as training
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +17,7 @@ class Entry:
     """One line of the schedule: a time of day (hour, minute in UTC) or an interval."""
 
     name: str
-    task: str
+    task: "Task[Any, Any]"
     when: tuple[int, int] | timedelta
     description: str
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -25,59 +29,59 @@ class Entry:
 
 
 SCHEDULE = [
-    Entry("retrain every night", "training.tasks.scheduled_run", (2, 30), "Skipped when nothing changed."),
+    Entry("retrain every night", training.scheduled_run, (2, 30), "Skipped when nothing changed."),
     Entry(
         "retrain when there is enough",
-        "training.tasks.run_when_enough",
+        training.run_when_enough,
         timedelta(minutes=1),
         "Looks every minute; runs with that many newly accepted corrections, that many hours after the last run.",
         {"corrections": 50, "hours": 1},
     ),
     Entry(
         "look after training runs",
-        "training.tasks.supervise",
+        training.supervise,
         timedelta(seconds=15),
         "Notices dead workers and lost messages. Do not disable it.",
     ),
     Entry(
         "triage corrections",
-        "recognizer.tasks.triage_corrections",
+        housekeeping.triage_corrections,
         timedelta(minutes=1),
         "Accepts plausible corrections by rule, holds the others for review.",
     ),
     Entry(
         "watch the last promotion",
-        "recognizer.tasks.watch_promotion",
+        housekeeping.watch_promotion,
         timedelta(minutes=1),
         "Rolls a new version back when people correct it more than the one before.",
     ),
     Entry(
         "measure models",
-        "training.tasks.measure_models",
+        training.measure_models,
         timedelta(minutes=5),
         "Reads MNIST's test set with a version that came without what its page shows; nothing to do mostly.",
     ),
     Entry(
         "count for the statistics",
-        "recognizer.tasks.recount_statistics",
+        housekeeping.recount_statistics,
         timedelta(minutes=30),
         "Counts the days on which something was drawn, said, decided or deleted since.",
     ),
     Entry(
         "forget old models",
-        "recognizer.tasks.prune_models",
+        housekeeping.prune_models,
         (3, 47),
         "Drops the bytes of versions that nobody is likely to want again; their rows and reports stay.",
     ),
     Entry(
         "delete old drawings",
-        "recognizer.tasks.delete_old_drawings",
+        housekeeping.delete_old_drawings,
         (4, 7),
         "With HDR_KEEP_DAYS those older than that, unless their label was accepted; and what deleted ones left behind.",
     ),
     Entry(
         "forget expired sessions",
-        "recognizer.tasks.clear_expired_sessions",
+        housekeeping.clear_expired_sessions,
         (3, 17),
         "Django never does so by itself.",
     ),
@@ -103,7 +107,7 @@ def _columns(entry: Entry) -> dict[str, Any]:
         unit, period = (1, IntervalSchedule.SECONDS) if seconds % 60 else (60, IntervalSchedule.MINUTES)
         when = {"interval": IntervalSchedule.objects.get_or_create(every=seconds // unit, period=period)[0]}
     return when | {
-        "task": entry.task,
+        "task": entry.task.name,
         "kwargs": json.dumps(entry.kwargs),
         "expire_seconds": int(entry.expires.total_seconds()),
         "description": entry.description,

@@ -6,7 +6,7 @@ from typing import Any
 
 from hdr_site import environment
 from hdr_site.mail import parse_mail_url
-from recognizer.rates import parse_quotas, parse_rates
+from web.rates import parse_quotas, parse_rates
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(environment.text("HDR_DATA_DIR", str(BASE_DIR / "var"))).resolve()
@@ -38,22 +38,24 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "recognizer",
     "training",
+    "web",
+    "hdr_site",
 ]
 
 MIDDLEWARE = [
-    "hdr_site.middleware.identify",
-    "hdr_site.middleware.measure",
-    "hdr_site.middleware.bound_body",
+    "web.middleware.identify",
+    "web.middleware.measure",
+    "web.middleware.bound_body",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "hdr_site.middleware.content_security_policy",
-    "hdr_site.middleware.keep_from_shared_caches",
+    "web.middleware.content_security_policy",
+    "web.middleware.keep_from_shared_caches",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "hdr_site.middleware.note_staff",
+    "web.middleware.note_staff",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -73,7 +75,7 @@ TEMPLATES = [
                 "django.template.context_processors.i18n",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "recognizer.pages.site_context",
+                "web.pages.draw.site_context",
             ],
         },
     },
@@ -170,17 +172,17 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 # --- API --------------------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    "DEFAULT_PARSER_CLASSES": ["recognizer.api.formats.JsonParser"],
-    "DEFAULT_RENDERER_CLASSES": ["recognizer.api.formats.JsonRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["web.api.formats.JsonParser"],
+    "DEFAULT_RENDERER_CLASSES": ["web.api.formats.JsonRenderer"],
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "recognizer.api.authentication.TokenAuthentication",
-        "recognizer.api.authentication.LoginAuthentication",
-        "recognizer.api.authentication.OwnerCookieAuthentication",
+        "web.api.authentication.TokenAuthentication",
+        "web.api.authentication.LoginAuthentication",
+        "web.api.authentication.OwnerCookieAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "recognizer.api.formats.AlwaysJson",
-    "EXCEPTION_HANDLER": "recognizer.api.errors.handle",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "web.api.formats.AlwaysJson",
+    "EXCEPTION_HANDLER": "web.api.errors.handle",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 
@@ -249,13 +251,10 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None  # there are none, so the scheduler needs no row to clean them up
 CELERY_TASK_DEFAULT_QUEUE = "site"
-CELERY_TASK_ROUTES = {"training.tasks.train": {"queue": "training"}}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # what a worker cannot begin, another one may
 CELERY_WORKER_LOST_WAIT = 2.0  # seconds that a dead process's last word is waited for, before a new one takes its place
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "hdr_site.beat:PatientScheduler"  # what it sends and when: hdr_site/schedule.py
-
-TRAINING_LEARN = "training.loop.learn"  # the work of a training run
 
 # --- Data -------------------------------------------------------------------------------------------------------------
 
@@ -292,10 +291,10 @@ FORMAT_MODULE_PATH = "hdr_site.formats"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"of_request": {"()": "hdr_site.logs.OfRequest"}},
+    "filters": {"of_request": {"()": "web.logs.OfRequest"}},
     "formatters": {
         "text": {"format": "{asctime} {levelname} {name} {request_id}: {message}", "style": "{"},
-        "json": {"()": "hdr_site.logs.JsonFormatter"},
+        "json": {"()": "web.logs.JsonFormatter"},
     },
     "handlers": {
         "stderr": {

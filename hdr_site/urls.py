@@ -7,25 +7,24 @@ from django.views.decorators.http import last_modified
 from django.views.generic import RedirectView
 from django.views.i18n import JavaScriptCatalog, set_language
 
-from hdr_site.metrics import metrics
-from recognizer import about, accounts, health, pages, shell
-from recognizer.api import errors
-from recognizer.review import pages as review
-from training import mine, teach
-from training import pages as training_pages
-from training.exchange import admin as exchange
-from training.statistics.pages import statistics
-from training.versions import pages as versions
+from web import accounts, health
+from web.admin import data
+from web.api import errors
+from web.metrics import metrics
+from web.pages import about, draw, experiment, mine, shell, teach
+from web.review import pages as review
+from web.statistics.pages import statistics
+from web.versions import pages as versions
 
 _STARTED = timezone.now()
 words = last_modified(lambda _: _STARTED)(JavaScriptCatalog.as_view())  # what the scripts say, in the page's language
 
-handler500 = "hdr_site.faults.answer_fault"
+handler500 = "web.faults.answer_fault"
 
 urlpatterns = [
-    path("", pages.draw, name="draw"),
+    path("", draw.draw, name="draw"),
     path("about", about.about, name="about"),
-    path("experiment", training_pages.experiment, name="experiment"),
+    path("experiment", experiment.experiment, name="experiment"),
     path("teach", teach.teach, name="teach"),
     path("mine", mine.mine, name="mine"),
     path("mine/drawings.json", mine.download, name="mine-download"),
@@ -35,12 +34,11 @@ urlpatterns = [
     path("account", accounts.account, name="account"),
     path("account/", include(accounts.urlpatterns)),
     path("models", versions.timeline, name="versions"),
-    path("models/", include("training.versions.urls")),
+    path("models/", include("web.versions.urls")),
     path("statistics", statistics, name="statistics"),
     path("review", review.review, name="review"),
-    path("review/", include("recognizer.review.urls")),
-    path("api/v1/", include("training.api.urls")),
-    path("api/v1/", include("recognizer.api.urls")),  # the last one: it answers unknown addresses
+    path("review/", include("web.review.urls")),
+    path("api/v1/", include("web.api.urls")),
     re_path("^api/", errors.not_found),
     path("language", set_language, name="set_language"),
     path("words.js", words, name="words"),
@@ -50,8 +48,8 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", metrics),
-    path("admin/data/", admin.site.admin_view(exchange.data), name="data"),
-    path("admin/data/<str:name>", admin.site.admin_view(exchange.download), name="data-download"),
+    path("admin/data/", admin.site.admin_view(data.data), name="data"),
+    path("admin/data/<str:name>", admin.site.admin_view(data.download), name="data-download"),
     path("admin/login/", accounts.admins_login),
     path("admin/password_change/", RedirectView.as_view(pattern_name="password")),
     path("admin/", admin.site.urls),

@@ -11,8 +11,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hdr_site.settings")
 send_traces()  # it wraps Django's handlers, so before they are made
 _django = get_wsgi_application()
 
-from hdr_site.middleware import without_charset  # noqa: E402 - these need Django to be set up
 from recognizer.engine import engine  # noqa: E402
+from web.middleware import without_charset  # noqa: E402 - these need Django to be set up
 
 application = without_charset(_django)
 engine.follow()

@@ -1,4 +1,4 @@
-"""The online app: everything that a web process does."""
+"""Reads drawings, stores them, judges corrections, and keeps the registry of models."""
 
 from django.apps import AppConfig
 
@@ -6,6 +6,3 @@ from django.apps import AppConfig
 class RecognizerConfig(AppConfig):
     name = "recognizer"
     verbose_name = "Digits"
-
-    def ready(self) -> None:
-        from recognizer import checks  # noqa: F401 - registers them

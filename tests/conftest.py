@@ -18,8 +18,8 @@ from rest_framework.authtoken.models import Token
 from recognizer import registry
 from recognizer.engine import Engine, engine
 from recognizer.models import ModelVersion
-from recognizer.throttles import counter, ledger
 from tests.drawings import THREE
+from web.throttles import counter, ledger
 
 hypothesis_settings.register_profile("patient", deadline=None)  # no test is about time
 hypothesis_settings.load_profile("patient")

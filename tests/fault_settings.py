@@ -1,6 +1,5 @@
-"""The site's settings for the workers of the fault tests: a stand-in, named by the test, does the work."""
+"""The site's settings for the workers of the fault tests: a function named by the test stands in for the work."""
 
-from hdr_site import environment
 from hdr_site.settings import *  # noqa: F403
 
-TRAINING_LEARN = environment.text("STAND_IN", "tests.stand_in.linger")
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.fault_app.FaultApp"]  # noqa: F405

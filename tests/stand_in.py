@@ -1,4 +1,4 @@
-"""Stands in for the work of a training run (`settings.TRAINING_LEARN`) where its life is what is tested."""
+"""Functions that stand in for `training.loop.learn` in tests of a run's life."""
 
 import signal
 import time

@@ -18,9 +18,9 @@ from rest_framework.authtoken.models import Token
 from hdr_site.mail import parse_mail_url
 from recognizer import submissions
 from recognizer.models import Correction, Submission
-from recognizer.rates import Rate
 from tests.conftest import Visitor, forget_counts, main_of
 from tests.drawings import THREE
+from web.rates import Rate
 
 pytestmark = pytest.mark.django_db
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ONLINE = sorted((ROOT / "recognizer").rglob("*.py"))
-OURS = sorted(path for folder in ("hdr_site", "recognizer", "training") for path in (ROOT / folder).rglob("*.py"))
+FLOORS = ["recognizer", "training", "web", "hdr_site"]  # from the bottom up: each may import those before it
+OURS = sorted(path for folder in FLOORS for path in (ROOT / folder).rglob("*.py"))
+HTML = {"django.http", "django.shortcuts", "django.template", "django.forms", "django.utils.html", "rest_framework"}
 
 SERVE_WITHOUT_TENSORFLOW = """
 import sys
@@ -49,16 +50,33 @@ def imports_of(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", ONLINE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_online_app_does_not_know_the_offline_one(path: Path) -> None:
-    assert not {name for name in imports_of(path) if name.partition(".")[0] == "training"}
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", OURS, ids=named)
+def test_imports_point_down(path: Path) -> None:
+    above = FLOORS[FLOORS.index(path.relative_to(ROOT).parts[0]) + 1 :]
+
+    assert not {name for name in imports_of(path) if name.partition(".")[0] in above}
+
+
+@pytest.mark.parametrize("folder", ["recognizer", "training"])
+def test_only_web_handles_requests(folder: str) -> None:
+    users = [
+        named(path)
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if any(name == html or name.startswith(f"{html}.") for name in imports_of(path) for html in HTML)
+    ]
+
+    assert users == []
 
 
 def test_only_the_modules_that_define_and_fit_a_network_import_tensorflow() -> None:
     heavy = {"tensorflow", "keras"}
     users = [path for path in OURS if {name.partition(".")[0] for name in imports_of(path)} & heavy]
 
-    assert [str(path.relative_to(ROOT)) for path in users] == ["training/network.py", "training/report_network.py"]
+    assert [str(path.relative_to(ROOT)) for path in users] == ["training/experiment/network.py", "training/network.py"]
 
 
 def test_a_web_process_serves_without_tensorflow(tmp_path: Path) -> None:

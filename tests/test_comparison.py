@@ -12,8 +12,8 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from training import comparison
-from training.comparison import OPTIMIZERS, Comparison, Epoch, Optimizer, Protocol, Result
+from training.experiment import comparison
+from training.experiment.comparison import OPTIMIZERS, Comparison, Epoch, Optimizer, Protocol, Result
 from training.models import OptimizerResult
 
 pytestmark = pytest.mark.django_db

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recognizer import submissions
-from recognizer.api.parsing import parse_drawing
 from recognizer.mnist import _idx
 from recognizer.models import Correction, ModelVersion, Submission
 from recognizer.owners import Owner
+from recognizer.parsing import parse_drawing
 from tests.conftest import Visitor
 from tests.drawings import CANARIES, SEVEN, THREE, body_of, encoded, picture_of
 from training.exchange import examples as exchange
@@ -588,7 +588,7 @@ def test_a_hostile_upload_is_an_error_on_the_page(office: Client, name: str) -> 
 def test_an_upload_holds_fewer_drawings_than_a_file_for_the_command(
     office: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.exchange.admin.LIMITS", exchange.Limits(uploaded_rows=2))
+    monkeypatch.setattr("web.admin.data.LIMITS", exchange.Limits(uploaded_rows=2))
 
     assert "more than 2 drawings" in upload(office, npz(IMAGES, LABELS))
     assert not Submission.objects.exists()

@@ -11,7 +11,6 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from recognizer import nearest, registry
-from recognizer.api.schema import Explained
 from recognizer.engine import DigitModel, Thresholds, engine
 from recognizer.explanation import Ink, explain
 from recognizer.mnist import load_mnist
@@ -20,6 +19,7 @@ from recognizer.preprocessing import INPUT_SIDE, ModelInput, ink_to_input
 from tests.conftest import Visitor
 from tests.drawings import CANARIES, SEVEN, THREE, body_of, canary
 from tests.labels import labelled
+from web.api.schema import Explained
 
 SCRIBBLE = body_of([[[10, 10], [80, 20], [20, 40], [85, 55], [15, 70], [80, 90], [10, 95], [55, 0]]])
 

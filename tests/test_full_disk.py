@@ -21,9 +21,9 @@ from kombu.exceptions import OperationalError
 from hdr_site.broker import LARGEST
 from recognizer.models import Correction, Submission
 from recognizer.reserved import Counts
-from recognizer.throttles import FileCounter
 from tests.conftest import Visitor
 from tests.drawings import THREE
+from web.throttles import FileCounter
 
 SUBMISSIONS, PREVIEWS = "/api/v1/submissions", "/api/v1/previews"
 
@@ -160,7 +160,7 @@ def test_a_folder_that_is_gone_is_a_broker_that_is_away(messages: tuple[Celery, 
 def test_the_site_without_redis_uses_this_broker() -> None:
     if settings.REDIS_URL:
         pytest.skip("shown with the folder")
-    from hdr_site import celery_app
+    from hdr_site.celery import app as celery_app
 
     with celery_app.connection_for_write() as broker:
         assert type(broker.transport).__module__ == "hdr_site.broker"
@@ -218,7 +218,7 @@ def test_a_download_that_has_no_space_is_told_in_words(
 ) -> None:
     visitor.say(visitor.draw()["id"], 3)
     Correction.objects.update(state=Correction.State.ACCEPTED)
-    monkeypatch.setattr("training.exchange.admin.TemporaryFile", lambda: Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115
+    monkeypatch.setattr("web.admin.data.TemporaryFile", lambda: Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115
 
     assert admin_client.get("/admin/data/ndjson").status_code == 302
     assert "No space left on device" in admin_client.get("/admin/data/").content.decode()

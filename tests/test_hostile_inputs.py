@@ -27,13 +27,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from hdr_site.middleware import without_charset
 from recognizer import registry
 from recognizer.engine import Engine, engine
 from recognizer.models import Correction, ModelVersion, Submission
-from recognizer.owners import COOKIE
 from tests.conftest import Visitor
 from tests.drawings import THREE, canary, encoded, picture_of
+from web.middleware import without_charset
+from web.visitors import COOKIE
 
 pytestmark = pytest.mark.django_db
 

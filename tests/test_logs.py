@@ -11,11 +11,11 @@ from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.test import Client
 
-from hdr_site.logs import JsonFormatter, OfRequest, request_id
-from hdr_site.middleware import identify
 from recognizer.models import AuditEntry, Correction
 from tests.conftest import Visitor
 from tests.drawings import THREE
+from web.logs import JsonFormatter, OfRequest, request_id
+from web.middleware import identify
 
 pytestmark = pytest.mark.django_db
 

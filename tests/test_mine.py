@@ -14,11 +14,11 @@ from django.utils.timezone import now
 from recognizer import history
 from recognizer.models import Correction, ModelVersion, Submission, Verdict
 from recognizer.owners import Owner
-from recognizer.rates import Rate
-from recognizer.throttles import counter
 from tests.conftest import Visitor
 from tests.drawings import SEVEN, THREE, canary, encoded, picture_of
 from training.models import TrainingRun, TrainingSample
+from web.rates import Rate
+from web.throttles import counter
 
 pytestmark = pytest.mark.django_db
 

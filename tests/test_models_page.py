@@ -24,10 +24,10 @@ from training import measuring, runs
 from training.gates import GATES
 from training.models import TrainingRun, TrainingSample
 from training.tasks import measure_models
-from training.versions import gate_words
-from training.versions.card import blocks
-from training.versions.charts import ticks
-from training.versions.timeline import CHARTED, PAGE
+from web.versions import gate_words
+from web.versions.card import blocks
+from web.versions.charts import ticks
+from web.versions.timeline import CHARTED, PAGE
 
 pytestmark = pytest.mark.django_db
 

@@ -14,12 +14,12 @@ from django.test import Client
 from django.utils.timezone import now
 from rest_framework.authtoken.models import Token
 
-from recognizer import disk
 from recognizer.models import ModelVersion, Submission
-from recognizer.rates import parse_quotas
-from recognizer.throttles import FileCounter, ledger
 from tests.conftest import Visitor, forget_counts
 from tests.drawings import THREE
+from web import disk
+from web.rates import parse_quotas
+from web.throttles import FileCounter, ledger
 
 pytestmark = pytest.mark.django_db
 DEFAULTS = {"owner": "100MB", "anonymous": "2GB"}

@@ -16,12 +16,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
+from recognizer import review_queue as queue
 from recognizer import submissions, triage
 from recognizer.models import IMPORTED, Correction, ModelVersion, Submission
 from recognizer.owners import Owner
-from recognizer.review import filters, queue
 from tests.conftest import Visitor, main_of
 from tests.labels import labelled, person
+from web.review import filters
 
 pytestmark = pytest.mark.django_db
 
@@ -99,8 +100,8 @@ def test_the_header_leads_staff_there_and_says_how_many_wait(desk: Client, visit
 
 
 def test_the_number_that_waits_is_bounded(desk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recognizer.pages.COUNTED", 2)
-    monkeypatch.setattr("recognizer.review.queue.COUNTED", 2)
+    monkeypatch.setattr("web.pages.draw.COUNTED", 2)
+    monkeypatch.setattr("recognizer.review_queue.COUNTED", 2)
     for seed in range(4):
         said(seed=seed)
 

@@ -20,11 +20,12 @@ from django.conf import settings
 from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from hdr_site import celery_app
+from hdr_site.celery import app as celery_app
 from hdr_site.supervisor import PARTS
 from tests.processes import lives, until
-from training import runs
+from training import queues, runs
 from training.models import TrainingRun
+from training.tasks import train
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -77,7 +78,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
     def start_one(name: str, stand_in: str = "linger") -> Part:
         log = tmp_path / f"{len(parts)}-{name}.log"
-        parts.append(part := Part(name, log, DATABASE_URL=database_url(), STAND_IN=f"tests.stand_in.{stand_in}"))
+        parts.append(part := Part(name, log, DATABASE_URL=database_url(), STAND_IN=stand_in))
         if name != "beat":
             part.wait_for(" ready.")
         return part
@@ -207,7 +208,7 @@ def test_two_workers_and_every_message_twice_make_one_attempt(start: Start) -> N
     start("training")
     run = asked_for("none")
     for _ in range(3):
-        celery_app.send_task(runs.TASK, [run.pk])
+        train.apply_async((run.pk,), queue=queues.TRAINING)
     reached(run, State.SUCCEEDED)
     time.sleep(3)
     run.refresh_from_db()

@@ -16,12 +16,12 @@ from django.utils.timezone import now
 from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 from django_celery_beat.tzcrontab import TzAwareCrontab
 
-from hdr_site import celery_app
 from hdr_site.beat import PatientScheduler
-from hdr_site.broker import MOST_WAITING
+from hdr_site.celery import app as celery_app
 from hdr_site.schedule import NAMES, SCHEDULE, ensure_schedule
-from training import runs, tasks
+from training import queues, runs, tasks
 from training.models import TrainingRun
+from training.queues import MOST_WAITING
 
 pytestmark = pytest.mark.django_db
 
@@ -48,7 +48,7 @@ def test_prepare_makes_the_schedule_and_leaves_an_admins_changes_alone() -> None
 def test_every_line_names_a_task_that_there_is() -> None:
     celery_app.loader.import_default_modules()
 
-    assert {entry.task for entry in SCHEDULE} <= set(celery_app.tasks)
+    assert {entry.task.name for entry in SCHEDULE} <= set(celery_app.tasks)
 
 
 def test_it_retrains_at_night_and_looks_for_corrections_every_minute() -> None:
@@ -104,7 +104,7 @@ def test_messages_do_not_pile_up_when_no_worker_takes_them(line: PeriodicTask) -
 @pytest.mark.django_db(transaction=True)  # messages are sent once a transaction is over
 def test_nor_do_those_about_runs_when_no_training_worker_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = f"nobody-{uuid.uuid4().hex}"
-    monkeypatch.setattr(runs, "QUEUE", queue)
+    monkeypatch.setattr(queues, "TRAINING", queue)
     run = TrainingRun.objects.create(trigger=TrainingRun.Trigger.API)
     for _ in range(MOST_WAITING + 20):
         TrainingRun.objects.update(sent=run.created - timedelta(minutes=2))

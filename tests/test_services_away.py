@@ -16,17 +16,17 @@ from django.db import DatabaseError, OperationalError, close_old_connections, co
 from django.test import Client
 from django_celery_beat.models import PeriodicTask
 
-from hdr_site import celery_app
 from hdr_site.beat import PatientScheduler
+from hdr_site.celery import app as celery_app
 from hdr_site.postgresql.base import DatabaseWrapper, Door
 from hdr_site.schedule import ensure_schedule
 from recognizer.models import ModelVersion
-from recognizer.throttles import counter
 from tests.conftest import Visitor
 from tests.drawings import THREE
 from training.attempt import Progress
 from training.loop import Clock
 from training.models import TrainingRun
+from web.throttles import counter
 
 AWAY = OperationalError("connection timeout expired")
 DAMAGED = DatabaseError("database disk image is malformed")

@@ -21,8 +21,8 @@ from recognizer.models import Correction, CountedDay, DailyCount, ModelVersion, 
 from recognizer.tasks import recount_statistics
 from tests.conftest import Visitor, main_of
 from tests.drawings import SEVEN, THREE, encoded, picture_of
-from training.statistics import figures
-from training.statistics.measures import index_by_chance, stability_index, wilson
+from web.statistics import figures
+from web.statistics.measures import index_by_chance, stability_index, wilson
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,7 @@ import pytest
 from recognizer.models import ModelVersion
 from tests.conftest import Visitor, main_of
 from tests.drawings import SEVEN, THREE
-from training.teach import order_of_need
+from web.pages.teach import order_of_need
 
 pytestmark = pytest.mark.django_db
 

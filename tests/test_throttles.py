@@ -9,10 +9,10 @@ from django.conf import LazySettings
 from django.test import Client
 
 from recognizer.models import ModelVersion, Submission
-from recognizer.rates import Rate, parse_rates
-from recognizer.throttles import FileCounter, counter
 from tests.conftest import Visitor, forget_counts
 from tests.drawings import THREE
+from web.rates import Rate, parse_rates
+from web.throttles import FileCounter, counter
 
 DEFAULTS = {"previews": "600/min", "submissions": "120/min"}
 

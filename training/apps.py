@@ -1,4 +1,4 @@
-"""The offline app: everything that makes a better model."""
+"""Makes better models out of accepted corrections."""
 
 from django.apps import AppConfig
 

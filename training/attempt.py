@@ -1,6 +1,6 @@
 """One worker's go at a training run: taken, watched while it works, and ended.
 
-The work itself is `settings.TRAINING_LEARN`. What an attempt writes holds only while the run is still its own.
+The work itself is `loop.learn`. What an attempt writes counts only while the run still belongs to it.
 """
 
 import logging
@@ -19,11 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils.module_loading import import_string
 
 from training import runs
 from training.models import TrainingRun
@@ -78,8 +76,8 @@ class RunStoppedError(BaseException):
     """Raised in the middle of the work when it has to stop. No `except Exception` on the way holds it up."""
 
 
-def execute(run_id: int) -> None:
-    """Take a queued run and do its work (`settings.TRAINING_LEARN`); a run that is not to be taken is left alone.
+def execute(run_id: int, learn: Learn) -> None:
+    """Take a queued run and do its work; a run that is not to be taken is left alone.
 
     Call it from the main thread of a process that may end: the work is stopped by a signal, and if it does not react,
     with its process.
@@ -88,7 +86,7 @@ def execute(run_id: int) -> None:
         raise RuntimeError("A run is executed in a process's main thread: start its worker with --pool prefork.")
     run = _claim(run_id)
     if run is not None:
-        Attempt(run).make()
+        Attempt(run, learn).make()
 
 
 def hold(run: TrainingRun) -> None:
@@ -136,8 +134,9 @@ _SHUT_DOWN = _End(State.QUEUED, "Its worker was shut down", counts=False)
 class Attempt:
     """One worker's go at a run. One thread makes all its writes: signs of life, progress and, last, the end."""
 
-    def __init__(self, run: TrainingRun) -> None:
+    def __init__(self, run: TrainingRun, learn: Learn) -> None:
         self.run = run
+        self._learn = learn
         self.progress = Progress()
         self._mine = rows_of(run)
         self._began = time.monotonic()
@@ -161,8 +160,7 @@ class Attempt:
 
     def _work(self) -> _End | None:
         try:
-            learn: Learn = import_string(settings.TRAINING_LEARN)
-            outcome = learn(self.run, self.progress)
+            outcome = self._learn(self.run, self.progress)
             return _End(outcome.state, outcome.reason)
         except RunStoppedError:
             return self._stop  # or None, from `hold`: the row says why

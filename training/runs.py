@@ -11,22 +11,17 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Now
 from kombu.exceptions import OperationalError as BrokerError
 
-from hdr_site import celery_app
-from hdr_site.broker import is_full
 from recognizer.models import Correction
+from training import queues
 from training.models import TrainingRun
 
 logger = logging.getLogger(__name__)
-
-TASK = "training.tasks.train"
-QUEUE = settings.CELERY_TASK_ROUTES[TASK]["queue"]
 
 # "Training run 7 is over: it …"
 ENDED = {"succeeded": "succeeded", "skipped": "was skipped", "failed": "failed", "cancelled": "was cancelled"}
@@ -129,13 +124,15 @@ def _send(run_id: int) -> None:
 
 
 def _publish(run_id: int) -> None:
+    from training.tasks import train  # which imports this module
+
     expires = LIMITS.wait.total_seconds()
     try:
-        with celery_app.producer_or_acquire() as producer:
-            if is_full(producer.channel, QUEUE):
+        with train.app.producer_or_acquire() as producer:
+            if queues.is_full(producer.channel, queues.TRAINING):
                 logger.warning("No message about training run %s was sent: no training worker takes any.", run_id)
             else:
-                celery_app.send_task(TASK, [run_id], queue=QUEUE, expires=expires, retry=False, producer=producer)
+                train.apply_async((run_id,), queue=queues.TRAINING, expires=expires, retry=False, producer=producer)
     except BrokerError as error:  # the run stays queued, and `supervise` sends again
         logger.warning("No message about training run %s could be sent: %s", run_id, error)
 

@@ -20,10 +20,12 @@ HARD_LIMIT = (
 )  # seconds, for a process so stuck that it cannot watch itself
 
 
-@shared_task(name=runs.TASK, acks_late=True, reject_on_worker_lost=True, time_limit=HARD_LIMIT)
+@shared_task(acks_late=True, reject_on_worker_lost=True, time_limit=HARD_LIMIT)
 def train(run_id: int) -> None:
     """Do a queued run; a message about any other does nothing."""
-    attempt.execute(run_id)
+    from training import loop  # only a process that trains needs it
+
+    attempt.execute(run_id, loop.learn)
 
 
 @shared_task
@@ -77,5 +79,5 @@ def notice_what_happened(**_: Any) -> None:
 def give_runs_back(**_: Any) -> None:
     """Do not wait for a run when the worker is told to stop: its process gives it back for the next worker."""
     for request in state.active_requests:
-        if request.name == runs.TASK and request.worker_pid:
+        if request.name == train.name and request.worker_pid:
             os.kill(request.worker_pid, signal.SIGTERM)

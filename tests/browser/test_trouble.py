@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import expect
 
 from recognizer.models import Submission
-from recognizer.rates import Rate
 from tests.browser.sheet import SEVEN, THREE, DrawingPage
+from web.rates import Rate
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

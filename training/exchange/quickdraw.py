@@ -5,9 +5,8 @@ from itertools import chain
 from typing import Any, BinaryIO
 
 import orjson
-from rest_framework.exceptions import ValidationError
 
-from recognizer.api.parsing import parse_drawing
+from recognizer.parsing import InvalidInputError, parse_drawing
 from recognizer.preprocessing import PreprocessingError
 from recognizer.submissions import Drawing
 from training.exchange.examples import LIMITS, Example, ExchangeError
@@ -72,9 +71,7 @@ def _example(line: bytes, number: int) -> Example:
         return Example(digit, _drawing(row))
     except orjson.JSONDecodeError as error:
         raise ExchangeError(f"Line {number} is not JSON: {error}.") from error
-    except ValidationError as error:
-        raise ExchangeError(f"Line {number}: {_first(error.detail)}") from error
-    except PreprocessingError as error:
+    except (InvalidInputError, PreprocessingError) as error:
         raise ExchangeError(f"Line {number}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise ExchangeError(
@@ -95,10 +92,3 @@ def _drawing(row: dict[str, Any]) -> Drawing:
 
 def _side(columns: list[list[list[float]]], axis: int) -> float:
     return float(max(chain([SIMPLIFIED_SIDE], *(stroke[axis] for stroke in columns))))
-
-
-def _first(detail: Any) -> str:
-    """Pick one sentence out of a field error."""
-    while not isinstance(detail, str):
-        detail = next(iter(detail.values() if isinstance(detail, dict) else detail))
-    return detail

@@ -12,8 +12,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.timezone import now
 
 from recognizer.mnist import Digits, MnistError, ensure_mnist, load_mnist
-from training import comparison
-from training.comparison import OPTIMIZERS, Comparison, Epoch, Optimizer, Protocol
+from training.experiment import comparison
+from training.experiment.comparison import OPTIMIZERS, Comparison, Epoch, Optimizer, Protocol
 
 LINE_SECONDS = 15.0  # between two lines of progress
 
@@ -53,7 +53,7 @@ class Command(BaseCommand):
 
     def _run(self, missing: Sequence[Optimizer], protocol: Protocol, file: Path | None) -> None:
         train, test = load_mnist(ensure_mnist())
-        from training.report_network import fit_report_network  # TensorFlow, which only a fit needs
+        from training.experiment.network import fit_report_network  # TensorFlow, which only a fit needs
 
         progress = _Progress(self, missing, protocol, train)
         for optimizer in missing:

@@ -1,0 +1,141 @@
+"""What a client sent → a `Drawing`, checked. Checking ink costs less than reading the digit, however long it is."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from operator import ge, le
+from typing import Any
+
+import numpy as np
+
+from recognizer.metrics import PREPROCESSING_SECONDS
+from recognizer.preprocessing.decoding import decode_picture, storable_picture
+from recognizer.preprocessing.picture import picture_to_input
+from recognizer.preprocessing.stored import Points, stored_form
+from recognizer.submissions import Drawing
+
+
+class InvalidInputError(ValueError):
+    """What was sent is not what it should be; `field` names the part that is wrong, None the whole."""
+
+    def __init__(self, field: str | None, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class InkLimits:
+    """What counts as a drawing."""
+
+    points: int = 10_000
+    strokes: int = 500
+    surface: tuple[float, float] = (1.0, 20_000.0)  # width and height, pixels
+    overshoot: float = 1.0  # of the surface: how far a pen that is held down may leave it
+    largest: float = 1e15  # of any number in a point; what is stored of times and pressures is bounded more tightly
+
+
+LIMITS = InkLimits()
+DATA_URL = "data:image/"
+
+
+def parse_drawing(body: Any) -> Drawing:
+    """Check a submission's body, of any of the three forms, and bring it to the model's input.
+
+    Raises:
+        InvalidInputError: a field is missing, malformed or out of its range.
+        PreprocessingError: there is no ink in it, or the picture cannot be read.
+    """
+    if not isinstance(body, Mapping):
+        raise InvalidInputError(None, "Send an object with `strokes`, `width` and `height`, or with `image`.")
+    if "image" in body:
+        with PREPROCESSING_SECONDS.labels("picture").time():
+            return _picture(body["image"])
+    if "strokes" in body:
+        with PREPROCESSING_SECONDS.labels("ink").time():
+            return _ink(body)
+    raise InvalidInputError(None, "Send `strokes` with `width` and `height`, or `image`.")
+
+
+def parse_label(body: Any) -> int | None:
+    """Check a correction's body: `{"digit": 0…9}`, or `{"digit": null}` for not a digit.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    if not isinstance(body, Mapping) or "digit" not in body:
+        raise InvalidInputError("digit", "This field is required.")
+    digit = body["digit"]
+    if digit is not None and (type(digit) is not int or not 0 <= digit <= 9):
+        raise InvalidInputError("digit", "A whole number from 0 to 9, or null for not a digit.")
+    return digit
+
+
+def _picture(image: Any) -> Drawing:
+    if isinstance(image, str):
+        content = _from_data_url(image)
+    elif hasattr(image, "read"):
+        content = image.read()
+    else:
+        raise InvalidInputError("image", "A file, or a data URL of a picture.")
+    picture = decode_picture(content)
+    return Drawing(picture_to_input(picture), picture=storable_picture(picture))
+
+
+def _from_data_url(text: str) -> bytes:
+    head, comma, payload = text.partition(",")
+    if not (head.startswith(DATA_URL) and head.endswith(";base64") and comma):
+        raise InvalidInputError("image", "A data URL: data:image/png;base64,…")
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInputError("image", "The data URL is not valid base64.") from error
+
+
+def _ink(body: Mapping[str, Any]) -> Drawing:
+    width, height = (_side(body, name) for name in ("width", "height"))
+    points = _points(body["strokes"])
+    for stroke in points:
+        _check_range(stroke, width, height)
+    strokes, image = stored_form(points, max(width, height))
+    return Drawing(image, ink={"strokes": strokes, "width": width, "height": height})
+
+
+def _side(body: Mapping[str, Any], name: str) -> float:
+    if name not in body:
+        raise InvalidInputError(name, "This field is required.")
+    value, (low, high) = body[name], LIMITS.surface
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise InvalidInputError(name, f"A number of pixels from {low:g} to {high:g}.")
+    return float(value)
+
+
+def _points(strokes: Any) -> list[Points]:
+    """Turn nested lists into one `(n, 2…4)` array per stroke: x, y, perhaps time and pressure."""
+    if type(strokes) is not list or not all(type(stroke) is list for stroke in strokes):
+        raise InvalidInputError("strokes", "A list of strokes, each a list of [x, y] points.")
+    if len(strokes) > LIMITS.strokes or sum(map(len, strokes)) > LIMITS.points:
+        raise InvalidInputError("strokes", f"At most {LIMITS.points} points in {LIMITS.strokes} strokes.")
+    return [_stroke(stroke) for stroke in strokes if stroke]
+
+
+def _stroke(points: list[Any]) -> Points:
+    # Sets of types and lengths are made in C: exact (a bool is not a number), and cheap for thousands of points.
+    if set(map(type, points)) != {list} or not set(map(type, chain.from_iterable(points))) <= {int, float}:
+        raise InvalidInputError("strokes", "Each point is a list of numbers: [x, y], then perhaps time and pressure.")
+    lengths = set(map(len, points))
+    if not lengths <= {2, 3, 4}:
+        raise InvalidInputError("strokes", "Each point has two to four numbers: x, y, time in ms, pressure 0 to 1.")
+    shortest = min(lengths)
+    return np.array(points if len(lengths) == 1 else [point[:shortest] for point in points], np.float64)
+
+
+def _check_range(stroke: Points, width: float, height: float) -> None:
+    """Refuse points far outside the surface, and times and pressures that are no numbers to keep."""
+    reach, largest = LIMITS.overshoot, LIMITS.largest
+    lowest = (-reach * width, -reach * height, -largest, -largest)
+    highest = ((1 + reach) * width, (1 + reach) * height, largest, largest)
+    low, high = stroke.min(axis=0).tolist(), stroke.max(axis=0).tolist()
+    if not all(map(ge, low, lowest)) or not all(map(le, high, highest)):
+        raise InvalidInputError("strokes", "Points lie far outside the drawing surface, or a number is too large.")

@@ -1,0 +1,1 @@
+"""The report's experiment: one network, trained on MNIST by several optimizers."""

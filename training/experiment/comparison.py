@@ -1,0 +1,158 @@
+"""The report's experiment: one network, trained on MNIST by several optimisers. Its settings and what came of them.
+
+The network is in `training.experiment.network`. Nothing here needs TensorFlow, so a web process may read the results.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.utils.timezone import now
+
+from training.models import OptimizerResult
+
+SHIPPED_RESULTS = Path(__file__).parent / "results.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """One way to find the weights. What `options` leaves out is Keras' default."""
+
+    name: str
+    learning_rate: float
+    keras_class: str
+    options: tuple[tuple[str, Any], ...] = ()
+    note: str = ""
+    reported: float | None = None  # test accuracy in the report
+
+    @property
+    def key(self) -> tuple[str, float]:
+        """What tells it from the others."""
+        return self.name, self.learning_rate
+
+
+# In the order of the run: the report's two numbers, and what explains the worse one, come first.
+OPTIMIZERS = (
+    Optimizer("Adam", 0.001, "Adam", reported=0.9915),
+    Optimizer("Adadelta", 0.001, "Adadelta", note="Keras’ default rate", reported=0.8453),
+    Optimizer("Adadelta", 1.0, "Adadelta", note="its paper’s rate"),
+    Optimizer("SGD", 0.01, "SGD"),
+    Optimizer("SGD, Nesterov", 0.01, "SGD", (("momentum", 0.9), ("nesterov", True)), note="momentum 0.9"),
+    Optimizer("RMSprop", 0.001, "RMSprop"),
+    Optimizer("AdamW", 0.001, "AdamW", note="weight decay 0.004"),
+    Optimizer("Adagrad", 0.001, "Adagrad"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What is the same for every optimiser, besides the network and the data."""
+
+    epochs: int = 12
+    batch_size: int = 128
+    seed: int = 1  # of the first weights, the order of the batches and dropout
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over the training digits."""
+
+    loss: float  # mean over the epoch's batches, with dropout
+    accuracy: float  # on the test set after it; looked at, never used to choose
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one optimiser reached."""
+
+    optimizer: Optimizer
+    history: tuple[Epoch, ...]
+    seconds: float  # of processor time over all cores, for the fit alone
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy after the last epoch."""
+        return self.history[-1].accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Results under one protocol, best first."""
+
+    protocol: Protocol
+    results: tuple[Result, ...]
+    measured: dict[str, Any] = field(default_factory=dict)  # of a shipped one: when and with what
+
+
+def stored(protocol: Protocol) -> Comparison:
+    """Read this site's own results under one protocol."""
+    rows = OptimizerResult.objects.filter(**asdict(protocol))
+    return Comparison(
+        protocol, _best_first(_result(row.name, row.learning_rate, row.history, row.seconds) for row in rows)
+    )
+
+
+def store(protocol: Protocol, result: Result) -> None:
+    """Keep a result, in the place of an earlier one under the same protocol."""
+    OptimizerResult.objects.update_or_create(
+        name=result.optimizer.name,
+        learning_rate=result.optimizer.learning_rate,
+        **asdict(protocol),
+        defaults={
+            "accuracy": result.accuracy,
+            "history": [asdict(epoch) for epoch in result.history],
+            "seconds": result.seconds,
+            "created": now(),
+        },
+    )
+
+
+def published() -> Comparison | None:
+    """Return what the site shows: its own most complete comparison (the newest of them), else the shipped one."""
+    rows = OptimizerResult.objects.order_by("created").values_list("epochs", "batch_size", "seed")
+    own = [Protocol(*row) for row in rows]
+    if own:
+        return stored(max(reversed(own), key=own.count))
+    return read_results(SHIPPED_RESULTS) if SHIPPED_RESULTS.is_file() else None
+
+
+def write_results(path: Path, comparison: Comparison) -> None:
+    """Write a comparison as JSON, one line for each result; a reader never sees half a file."""
+    head = {"protocol": asdict(comparison.protocol), "measured": comparison.measured}
+    lines = [
+        json.dumps(
+            {
+                "name": result.optimizer.name,
+                "learning_rate": result.optimizer.learning_rate,
+                "accuracy": result.accuracy,
+                "seconds": result.seconds,
+                "history": [asdict(epoch) for epoch in result.history],
+            }
+        )
+        for result in comparison.results
+    ]
+    head_text = json.dumps(head, indent=2).removesuffix("\n}")
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(head_text + ',\n  "results": [\n    ' + ",\n    ".join(lines) + "\n  ]\n}\n")
+    partial.replace(path)
+
+
+def read_results(path: Path) -> Comparison:
+    """Read what `write_results` wrote."""
+    content = json.loads(path.read_text())
+    results = _best_first(
+        _result(row["name"], row["learning_rate"], row["history"], row["seconds"]) for row in content["results"]
+    )
+    return Comparison(Protocol(**content["protocol"]), results, content["measured"])
+
+
+def _result(name: str, learning_rate: float, history: Sequence[dict[str, float]], seconds: float) -> Result:
+    known = {optimizer.key: optimizer for optimizer in OPTIMIZERS}
+    optimizer = known.get((name, learning_rate)) or Optimizer(name, learning_rate, name)
+    return Result(optimizer, tuple(Epoch(**epoch) for epoch in history), seconds)
+
+
+def _best_first(results: Iterable[Result]) -> tuple[Result, ...]:
+    return tuple(sorted(results, key=lambda result: -result.accuracy))

@@ -1,0 +1,16 @@
+"""Celery's queues, on any broker."""
+
+from typing import Any
+
+from kombu.exceptions import ChannelError
+
+TRAINING = "training"  # the queue of training runs; everything else is in Celery's default queue
+MOST_WAITING = 100  # messages in a queue; expired ones stay until a worker discards them
+
+
+def is_full(channel: Any, queue: str) -> bool:
+    """Return whether messages pile up in a queue because no worker takes them."""
+    try:
+        return int(channel.queue_declare(queue, passive=True).message_count) >= MOST_WAITING
+    except ChannelError:  # Redis knows no empty queue
+        return False

@@ -1,0 +1,306 @@
+"""Accounts: Django's own, with sign-up, a token for programs, deletion, and the drawings that were anonymous before."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth import login, logout, views
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.forms import UserCreationForm
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import URLPattern, path, reverse, reverse_lazy
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.generic import FormView
+from rest_framework.authtoken.models import Token
+
+from recognizer import submissions
+from recognizer.models import Correction, Submission
+from recognizer.owners import Owner
+from web.devices import device_of, one_spelling, remember_device
+from web.throttles import client_of, limited, too_many, wait_for
+from web.visitors import forget_session, session_of
+
+OF_ONE_NAME = 10  # times the rate of one client: who tries one name from many addresses
+
+secret_and_fresh = [sensitive_post_parameters(), never_cache]
+
+
+class SignUpForm(UserCreationForm):
+    """A name that nobody has, perhaps an address, and a password twice."""
+
+    email = forms.EmailField(
+        label=gettext_lazy("E-mail"),
+        required=False,
+        help_text=gettext_lazy("Optional. Without it nobody can give you a new password."),
+        widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+    )
+
+    class Meta(UserCreationForm.Meta):
+        model = User
+        fields = ("username", "email")
+
+
+class PasswordForm(forms.Form):
+    """What only the account's owner may do."""
+
+    password = forms.CharField(
+        label=gettext_lazy("Your password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        self.user = user
+        super().__init__(*args, **kwargs)
+
+    def clean_password(self) -> str:
+        password: str = self.cleaned_data["password"]
+        if not self.user.check_password(password):
+            raise forms.ValidationError(_("That is not your password."))
+        return password
+
+
+class EmailForm(PasswordForm):
+    """Where a new password may be sent to."""
+
+    email = forms.EmailField(
+        label=gettext_lazy("E-mail"), required=False, widget=forms.EmailInput(attrs={"autocomplete": "email"})
+    )
+    field_order = ("email", "password")
+
+
+@method_decorator(secret_and_fresh, name="dispatch")
+class LogIn(views.LoginView):
+    """Log in; what was drawn before becomes the account's."""
+
+    template_name = "account/login.html"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Send whoever is logged in on their way."""
+        return redirect("mine") if request.user.is_authenticated else super().dispatch(request, *args, **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Refuse whoever tries too often: from one address, one name from many, or on one device that it knows."""
+        wait = _wait_to_log_in(request, request.POST.get("username", ""))
+        return super().post(request, *args, **kwargs) if wait is None else too_many(request, wait)
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        return _arrived(self.request, super().form_valid(form))
+
+
+@method_decorator([*secret_and_fresh, limited("signups")], name="dispatch")
+class SignUp(views.RedirectURLMixin, FormView):
+    """Make an account and log in; what was drawn before becomes the account's."""
+
+    template_name = "account/signup.html"
+    form_class = SignUpForm
+    next_page = "mine"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Send whoever is logged in on their way."""
+        return redirect("mine") if request.user.is_authenticated else super().dispatch(request, *args, **kwargs)
+
+    def form_valid(self, form: SignUpForm) -> HttpResponse:
+        try:
+            with transaction.atomic():
+                user = form.save()
+        except IntegrityError:  # somebody took the name a moment ago
+            form.add_error("username", _("Somebody has that name already."))
+            return self.form_invalid(form)
+        login(self.request, user)
+        return _arrived(self.request, redirect(self.get_success_url()))
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(**kwargs) | {"next": self.get_redirect_url()}
+
+
+class Reset(views.PasswordResetView):
+    """Send a link for a new password, if the address is an account's; the page says the same if it is not."""
+
+    template_name = "account/reset.html"
+    email_template_name = "account/reset_mail.txt"
+    subject_template_name = "account/reset_subject.txt"
+    success_url = reverse_lazy("reset-sent")
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Refuse whoever asks too often: from one address, or for one mailbox from many."""
+        wait = _wait_for(request, "resets", f"mailbox {one_spelling(request.POST.get('email', ''))}")
+        return super().post(request, *args, **kwargs) if wait is None else too_many(request, wait)
+
+
+class ChangePassword(views.PasswordChangeView):
+    """A new password, for whoever knows the one until now; other devices are logged out."""
+
+    template_name = "account/password.html"
+    success_url = reverse_lazy("account")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        messages.success(self.request, _("Your password is changed."))
+        return super().form_valid(form)
+
+
+def with_drawings(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Make what the visitor drew without an account the account's that has just logged in."""
+    session = session_of(request)
+    if session is None:
+        return response
+    adopted, all_of_them = submissions.adopt(session, _user(request).pk)
+    if all_of_them:
+        forget_session(response)
+    if adopted:
+        words = ngettext(
+            "%(n)d drawing from before is in your account now.",
+            "%(n)d drawings from before are in your account now.",
+            adopted,
+        )
+        messages.success(request, words % {"n": adopted})
+    return response
+
+
+@require_safe
+@login_required
+@never_cache
+def account(request: HttpRequest) -> HttpResponse:
+    """What the account has, and what can be done with it."""
+    return _page(request, _user(request))
+
+
+@require_POST
+@login_required
+@never_cache
+@limited("writes")
+def make_token(request: HttpRequest) -> HttpResponse:
+    """Make a token in the place of the one before, and show it, once."""
+    user = _user(request)
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)
+        Token.objects.filter(user=user).delete()
+        token = Token.objects.create(user=user)
+    return _page(request, user, token=token.key)
+
+
+@require_POST
+@login_required
+@limited("writes")
+def revoke_token(request: HttpRequest) -> HttpResponse:
+    """Make the token worthless."""
+    if Token.objects.filter(user=_user(request)).delete()[0]:
+        messages.info(request, _("The token is revoked: nothing accepts it any more."))
+    return redirect("account")
+
+
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+@never_cache
+@limited("logins")
+def change_email(request: HttpRequest) -> HttpResponse:
+    """Set the address for new passwords, or take it away."""
+    user = _user(request)
+    form = EmailForm(request.POST or None, user=user, initial={"email": user.email})
+    if form.is_valid():
+        user.email = User.objects.normalize_email(form.cleaned_data["email"])
+        user.save(update_fields=["email"])
+        messages.success(request, _("Your e-mail address is saved.") if user.email else _("No address is kept."))
+        return redirect("account")
+    return render(request, "account/email.html", {"form": form})
+
+
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+@never_cache
+@limited("logins")
+def delete_account(request: HttpRequest) -> HttpResponse:
+    """Say what goes; then delete the account and all that was drawn with it. Staff are an admin's to delete."""
+    user = _user(request)
+    if user.is_staff:
+        return render(request, "account/deletion.html", {"staff": True}, status=403 if request.POST else 200)
+    form = PasswordForm(request.POST or None, user=user)
+    if form.is_valid():
+        logout(request)
+        submissions.delete_all(Owner(account=user.pk))
+        user.delete()
+        messages.info(request, _("Your account is deleted, with all its drawings."))
+        return redirect("mine")
+    return render(request, "account/deletion.html", {"form": form, **_belongings(user)})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def admins_login(request: HttpRequest) -> HttpResponse:
+    """Send whoever asks for the admin's login to the site's, the only one: guessing is slowed there."""
+    return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
+
+
+def _wait_to_log_in(request: HttpRequest, name: str) -> float | None:
+    if device := device_of(request, name):
+        return _wait_for(request, "logins", f"device {device}", times=1)
+    return _wait_for(request, "logins", f"name {one_spelling(name)}")
+
+
+def _wait_for(request: HttpRequest, scope: str, target: str, times: int = OF_ONE_NAME) -> float | None:
+    wait = wait_for(scope, client_of(request))
+    return wait_for(scope, target, times) if wait is None else wait
+
+
+def _arrived(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    remember_device(response, _user(request).username)
+    return with_drawings(request, response)
+
+
+def _user(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def _page(request: HttpRequest, user: User, token: str | None = None) -> HttpResponse:
+    made = Token.objects.filter(user=user).values_list("created", flat=True).first()
+    context = {"token": token, "token_made": made, "example": request.build_absolute_uri("/api/v1/submissions")}
+    return render(request, "account/account.html", context | _belongings(user))
+
+
+def _belongings(user: User) -> dict[str, Any]:
+    drawings = Submission.objects.owned_by(Owner(account=user.pk))
+    said = Correction.objects.standing().filter(account=user)
+    return {"drawings": drawings.count(), "said": said.count()}
+
+
+class _Sent(views.PasswordResetDoneView):
+    template_name = "account/reset_sent.html"
+
+
+class _NewPassword(views.PasswordResetConfirmView):
+    template_name = "account/reset_password.html"
+    success_url = reverse_lazy("login")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        messages.success(self.request, _("Your new password is saved. Log in with it."))
+        response = super().form_valid(form)
+        assert self.user is not None  # a form is shown for a good link alone
+        remember_device(response, self.user.username)
+        return response
+
+
+urlpatterns: list[URLPattern] = [
+    path("login", LogIn.as_view(), name="login"),
+    path("logout", views.LogoutView.as_view(), name="logout"),
+    path("signup", SignUp.as_view(), name="signup"),
+    path("email", change_email, name="email"),
+    path("password", limited("logins")(ChangePassword.as_view()), name="password"),
+    path("reset", Reset.as_view(), name="reset"),
+    path("reset/sent", _Sent.as_view(), name="reset-sent"),
+    path("reset/<uidb64>/<token>", _NewPassword.as_view(), name="reset-password"),
+    path("token", make_token, name="token"),
+    path("token/revocation", revoke_token, name="token-revocation"),
+    path("deletion", delete_account, name="account-deletion"),
+]

@@ -1,0 +1,62 @@
+"""Who asks: a token, a login, or the anonymous owner's cookie; the last two need the CSRF token to write."""
+
+from typing import Any, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from rest_framework import authentication
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from recognizer.owners import Owner
+from web.authorization import token_in
+from web.visitors import session_of
+
+
+class TokenAuthentication(authentication.TokenAuthentication):
+    """Recognises a program by `Authorization: Bearer …` or `Token …`; any other such header is refused (401).
+
+    Whoever sends one means to be somebody: to take them for nobody would store what they draw as nobody's.
+    """
+
+    keyword = "Bearer"
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        """Look no further without that header: most requests have none."""
+        header = request.META.get("HTTP_AUTHORIZATION")
+        if header is None:
+            return None
+        token = token_in(header)
+        if token is None:
+            raise AuthenticationFailed('Send "Authorization: Bearer", a space and a token.')
+        if not (token.isascii() and token.isalnum()):  # PostgreSQL refuses a NUL in a text
+            raise AuthenticationFailed("Invalid token.")
+        found: tuple[Any, Any] = self.authenticate_credentials(token)
+        return found
+
+
+class LoginAuthentication(SessionAuthentication):
+    """Recognises a logged-in account; without a session cookie no session is looked for."""
+
+    def authenticate(self, request: Request) -> tuple[Any, None] | None:
+        return super().authenticate(request) if settings.SESSION_COOKIE_NAME in request.COOKIES else None
+
+
+class OwnerCookieAuthentication(SessionAuthentication):
+    """Recognises an anonymous owner. The user stays anonymous; the owner's id is `request.auth`."""
+
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, UUID] | None:
+        session = session_of(request._request)
+        if session is None:
+            return None
+        self.enforce_csrf(request)
+        return AnonymousUser(), session
+
+
+def owner_of(request: Request) -> Owner:
+    """Say on whose behalf a request acts."""
+    if request.user.is_authenticated:
+        return Owner(account=request.user.pk, is_staff=request.user.is_staff)
+    return Owner(session=cast(UUID | None, request.auth))

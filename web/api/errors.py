@@ -1,0 +1,102 @@
+"""One shape for every error: `{"detail": …}`, or `{field: [messages]}`."""
+
+import logging
+import math
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent, TooManyFilesSent
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework.exceptions import APIException, ParseError, ValidationError
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from recognizer.engine import ModelRefusedError
+from recognizer.parsing import InvalidInputError
+from recognizer.preprocessing import PreprocessingError
+from recognizer.registry import UnservableError
+from recognizer.submissions import AlreadyDecidedError
+from web.health import is_database_failure
+from web.quotas import NoRoomError
+
+logger = logging.getLogger(__name__)
+
+
+class PayloadTooLarge(APIException):
+    """413: a part of the body is larger than the site reads."""
+
+    status_code = 413
+    default_detail = "The body is too large."
+    default_code = "too_large"
+
+
+class NoRoom(APIException):
+    """429: a quota of bytes is used up."""
+
+    status_code = 429
+    default_code = "no_room"
+
+    def __init__(self, error: NoRoomError) -> None:
+        self.wait = math.ceil(error.wait)  # seconds, in `Retry-After`
+        hours = math.ceil(error.wait / 3600)
+        again = "in an hour" if hours == 1 else f"in {hours} hours"
+        super().__init__(f"{error} This drawing was not stored. More may be stored {again}.")
+
+
+class Conflict(APIException):
+    """409: it is no longer in the state for that."""
+
+    status_code = 409
+    default_detail = "It has been decided already."
+    default_code = "conflict"
+
+
+class NotReady(APIException):
+    """503: no model serves."""
+
+    status_code = 503
+    default_detail = "No model is loaded; try again soon."
+    default_code = "not_ready"
+
+
+class NotStored(APIException):
+    """503: the database cannot be reached, has no space left, or is damaged."""
+
+    status_code = 503
+    default_detail = "The database cannot keep or find anything now; try again soon."
+    default_code = "not_stored"
+    wait = 5  # seconds, in `Retry-After`
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Turn what the services raise into the answer that the contract names."""
+    match error:
+        case InvalidInputError(field=str(field)):
+            error = ValidationError({field: [str(error)]})
+        case InvalidInputError():
+            error = ValidationError({"detail": str(error)})
+        case PreprocessingError():
+            error = ParseError(str(error))
+        case RequestDataTooBig():
+            error = PayloadTooLarge()
+        case TooManyFieldsSent() | TooManyFilesSent() | SuspiciousOperation() | UnreadablePostError():
+            error = ParseError(str(error))
+        case NoRoomError():
+            error = NoRoom(error)
+        case AlreadyDecidedError():
+            error = Conflict()
+        case UnservableError():
+            error = Conflict(str(error))
+        case ModelRefusedError():
+            logger.error("No model serves: %s", error)
+            error = NotReady()
+        case _ if is_database_failure(error):
+            logger.error("The database failed: %s", error)
+            error = NotStored()
+    return exception_handler(error, context)
+
+
+@csrf_exempt
+def not_found(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+    """Answer unknown addresses under `/api/` in JSON."""
+    return JsonResponse({"detail": "Not found."}, status=404)

@@ -1,0 +1,125 @@
+"""What every request passes through, whatever its address."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from recognizer.metrics import REQUEST_SECONDS
+from web.audit import is_noted, note
+from web.logs import request_id
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+LONGEST_LENGTH = 18  # digits of a Content-Length that are worth reading
+REQUEST_ID = re.compile(r"[\w.-]{8,64}", re.ASCII)
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+def identify(get_response: GetResponse) -> GetResponse:
+    """Give every request an id, for its log lines and its answer; a proxy in front may have given it one."""
+    trusted = settings.PROXIES > 0
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        given = request.headers.get("X-Request-ID", "") if trusted else ""
+        token = request_id.set(given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+        try:
+            response = get_response(request)
+            response.headers["X-Request-ID"] = request_id.get()
+            return response
+        finally:
+            request_id.reset(token)
+
+    return middleware
+
+
+def note_staff(get_response: GetResponse) -> GetResponse:
+    """Note whatever staff change, by page, admin or API, and what they take out."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if not is_noted(request):
+            return get_response(request)
+        before = request.user  # who logs out is nobody afterwards
+        was_staff = before.is_staff
+        response = get_response(request)
+        if was_staff or request.user.is_staff:  # who logs in, or has a token, is known afterwards
+            note(before if was_staff else request.user, request, response)
+        return response
+
+    return middleware
+
+
+def measure(get_response: GetResponse) -> GetResponse:
+    """Time every request, by its route: addresses and methods that a stranger makes up are one and the same."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        began = time.perf_counter()
+        response = get_response(request)
+        method = request.method if request.method in METHODS else "other"
+        route = request.resolver_match.route if request.resolver_match else "none"
+        REQUEST_SECONDS.labels(method, route, response.status_code).observe(time.perf_counter() - began)
+        return response
+
+    return middleware
+
+
+def bound_body(get_response: GetResponse) -> GetResponse:
+    """Refuse a body that is too large, or does not say how large it is, before any of it is read."""
+    limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not length.isdecimal() or len(length) > LONGEST_LENGTH or int(length) > limit:
+            return JsonResponse({"detail": f"The body is larger than {limit // 1024**2} MiB."}, status=413)
+        if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+            return JsonResponse({"detail": "Send the body with a Content-Length."}, status=411)
+        return get_response(request)
+
+    return middleware
+
+
+def content_security_policy(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """Send the one policy with every answer; django-csp would build it anew, at the cost of reading a digit."""
+    policy: str = settings.CONTENT_SECURITY_POLICY
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.headers["Content-Security-Policy"] = policy
+        return response
+
+    return middleware
+
+
+def keep_from_shared_caches(get_response: GetResponse) -> GetResponse:
+    """Say of every answer that says nothing of caches itself that it is for whoever asked, and to be asked for anew."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.headers.setdefault("Cache-Control", "private, no-cache")
+        return response
+
+    return middleware
+
+
+def without_charset(application: "WSGIApplication") -> "WSGIApplication":
+    """Wrap a WSGI application so that it never hears which charset a client names: this site's is UTF-8.
+
+    Django looks the codec up as soon as it makes the request, and fails where that decodes no text.
+    """
+
+    def wrapped(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        kind, *parameters = environ.get("CONTENT_TYPE", "").split(";")
+        boundary = [parameter for parameter in parameters if parameter.strip().lower().startswith("boundary=")]
+        environ["CONTENT_TYPE"] = ";".join([kind, *boundary])
+        return application(environ, start_response)
+
+    return wrapped

@@ -1,0 +1,151 @@
+"""*My digits*: what somebody drew, what was said of it, and what became of that, which only the training knows."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from django.contrib import messages
+from django.db.models import Min
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from recognizer import history, submissions
+from recognizer.models import Correction, Submission
+from training.models import TrainingSample
+from web.api.presentation import labelled_submission_json, percent, png_data_url, stored_input
+from web.throttles import limited
+from web.visitors import visitor_of
+
+WORDS = {**{str(digit): digit for digit in range(10)}, "none": None}  # on the buttons
+
+
+def learned_by(rows: list[Submission]) -> dict[int, int]:
+    """Say which drawings a version learned from that served: the first one's number, by submission."""
+    used = TrainingSample.objects.filter(
+        submission__in=[row.pk for row in rows],
+        part=TrainingSample.Part.TRAIN,
+        run__version__activated__isnull=False,
+    )
+    return dict(used.order_by().values_list("submission").annotate(Min("run__version__version")))
+
+
+@require_safe
+@never_cache
+def mine(request: HttpRequest) -> HttpResponse:
+    """The visitor's drawings, a page of them."""
+    owner, wish = visitor_of(request), history.Wish.parse(request.GET)
+    page = history.page_of(owner, wish)
+    learned, total = learned_by(page.drawings), history.count_of(owner)
+    context: dict[str, Any] = {
+        "page": page,
+        "cards": [_card(drawing, learned.get(drawing.pk)) for drawing in page.drawings],
+        "total": min(total, history.COUNTED),
+        "more": total > history.COUNTED,
+        "here": page.wish.query(),
+        "newer": page.wish.query(before=None, after=page.newer) if page.newer is not None else None,
+        "older": page.wish.query(before=page.older, after=None) if page.older is not None else None,
+        "shows": [_filter(wish, show) for show in history.Show],
+        "digits": range(10),
+    }
+    return render(request, "mine/mine.html", context)
+
+
+@require_POST
+@limited("corrections")
+def correct(request: HttpRequest, pk: int) -> HttpResponse:
+    """Say what a drawing is, or take back what was said: `digit` is 0 to 9, `none`, or `withdraw`."""
+    drawing, word = _find(request, pk), request.POST.get("digit", "")
+    try:
+        if word == "withdraw":
+            submissions.withdraw(drawing)
+            messages.info(request, _("Taken back: nothing is saved about this one but the drawing."))
+        elif word in WORDS:
+            submissions.correct(drawing, WORDS[word], visitor_of(request))
+            messages.success(request, _("Saved, thank you."))
+        else:
+            messages.error(request, _("That is no digit: nothing was saved."))
+    except submissions.AlreadyDecidedError:
+        messages.error(request, _("This one was reviewed in the meantime, so it can no longer be changed."))
+    return redirect(f"{reverse('mine')}{history.Wish.parse(request.GET).query()}#drawing-{pk}")
+
+
+@require_POST
+@limited("writes")
+def delete(request: HttpRequest, pk: int) -> HttpResponse:
+    """Delete a drawing for good."""
+    submissions.delete(_find(request, pk))
+    messages.info(request, _("Deleted, with all that was said of it."))
+    return redirect(f"{reverse('mine')}{history.Wish.parse(request.GET).query()}")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@limited("writes")
+def delete_all(request: HttpRequest) -> HttpResponse:
+    """Ask whether all is to be deleted, saying how much that is; then delete it."""
+    owner = visitor_of(request)
+    if request.method == "POST":
+        deleted = submissions.delete_all(owner)
+        messages.info(request, ngettext("%(n)d drawing deleted.", "%(n)d drawings deleted.", deleted) % {"n": deleted})
+        return redirect("mine")
+    return render(request, "mine/deletion.html", {"total": Submission.objects.owned_by(owner).count()})
+
+
+@require_safe
+@never_cache
+def download(request: HttpRequest) -> StreamingHttpResponse:
+    """Send all of the visitor's drawings as JSON, a few at a time."""
+    response = StreamingHttpResponse(_all_as_json(request), content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="digits-{now():%Y-%m-%d}.json"'
+    return response
+
+
+def _all_as_json(request: HttpRequest) -> Iterator[bytes]:
+    comma = b""
+    yield b'{"drawings": ['
+    for rows in history.drawings_of(visitor_of(request)):
+        learned = learned_by(rows)
+        for row, kept in history.kept_of(rows):
+            yield comma + b"\n" + orjson.dumps(_drawing_json(row, kept, learned.get(row.pk)))
+            comma = b","
+    yield b"\n]}\n"
+
+
+def _drawing_json(drawing: Submission, kept: history.Kept, learned: int | None) -> dict[str, Any]:
+    return labelled_submission_json(drawing) | {
+        "ink": kept.ink and orjson.Fragment(kept.ink),
+        "picture": kept.picture and "data:image/png;base64," + base64.b64encode(kept.picture).decode(),
+        "learned_by": learned,
+    }
+
+
+def _find(request: HttpRequest, pk: int) -> Submission:
+    """Fetch one of the visitor's own; somebody else's does not exist, for staff neither."""
+    found = Submission.objects.owned_by(visitor_of(request)).only("pk", "confidence").filter(pk=pk).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _filter(wish: history.Wish, show: history.Show) -> dict[str, Any]:
+    query = wish.query(show=show, before=None, after=None)
+    return {"label": show.label, "query": query, "current": show == wish.show}
+
+
+def _card(drawing: Submission, learned: int | None) -> dict[str, Any]:
+    said = drawing.correction
+    return {
+        "drawing": drawing,
+        "picture": png_data_url(stored_input(drawing)),
+        "percent": percent(drawing.confidence),
+        "said": said,
+        "decided": said is not None and said.state != Correction.State.PENDING,
+        "learned": learned,
+    }

@@ -1,0 +1,144 @@
+"""The charts of the statistics as inline SVG, made on the server: no script, and no style but classes (the CSP).
+
+Each has its numbers in a table below it as well, which the page makes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from django.utils.safestring import SafeString, mark_safe
+
+from web.plot import add_shape, add_text
+from web.statistics.measures import Share
+from web.versions.charts import ticks
+
+MOST_LABELS = 8  # along the lower edge
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things go, in CSS pixels at the size that the chart is made for."""
+
+    width: int
+    height: int
+    labels: int = MOST_LABELS
+    left: int = 46
+    right: int = 8
+    top: int = 12
+    bottom: int = 30
+
+    @property
+    def inner(self) -> int:
+        return self.width - self.left - self.right
+
+    @property
+    def floor(self) -> int:
+        return self.height - self.bottom
+
+
+WIDE = Layout(880, 240, labels=13)
+NARROW = Layout(358, 200, labels=6)
+BINS = Layout(358, 190, labels=11, left=40, bottom=40)
+
+DAYS_LAYOUTS = {"wide": WIDE, "narrow": NARROW}
+
+
+def days_chart(days: Sequence[tuple[date, int, int]], name: str, title: str, description: str) -> SafeString:
+    """Draw a bar for each day, pictures on top of ink; `name` is that of a layout."""
+    layout = DAYS_LAYOUTS[name]
+    svg = _svg(layout, f"days-{name}", f"plot__{name}", title, description)
+    marks = ticks(0, max(1, *(ink + pictures for _, ink, pictures in days)), 5)
+    _rules(svg, layout, [(mark, f"{mark:,.0f}") for mark in marks if mark == int(mark)], marks[-1])
+    step, every = layout.inner / len(days), -(-len(days) // layout.labels)
+    for index, (day, ink, pictures) in enumerate(days):
+        x, width = layout.left + index * step, step * 0.76
+        base = _bar(svg, layout, "ink", x, width, 0, ink / marks[-1])
+        _bar(svg, layout, "picture", x, width, base, pictures / marks[-1])
+        if (len(days) - 1 - index) % every == every // 2:  # away from the edges
+            add_text(svg, "chart__tick chart__tick--below", round(x + width / 2, 1), layout.floor + 18, f"{day:%m-%d}")
+    return _markup(svg)
+
+
+def shares_chart(points: Sequence[tuple[str, Share | None]], name: str, title: str, description: str) -> SafeString:
+    """Draw shares with their intervals, one after the other; where there is none, there is a gap."""
+    svg = _svg(NARROW, name, "chart", title, description)
+    ends = [100 * end for _, share in points if share for end in share.interval]
+    marks = ticks(max(0.0, min(ends) - 1), min(100.0, max(ends) + 1))
+    low, high = marks[0], marks[-1]
+    _rules(svg, NARROW, [((mark - low), f"{mark:g} %") for mark in marks], high - low)
+    step, every = NARROW.inner / len(points), -(-len(points) // NARROW.labels)
+    for index, (label, share) in enumerate(points):
+        x = round(NARROW.left + (index + 0.5) * step, 1)
+        if (len(points) - 1 - index) % every == 0:  # the latest always
+            add_text(svg, "chart__tick chart__tick--below", x, NARROW.floor + 18, label)
+        if share:
+            bottom, top, y = (_y(NARROW, (100 * v - low) / (high - low)) for v in (*share.interval, share.share))
+            add_shape(svg, "path", "chart__reach", d=f"M{x} {bottom}V{top}")
+            add_shape(svg, "circle", "chart__mark chart__mark--active", cx=str(x), cy=str(y), r="3.5")
+    return _markup(svg)
+
+
+def bins_chart(
+    bins: Sequence[tuple[str, float, float | None]], axis: str, name: str, title: str, description: str
+) -> SafeString:
+    """Draw a bar for each bin's share, and a mark where it was before, if there is a before."""
+    svg = _svg(BINS, name, "chart", title, description)
+    marks = ticks(0, 100 * max(0.01, *(max(share, before or 0) for _, share, before in bins)), 5)
+    _rules(svg, BINS, [(mark, f"{mark:g} %") for mark in marks], marks[-1])
+    step = BINS.inner / len(bins)
+    for index, (label, share, before) in enumerate(bins):
+        x, width = BINS.left + (index + 0.14) * step, step * 0.72
+        _bar(svg, BINS, "ink", x, width, 0, 100 * share / marks[-1])
+        if before is not None:
+            y = _y(BINS, 100 * before / marks[-1])
+            add_shape(svg, "path", "chart__before", d=f"M{x - 2:.1f} {y}h{width + 4:.1f}")
+        add_text(svg, "chart__tick chart__tick--bin", round(x + width / 2, 1), BINS.floor + 15, label)
+    add_text(svg, "chart__tick chart__tick--below", BINS.left + BINS.inner / 2, BINS.height - 6, axis)
+    return _markup(svg)
+
+
+def strip(parts: Sequence[tuple[str, float]]) -> SafeString:
+    """Draw parts of one whole side by side, by the suffixes of their classes; words beside it say what they are."""
+    svg = Element("svg", {"class": "strip", "viewBox": "0 0 100 8", "aria-hidden": "true"})
+    svg.set("preserveAspectRatio", "none")
+    x = 0.0
+    for style, share in parts:
+        add_shape(
+            svg, "rect", f"strip__part strip__part--{style}", x=f"{x:.2f}", width=f"{100 * share:.2f}", height="8"
+        )
+        x += 100 * share
+    return _markup(svg)
+
+
+def _svg(layout: Layout, name: str, css_class: str, title: str, description: str) -> Element:
+    named = {"role": "img", "aria-labelledby": f"chart-{name}-title chart-{name}-description"}
+    svg = Element("svg", {"class": css_class, "viewBox": f"0 0 {layout.width} {layout.height}"} | named)
+    SubElement(svg, "title", id=f"chart-{name}-title").text = title
+    SubElement(svg, "desc", id=f"chart-{name}-description").text = description
+    return svg
+
+
+def _rules(svg: Element, layout: Layout, marks: Sequence[tuple[float, str]], most: float) -> None:
+    for mark, label in marks:
+        y = _y(layout, mark / most)
+        add_shape(svg, "path", "chart__rule", d=f"M{layout.left} {y:g}H{layout.width - layout.right}")
+        add_text(svg, "chart__tick chart__tick--beside", layout.left - 7, y, label)
+
+
+def _bar(svg: Element, layout: Layout, kind: str, x: float, width: float, base: float, share: float) -> float:
+    """Draw a bar from one share of the height on, and return the share where it ends."""
+    if share:
+        top, bottom = _y(layout, base + share), _y(layout, base)
+        place = {"x": f"{x:.1f}", "y": f"{top}", "width": f"{width:.1f}", "height": f"{max(bottom - top, 0.5):.1f}"}
+        add_shape(svg, "rect", f"chart__bar chart__bar--{kind}", **place)
+    return base + share
+
+
+def _y(layout: Layout, share: float) -> float:
+    return round(layout.floor - share * (layout.floor - layout.top), 1)
+
+
+def _markup(svg: Element) -> SafeString:
+    return mark_safe(tostring(svg, encoding="unicode"))  # noqa: S308 - ElementTree escapes

@@ -1,0 +1,274 @@
+"""The statistics' page, for everybody. Nobody's drawing is on it: its pictures are MNIST's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.safestring import SafeString
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_safe
+
+from recognizer.counting import CONFIDENCE_EDGES, INK_EDGES
+from recognizer.mnist import MnistError, find_mnist, load_test_digits
+from recognizer.models import Verdict
+from web.api.presentation import png_data_url
+from web.statistics import charts, figures
+from web.statistics.figures import Counts, Feature
+from web.statistics.measures import CHANGED, MOVED, Share
+from web.versions.charts import bar
+from web.versions.gate_words import percent
+
+VERDICTS = {
+    Verdict.SURE: gettext_lazy("Sure"),
+    Verdict.UNSURE: gettext_lazy("Unsure"),
+    Verdict.NOT_A_DIGIT: gettext_lazy("Not a digit"),
+}
+
+FEATURES = {
+    "confidence": gettext_lazy("Confidence of the answers"),
+    "ink": gettext_lazy("Ink on the drawing"),
+    "digit": gettext_lazy("Digit read"),
+}
+
+AXES = {
+    "confidence": gettext_lazy("confidence from … %"),
+    "ink": gettext_lazy("mean ink from … %"),
+    "digit": gettext_lazy("answer; ∅ is not a digit"),
+}
+
+STATES = {
+    "steady": gettext_lazy("steady"),
+    "moved": gettext_lazy("moved"),
+    "changed": gettext_lazy("changed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart and its numbers as a table, whose first column names the rows."""
+
+    title: str
+    charts: list[SafeString]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Confused:
+    """What is read as something that people say it is not."""
+
+    answered: str
+    said: str
+    count: str
+    bar: SafeString  # the most frequent one's being full
+    pictures: tuple[str, str] | None  # of the answer, of what was said, "" if that is no digit; None: no MNIST here
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One property of drawings, of late against before."""
+
+    figure: Figure
+    state: str
+    state_name: str
+    index: str
+    by_chance: str
+    means: tuple[str, str] | None
+
+
+@require_safe
+def statistics(request: HttpRequest) -> HttpResponse:
+    """What was drawn and said in the last days, counted; nothing of it is looked up among the drawings."""
+    counts = figures.read_counts(now())
+    context: dict[str, Any] = {"counts": counts, "days": figures.DAYS}
+    if counts.drawings:
+        features = figures.drift(counts)
+        context |= {
+            "headline": _headline(counts),
+            "drawn": _drawn(counts),
+            "verdicts": _verdicts(counts),
+            "weeks": _weeks(counts),
+            "versions": _versions(counts),
+            "confidence": _confidence(counts),
+            "drift": [_drift(feature) for feature in features or []],
+            "recent": figures.RECENT,
+            "reference": figures.REFERENCE,
+            "enough": figures.ENOUGH,
+            "moved": f"{MOVED:g}",
+            "changed": f"{CHANGED:g}",
+            "confused": _confused(counts),
+        }
+    return render(request, "statistics/statistics.html", context)
+
+
+def _headline(counts: Counts) -> list[tuple[str, str, str]]:
+    """Return the main numbers, each with its name and a note."""
+    said = figures.accuracy(counts.lines)
+    sure = figures.by_verdict(counts)[Verdict.SURE]
+    numbers = [
+        (_("Drawings"), f"{counts.drawings:,}", ""),
+        (_("Sure of"), percent(sure / counts.drawings, 1), ""),
+        (_("Answers judged by people"), f"{said.whole:,}" if said else "0", ""),
+    ]
+    return [*numbers, (_("Said to be right"), percent(said.share, 1), _between(said))] if said else numbers
+
+
+def _drawn(counts: Counts) -> Figure:
+    days = figures.by_day(counts)
+    ink, pictures = sum(day[1] for day in days), sum(day[2] for day in days)
+    title = _("Drawings per day")
+    told = _("%(ink)s in ink and %(pictures)s pictures in %(days)s days; the table has each day.") % {
+        "ink": f"{ink:,}",
+        "pictures": f"{pictures:,}",
+        "days": figures.DAYS,
+    }
+    return Figure(
+        title,
+        [charts.days_chart(days, name, title, told) for name in charts.DAYS_LAYOUTS],
+        (_("Day"), _("Ink"), _("Pictures"), _("Together")),
+        [(f"{day}", f"{ink:,}", f"{pictures:,}", f"{ink + pictures:,}") for day, ink, pictures in reversed(days)],
+    )
+
+
+def _verdicts(counts: Counts) -> dict[str, Any]:
+    found = figures.by_verdict(counts)
+    shares = {verdict: found[verdict] / counts.drawings for verdict in VERDICTS}
+    return {
+        "strip": charts.strip([(verdict.value, share) for verdict, share in shares.items()]),
+        "rows": [
+            (verdict.value, name, percent(shares[verdict], 1), f"{found[verdict]:,}")
+            for verdict, name in VERDICTS.items()
+        ],
+    }
+
+
+def _weeks(counts: Counts) -> Figure | None:
+    weeks = [(f"{monday:%m-%d}", str(monday), share) for monday, share in figures.by_week(counts)]
+    return _accuracy(_("By week"), "weeks", _("Week from Monday"), weeks)
+
+
+def _versions(counts: Counts) -> Figure | None:
+    versions = [(str(number), str(number), share) for number, share in figures.by_version(counts)]
+    return _accuracy(_("By version of the model"), "versions", _("Version"), versions)
+
+
+def _accuracy(title: str, name: str, rows: str, points: Sequence[tuple[str, str, Share | None]]) -> Figure | None:
+    known = [(label, share) for _short, label, share in points if share]
+    if not known:
+        return None
+    told = "; ".join(f"{label}: {percent(share.share, 1)} ({_between(share)})" for label, share in known)
+    return Figure(
+        title,
+        [charts.shares_chart([(short, share) for short, _long, share in points], name, title, told)],
+        (rows, _("Said to be right"), _("Interval of 95 %"), _("Judged")),
+        [(label, percent(one.share, 1), _between(one), f"{one.whole:,}") for label, one in reversed(known)],
+    )
+
+
+def _confidence(counts: Counts) -> Figure:
+    bins, title = figures.confidence(counts), _("Confidence of the answers")
+    return _bins(title, "confidence-all", "confidence", bins, None)
+
+
+def _drift(feature: Feature) -> Drift:
+    return Drift(
+        _bins(str(FEATURES[feature.name]), feature.name, feature.name, feature.recent, feature.reference),
+        feature.state,
+        str(STATES[feature.state]),
+        _index(feature.index),
+        _index(feature.by_chance),
+        feature.means and (percent(feature.means[0], 1), percent(feature.means[1], 1)),
+    )
+
+
+def _index(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _bins(title: str, name: str, feature: str, bins: list[int], before: list[int] | None) -> Figure:
+    total, total_before = max(1, sum(bins)), max(1, sum(before or []))
+    short, long = _labels(feature)
+    shares = [count / total for count in bins]
+    shares_before: list[float | None] = [count / total_before for count in before] if before else [None] * len(bins)
+    told = "; ".join(
+        f"{label}: {percent(share, 1)}" + ("" if was is None else " (" + _("before") + f" {percent(was, 1)})")
+        for label, share, was in zip(long, shares, shares_before, strict=True)
+    )
+    drawn = list(zip(short, shares, shares_before, strict=True))
+    rows = [
+        (label, f"{count:,}", percent(share, 1), *([] if was is None else [percent(was, 1)]))
+        for label, count, share, was in zip(long, bins, shares, shares_before, strict=True)
+    ]
+    head = (title, _("Drawings"), _("Share"), *([_("Before")] if before else []))
+    return Figure(title, [charts.bins_chart(drawn, str(AXES[feature]), name, title, told)], head, rows)
+
+
+def _labels(feature: str) -> tuple[list[str], list[str]]:
+    """Name the bins of a feature, for a chart and for a table."""
+    if feature == "digit":
+        digits = [str(digit) for digit in range(10)]
+        return [*digits, "∅"], [*digits, _("not a digit")]
+    edges = [f"{100 * edge:g}" for edge in (0, *(CONFIDENCE_EDGES if feature == "confidence" else INK_EDGES), 1)]
+    return edges[:-1], [f"{low}–{high}\u00a0%" for low, high in pairwise(edges)]
+
+
+def _confused(counts: Counts) -> list[Confused]:
+    pairs = figures.confused(counts)
+    pictures = _pictures() if pairs else ()
+    return [
+        Confused(
+            _named(answered),
+            _named(said),
+            f"{count:,}",
+            bar(count / pairs[0][1]),
+            (_picture(pictures, answered), _picture(pictures, said)) if pictures else None,
+        )
+        for (answered, said), count in pairs
+    ]
+
+
+def _named(digit: int | None) -> str:
+    return _("not a digit") if digit is None else str(digit)
+
+
+def _picture(pictures: Sequence[str], digit: int | None) -> str:
+    return "" if digit is None else pictures[digit]
+
+
+def _pictures() -> Sequence[str]:
+    """Show one of MNIST's test digits for each digit; whatever keeps it from being read, there are none."""
+    try:
+        folder = find_mnist()
+        return _examples(folder) if folder else ()
+    except (MnistError, OSError):
+        return ()
+
+
+@lru_cache(maxsize=4)
+def _examples(folder: Path) -> tuple[str, ...]:
+    """Read the test set, keep ten pictures: of each digit the one that is nearest to the mean of all."""
+    digits = load_test_digits(folder)
+    if set(range(10)) - set(digits.labels.tolist()):
+        return ()
+    return tuple(png_data_url(_most_usual(digits.images[digits.labels == digit])) for digit in range(10))
+
+
+def _most_usual(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the one of images `(n, 28, 28)` that is nearest to their mean."""
+    distances = ((images - images.mean(axis=0)) ** 2).sum(axis=(1, 2))  # (n,)
+    usual: npt.NDArray[np.uint8] = images[int(distances.argmin())]
+    return usual
+
+
+def _between(share: Share) -> str:
+    low, high = share.interval
+    return _("%(low)s to %(high)s") % {"low": percent(low, 1), "high": percent(high, 1)}
