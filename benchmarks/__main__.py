@@ -58,13 +58,14 @@ def measure_functions() -> None:
     import django
 
     django.setup()
-    from recognizer.engine import DigitModel, Thresholds
+    from recognizer.engine import DigitModel
     from recognizer.explanation import explain
     from recognizer.parsing import parse_drawing
     from recognizer.preprocessing import ink_to_input
     from recognizer.preprocessing.decoding import decode_picture
     from recognizer.preprocessing.picture import picture_to_input
     from recognizer.registry import BUNDLED
+    from recognizer.verdicts import Thresholds
     from tests.drawings import canary, encoded, picture_of
 
     strokes = wavy(45)

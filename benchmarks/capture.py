@@ -48,9 +48,10 @@ class Attacker:
     """Draws like people, and has the public model: what it will say, and how nearly it says something else."""
 
     def __init__(self, seed: int) -> None:
-        from recognizer.engine import CANARY_FILE, DigitModel, Thresholds
+        from recognizer.engine import CANARY_FILE, DigitModel
         from recognizer.models import ModelVersion
         from recognizer.registry import BUNDLED
+        from recognizer.verdicts import Thresholds
         from training.examination import STRANGERS_FILE
         from training.pens import Pens
 

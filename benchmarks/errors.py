@@ -19,10 +19,11 @@ import numpy as np
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hdr_site.settings")
 django.setup()
 
-from recognizer.engine import DigitModel, Reading, Thresholds  # noqa: E402 - needs Django's settings
+from recognizer.engine import DigitModel, Reading  # noqa: E402 - needs Django's settings
 from recognizer.mnist import ensure_mnist, load_mnist  # noqa: E402
 from recognizer.preprocessing import ModelInput  # noqa: E402
 from recognizer.registry import BUNDLED  # noqa: E402
+from recognizer.verdicts import Thresholds  # noqa: E402
 from training.strokes import load_drawings  # noqa: E402
 
 COLUMNS = 12

@@ -19,12 +19,13 @@ import numpy as np
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hdr_site.settings")
 django.setup()
 
-from recognizer.engine import DigitModel, Thresholds  # noqa: E402 - needs Django's settings
+from recognizer.engine import DigitModel  # noqa: E402 - needs Django's settings
 from recognizer.explanation import Heat, Ink, explain  # noqa: E402
 from recognizer.mnist import ensure_mnist, load_mnist  # noqa: E402
 from recognizer.models import Verdict  # noqa: E402
 from recognizer.preprocessing import ModelInput  # noqa: E402
 from recognizer.registry import BUNDLED  # noqa: E402
+from recognizer.verdicts import Thresholds  # noqa: E402
 from training.strokes import load_drawings, to_inputs  # noqa: E402
 
 SHARES = (0.1, 0.2, 0.3)  # of the ink

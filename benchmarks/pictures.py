@@ -74,10 +74,11 @@ def main() -> None:
 
 def measure(name: str, drawings: list[Drawing], show: Path | None = None) -> Tally:
     """Make a variant of each drawing and have it read as an upload is."""
-    from recognizer.engine import DigitModel, Thresholds
+    from recognizer.engine import DigitModel
     from recognizer.parsing import parse_drawing
     from recognizer.preprocessing import PreprocessingError
     from recognizer.registry import BUNDLED
+    from recognizer.verdicts import Thresholds
 
     thresholds = Thresholds(**json.loads((BUNDLED / "model.json").read_text())["thresholds"])
     model = DigitModel((BUNDLED / "digits.tflite").read_bytes(), thresholds)

@@ -25,8 +25,9 @@ from recognizer.preprocessing.containers import BlockFile, without_notes
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hdr_site.settings")
 django.setup()
 
-from recognizer.engine import DigitModel, Thresholds  # noqa: E402 - needs Django's settings
+from recognizer.engine import DigitModel  # noqa: E402 - needs Django's settings
 from recognizer.registry import BUNDLED  # noqa: E402
+from recognizer.verdicts import Thresholds  # noqa: E402
 from tests.drawings import canary, encoded, picture_of  # noqa: E402
 from tests.hostile_files import FILES  # noqa: E402
 from tests.patterns import PATTERNS, Grey  # noqa: E402

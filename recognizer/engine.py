@@ -17,11 +17,13 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 from django.db import DatabaseError, close_old_connections
 
+from recognizer.labels import Label
 from recognizer.metrics import SERVING_VERSION, SWAP_FAILURES, SWAPS
 from recognizer.mnist import Digits
 from recognizer.models import ModelFile, ModelVersion, Promotion, Verdict
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, ink_to_input
 from recognizer.registry import bundled_versions
+from recognizer.verdicts import Thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -35,21 +37,12 @@ class ModelRefusedError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Where the verdicts part, as probabilities 0…1; stored with each version."""
-
-    digit: float  # of being a digit, below it: not_a_digit
-    sure_digit: float  # of being a digit, at least this to be sure
-    sure_confidence: float  # of the digit named, at least this to be sure
-
-
-@dataclass(frozen=True, slots=True)
 class Reading:
     """What a model says of one input."""
 
-    digit: int | None  # None: not a digit
-    confidence: float  # calibrated probability of the digit named, or of there being none
-    probabilities: list[float]  # of the digits 0 to 9, adding up to 1
+    digit: Label
+    confidence: float  # calibrated probability of the digit named, or that it is not a digit
+    probabilities: list[float]  # of each digit, adding up to 1
     verdict: Verdict
 
 
@@ -57,8 +50,8 @@ class DigitModel:
     """A loaded artifact. Threads share it; each has an interpreter of its own.
 
     Args:
-        artifact: `.tflite` bytes: `(1, 28, 28, 1)` float32 in 0…1 → `(1, 11)` float32, ten digit probabilities and
-            the probability of being a digit.
+        artifact: `.tflite` bytes: `(1, 28, 28, 1)` float32 in 0…1 → `(1, ANSWER_SIZE)` float32, a probability for each
+            digit, then that of being a digit.
         thresholds: of the verdicts.
         version: the registry's number.
     """
@@ -69,7 +62,7 @@ class DigitModel:
         self._local = threading.local()
 
     def probabilities(self, image: ModelInput) -> npt.NDArray[np.float32]:
-        """Run the network on `(28, 28)` uint8 and return its `(11,)` float32 answer."""
+        """Run the network on `(28, 28)` uint8 and return its `(ANSWER_SIZE,)` float32 answer."""
         interpreter, source, answer = self._interpreter()
         interpreter.set_tensor(source, (image.astype(np.float32) * np.float32(1 / 255)).reshape(1, 28, 28, 1))
         interpreter.invoke()
@@ -78,14 +71,12 @@ class DigitModel:
 
     def read(self, image: ModelInput) -> Reading:
         """Read one input and say how sure the answer is."""
-        answer = self.probabilities(image).tolist()
-        probabilities, is_digit = answer[:10], answer[10]
-        digit = max(range(10), key=probabilities.__getitem__)
-        if is_digit < self.thresholds.digit:
-            return Reading(None, 1 - is_digit, probabilities, Verdict.NOT_A_DIGIT)
-        confidence = probabilities[digit]
-        sure = is_digit >= self.thresholds.sure_digit and confidence >= self.thresholds.sure_confidence
-        return Reading(digit, confidence, probabilities, Verdict.SURE if sure else Verdict.UNSURE)
+        *probabilities, is_digit = self.probabilities(image).tolist()
+        confidence = max(probabilities)
+        verdict = self.thresholds.verdict(is_digit, confidence)
+        if verdict == Verdict.NOT_A_DIGIT:
+            return Reading(None, 1 - is_digit, probabilities, verdict)
+        return Reading(probabilities.index(confidence), confidence, probabilities, verdict)
 
     def _interpreter(self) -> tuple[Interpreter, int, int]:
         try:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from django.db.models import Case, Count, F, Q, QuerySet, Value, When
 
+from recognizer.labels import LABELS, position
 from recognizer.models import REPLACED, Correction, PastDecision, Submission, Verdict
 from recognizer.preprocessing import INPUT_SIDE
 from recognizer.similarity import (
@@ -28,7 +29,6 @@ OUTVOTED = 5_000  # held for what others call near-duplicates, the latest
 FETCHED_AT_ONCE = 2000  # rows with their inputs
 ASKED_AT_ONCE = 500  # owners in one query
 WITNESSES = 32  # drawings, the most similar, by which others speak against a correction
-LABELS = 11  # ten digits and not a digit
 
 MINUTE_AROUND = timedelta(seconds=30)
 HOUR = timedelta(hours=1)
@@ -265,7 +265,7 @@ class _Pool:
     signatures: Signatures
     pks: Labels
     owners: Labels  # a number per owner
-    labels: Labels  # 0…9, 10: not a digit
+    labels: Labels  # their positions in `LABELS`
     numbers: dict[Author, int]  # of the owners
     words: Labels  # a number per owner and label
     starts: Labels  # where each word's rows start
@@ -292,9 +292,9 @@ def _pool(waiting: Sequence[Waiting], outvoted: QuerySet[Correction]) -> _Pool:
     signed.append(signatures(_inputs(batch)))
     numbers: dict[Author, int] = {}
     owners = np.array([numbers.setdefault(author, len(numbers)) for author in authors])
-    labels = np.array([_label(digit) for digit in digits])
+    labels = np.array([position(digit) for digit in digits])
     order = np.lexsort((labels, owners))
-    words = (owners * LABELS + labels)[order]
+    words = (owners * len(LABELS) + labels)[order]
     return _Pool(
         signatures=np.concatenate(signed)[order],
         pks=np.array(pks)[order],
@@ -310,15 +310,15 @@ def _pool(waiting: Sequence[Waiting], outvoted: QuerySet[Correction]) -> _Pool:
 def _votes(facts: Sequence[Facts], block: npt.NDArray[np.float32], pool: _Pool) -> list[Facts]:
     """Count owners and copies from similarities `(len(facts), pool)`."""
     owners = np.array([pool.numbers[fact.author] for fact in facts])
-    labels = np.array([_label(fact.digit) for fact in facts])
+    labels = np.array([position(fact.digit) for fact in facts])
     pks = np.array([fact.pk for fact in facts])
     own = owners[:, None] == pool.owners
     near = (block >= NEAR_DUPLICATE) & pool.heard
     copies = ((block >= SAME_DRAWING) & pool.heard & own & (pool.pks < pks[:, None])).sum(axis=1)
     own_word = (near & own & (pool.labels != labels[:, None])).any(axis=1)
     words = np.logical_or.reduceat(near & ~own, pool.starts, axis=1)  # (n, one per owner and label)
-    of_label = np.eye(LABELS, dtype=np.float32)[pool.labels[pool.starts]]
-    votes = (words.astype(np.float32) @ of_label).astype(int)  # (n, LABELS)
+    of_label = np.eye(len(LABELS), dtype=np.float32)[pool.labels[pool.starts]]
+    votes = (words.astype(np.float32) @ of_label).astype(int)  # (n, labels)
     agreeing = votes[np.arange(len(facts)), labels]
     disagreeing = votes.sum(axis=1) - agreeing + own_word
     siding = agreeing.copy()
@@ -351,10 +351,6 @@ def _siding(similar: npt.NDArray[np.float32], owner: int, label: int, pool: _Poo
     near = similar[same] >= NEAR_DUPLICATE
     near |= has_neighbour(pool.signatures[same], pool.signatures[witnesses])
     return len(np.unique(pool.owners[same[near]]))
-
-
-def _label(digit: int | None) -> int:
-    return LABELS - 1 if digit is None else digit
 
 
 def _inputs(rows: Sequence[Any]) -> npt.NDArray[np.uint8]:

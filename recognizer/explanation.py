@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from recognizer.engine import DigitModel, Reading
+from recognizer.labels import DIGITS, digit_part, is_digit_part
 from recognizer.preprocessing import INPUT_SIDE, ModelInput
 
 Heat = npt.NDArray[np.float64]  # (28, 28)
 Ink = npt.NDArray[np.bool_]  # (28, 28), some of a drawing's pixels
-Answers = npt.NDArray[np.float64]  # (n, 11), as the network gives them
+Answers = npt.NDArray[np.float64]  # (n, ANSWER_SIZE), as the network gives them
 Odds = npt.NDArray[np.float64]  # (n,), as logarithms, or how much they rise
 Indices = npt.NDArray[np.intp]  # (n,), along an axis
 Masks = npt.NDArray[np.float32]  # (n, 28, 28), 1 where the ink goes
@@ -29,7 +30,6 @@ PATCHES_AGAIN = 14  # of a second pass
 SHARES = (0.1, 0.2, 0.3)  # of the ink, tried in turn: what has to go for another answer
 SOLID = 64  # of 255: patches are centred on ink at least so strong
 
-IS_DIGIT = 10  # the place in an answer of the probability of being a digit
 LEAST = 1e-7  # probability of being a digit or none; a float32 next to 1 tells no smaller remainder
 TINY = 1e-12  # any probability
 
@@ -66,7 +66,7 @@ def explain(model: DigitModel, image: ModelInput) -> Explanation:
     """Say which ink of a `(28, 28)` uint8 input its answer rests on; at most 64 runs of the network."""
     reading = model.read(image)
     digit, probabilities = reading.digit, reading.probabilities
-    runner_up = max((other for other in range(10) if other != digit), key=probabilities.__getitem__)
+    runner_up = max((other for other in DIGITS if other != digit), key=probabilities.__getitem__)
     first = _erase_each(model, image, PATCHES)
     speaking = _heat(model, image, first, lambda answers: -_log_odds(answers, digit))
     against = _heat(model, image, first, lambda answers: _log_odds(answers, runner_up))
@@ -84,11 +84,11 @@ def explain(model: DigitModel, image: ModelInput) -> Explanation:
 
 def _log_odds(answers: Answers, digit: int | None) -> Odds:
     """How surely it is a digit and this one, or none: `(n,)`. Log-odds, for probabilities near 1 hardly move."""
-    is_digit = answers[:, IS_DIGIT].clip(LEAST, 1 - LEAST)
+    is_digit = is_digit_part(answers).clip(LEAST, 1 - LEAST)
     if digit is None:
         none: Odds = np.log((1 - is_digit) / is_digit)
         return none
-    others = answers[:, :IS_DIGIT].sum(axis=1) - answers[:, digit]
+    others = digit_part(answers).sum(axis=1) - answers[:, digit]
     this: Odds = np.log((is_digit * answers[:, digit]).clip(TINY) / (1 - is_digit + is_digit * others))
     return this
 

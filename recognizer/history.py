@@ -8,8 +8,10 @@ from urllib.parse import urlencode
 from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet, TextChoices
 from django.utils.translation import gettext_lazy as _
 
+from recognizer.labels import DIGITS
 from recognizer.models import Correction, Submission, Verdict, ink_text
 from recognizer.owners import Owner
+from recognizer.verdicts import NAMES
 
 PER_PAGE = 24
 LOOKED_THROUGH = 5_000  # drawings, to fill one page with those that a filter lets through
@@ -28,7 +30,7 @@ class Show(TextChoices):
     WAITING = "waiting", _("Waiting")
     ACCEPTED = "accepted", _("Accepted")
     REJECTED = "rejected", _("Not accepted")
-    UNSURE = "unsure", _("Unsure")
+    UNSURE = Verdict.UNSURE.value, NAMES[Verdict.UNSURE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Wish:
         digit, before = _number(query.get("digit")), _number(query.get("before"))
         return cls(
             show=Show(show) if show in Show.values else Show.ALL,
-            digit=digit if digit is not None and digit <= 9 else None,
+            digit=digit if digit in DIGITS else None,
             before=before,
             after=_number(query.get("after")) if before is None else None,
         )

@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.db.models.functions import Cast
 from django.utils.timezone import now
 
+from recognizer import labels
 from recognizer.owners import Owner
 
 
@@ -113,6 +114,9 @@ def ink_text() -> Cast:
     return Cast("ink", models.TextField())
 
 
+_IS_LABEL = Q(digit__isnull=True) | Q(digit__lte=labels.DIGITS[-1])
+
+
 class OwnedQuerySet(models.QuerySet["Submission"]):
     """Reads of submissions."""
 
@@ -180,7 +184,7 @@ class Submission(models.Model):
             models.Index(fields=["session", "id"], name="submissions_of_session"),
         ]
         constraints = [
-            models.CheckConstraint(condition=Q(digit__isnull=True) | Q(digit__lte=9), name="submission_digit_0_to_9"),
+            models.CheckConstraint(condition=_IS_LABEL, name="submission_digit_0_to_9"),
             models.CheckConstraint(
                 condition=Q(account__isnull=True) | Q(session__isnull=True), name="submission_one_owner"
             ),
@@ -306,7 +310,7 @@ class Correction(models.Model):
             models.UniqueConstraint(
                 fields=["submission"], condition=Q(superseded__isnull=True), name="one_standing_correction"
             ),
-            models.CheckConstraint(condition=Q(digit__isnull=True) | Q(digit__lte=9), name="correction_digit_0_to_9"),
+            models.CheckConstraint(condition=_IS_LABEL, name="correction_digit_0_to_9"),
             models.CheckConstraint(
                 condition=Q(state="pending") | Q(superseded__isnull=True), name="decided_correction_stands"
             ),
@@ -326,8 +330,7 @@ class Correction(models.Model):
         ]
 
     def __str__(self) -> str:
-        said = "not a digit" if self.digit is None else str(self.digit)
-        return f"{self.submission}: {said}"
+        return f"{self.submission}: {labels.word(self.digit)}"
 
     @property
     def place(self) -> Place:
@@ -417,7 +420,7 @@ class DailyCount(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=Q(digit__isnull=True) | Q(digit__lte=9), name="count_digit_0_to_9"),
+            models.CheckConstraint(condition=_IS_LABEL, name="count_digit_0_to_9"),
         ]
 
     def __str__(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from recognizer.labels import RANGE, Label, is_label
 from recognizer.metrics import PREPROCESSING_SECONDS
 from recognizer.preprocessing.decoding import decode_picture, storable_picture
 from recognizer.preprocessing.picture import picture_to_input
@@ -58,8 +59,8 @@ def parse_drawing(body: Any) -> Drawing:
     raise InvalidInputError(None, "Send `strokes` with `width` and `height`, or `image`.")
 
 
-def parse_label(body: Any) -> int | None:
-    """Check a correction's body: `{"digit": 0…9}`, or `{"digit": null}` for not a digit.
+def parse_label(body: Any) -> Label:
+    """Check a correction's body: `{"digit": 7}`, or `{"digit": null}` for not a digit.
 
     Raises:
         InvalidInputError: it is neither.
@@ -67,9 +68,9 @@ def parse_label(body: Any) -> int | None:
     if not isinstance(body, Mapping) or "digit" not in body:
         raise InvalidInputError("digit", "This field is required.")
     digit = body["digit"]
-    if digit is not None and (type(digit) is not int or not 0 <= digit <= 9):
-        raise InvalidInputError("digit", "A whole number from 0 to 9, or null for not a digit.")
-    return digit
+    if not is_label(digit):
+        raise InvalidInputError("digit", f"A whole number from {RANGE}, or null for not a digit.")
+    return digit  # type: ignore[no-any-return]
 
 
 def _picture(image: Any) -> Drawing:

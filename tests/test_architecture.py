@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,35 @@ def test_a_web_process_serves_without_tensorflow(tmp_path: Path) -> None:
 
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["7", "1"]
+
+
+def counts_of_labels(path: Path) -> list[int]:
+    """Return the lines where a file has 9, 10 or 11 as an index, a range, an array's size or the largest digit."""
+    lines = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Subscript(slice=inner):
+                found = [part for part in ast.walk(inner) if not isinstance(part, ast.Call)]
+            case ast.Call(func=ast.Name(id="range"), args=inner_list):
+                found = list(inner_list)
+            case ast.Call(func=ast.Attribute(attr="zeros" | "empty" | "ones" | "full" | "eye"), args=[inner, *_]):
+                found = list(ast.walk(inner))
+            case ast.Compare(comparators=inner_list):
+                found = list(inner_list)
+            case ast.keyword(arg=str(name), value=inner) if name.endswith(("__lte", "max_value")):
+                found = [inner]
+            case _:
+                continue
+        values = [part.value for part in found if isinstance(part, ast.Constant)]
+        if any(type(value) is int and value in (9, 10, 11) for value in values):
+            lines.append(node.lineno if hasattr(node, "lineno") else 0)
+    return lines
+
+
+READERS = [path for path in OURS if path.parent.name not in ("migrations", "hdr_site") and path.name != "labels.py"]
+
+
+@pytest.mark.parametrize("path", READERS, ids=named)
+def test_only_labels_know_how_many_digits_there_are(path: Path) -> None:
+    assert counts_of_labels(path) == []
+    assert not re.search(r"\((n|m|1|\u2026), ?1[01]\)", path.read_text())

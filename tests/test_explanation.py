@@ -11,11 +11,12 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from recognizer import nearest, registry
-from recognizer.engine import DigitModel, Thresholds, engine
+from recognizer.engine import DigitModel, engine
 from recognizer.explanation import Ink, explain
 from recognizer.mnist import load_mnist
 from recognizer.models import Correction, ModelVersion, Submission
 from recognizer.preprocessing import INPUT_SIDE, ModelInput, ink_to_input
+from recognizer.verdicts import Thresholds
 from tests.conftest import Visitor
 from tests.drawings import CANARIES, SEVEN, THREE, body_of, canary
 from tests.labels import labelled

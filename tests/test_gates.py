@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from recognizer import registry
-from recognizer.engine import DigitModel, Thresholds
+from recognizer.engine import DigitModel
+from recognizer.verdicts import Thresholds
 from training import gates
 from training.evaluation import Readings
 from training.examination import Examination, Judged, PeopleSamples, Samples

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from recognizer import registry
-from recognizer.engine import DigitModel, Thresholds
+from recognizer.engine import DigitModel
 from recognizer.preprocessing import ink_to_input
+from recognizer.verdicts import Thresholds
 from tests.labels import bent_ink
 from training.examination import STRANGERS_FILE
 from training.pens import PenFit, Pens, fit_pens

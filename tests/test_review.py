@@ -100,7 +100,7 @@ def test_the_header_leads_staff_there_and_says_how_many_wait(desk: Client, visit
 
 
 def test_the_number_that_waits_is_bounded(desk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.pages.draw.COUNTED", 2)
+    monkeypatch.setattr("web.context.COUNTED", 2)
     monkeypatch.setattr("recognizer.review_queue.COUNTED", 2)
     for seed in range(4):
         said(seed=seed)

@@ -11,9 +11,9 @@ import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 
-from recognizer.engine import Thresholds
 from recognizer.mnist import MnistError, find_mnist, load_mnist
 from recognizer.preprocessing import Stroke
+from recognizer.verdicts import Thresholds
 from tests.drawings import CANARIES
 from training import calibration, evaluation
 from training.augment import Distortion, _resampled, distort_image, distort_strokes

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from recognizer.engine import DigitModel, Thresholds, misread_canaries
+from recognizer.engine import DigitModel, misread_canaries
+from recognizer.labels import digit_part
 from recognizer.preprocessing import PREPROCESSING_VERSION, ink_to_input
+from recognizer.verdicts import Thresholds
 from training import calibration, evaluation, network
 from training.base_data import BaseData, EpochMaker, Mixture
 from training.scribbles import scribble
@@ -105,7 +107,7 @@ def validate(model: Any, data: BaseData) -> dict[str, float]:
         "pens": (to_inputs(data.digits["validation"]), _labels(data.digits["validation"])),
     }
     return {
-        name: round(float((network.logits_of(model, images)[:, :10].argmax(axis=1) == labels).mean()), 4)
+        name: round(float((digit_part(network.logits_of(model, images)).argmax(axis=1) == labels).mean()), 4)
         for name, (images, labels) in sources.items()
     }
 
@@ -113,7 +115,7 @@ def validate(model: Any, data: BaseData) -> dict[str, float]:
 def finish(model: Any, recipe: Recipe, data: BaseData) -> BaseModel:
     """Calibrate a trained network on validation data, export it, and measure what was exported."""
     images, labels = _validation_digits(data)
-    temperature = calibration.fit_temperature(network.logits_of(model, images)[:, :10], labels)
+    temperature = calibration.fit_temperature(digit_part(network.logits_of(model, images)), labels)
     artifact = network.export_artifact(model, temperature)
     unjudged = DigitModel(artifact, Thresholds(0, 0, 0))
     answers = evaluation.read_all(unjudged, images).probabilities

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recognizer.engine import Thresholds
+from recognizer.labels import digit_part, is_digit_part
+from recognizer.verdicts import Thresholds
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -26,8 +27,8 @@ def fit_temperature(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> flo
     """Find the temperature with the least cross-entropy (Guo et al. 2017).
 
     Args:
-        logits: `(n, 10)` of the digits.
-        labels: `(n,)` 0–9.
+        logits: `(n, digits)`.
+        labels: `(n,)` digits.
     """
     candidates = np.exp(np.linspace(np.log(0.3), np.log(3), 181))
     losses = [_cross_entropy(logits / temperature, labels) for temperature in candidates]
@@ -40,8 +41,8 @@ def match_temperature(logits: Floats, probabilities: Floats) -> float:
     So a fine-tuned model inherits the calibration of the one it came from, which was fitted on people's digits.
 
     Args:
-        logits: `(n, 10)` of the digits.
-        probabilities: `(n, 10)` that the other model gives the same inputs.
+        logits: `(n, digits)`.
+        probabilities: `(n, digits)` that the other model gives the same inputs.
     """
     candidates = np.exp(np.linspace(np.log(0.3), np.log(3), 181))
     losses = [
@@ -56,13 +57,14 @@ def choose_thresholds(
     """Choose the verdicts' thresholds on real digits and on what is none.
 
     Args:
-        answers: `(n, 11)` of the exported artifact on digits.
-        labels: `(n,)` 0–9.
-        others: `(m, 11)` of the same on what is no digit.
+        answers: `(n, ANSWER_SIZE)` of the exported artifact on digits.
+        labels: `(n,)` digits.
+        others: `(m, ANSWER_SIZE)` of the same on what is no digit.
     """
-    is_digit, confidence = answers[:, 10], answers[:, :10].max(axis=1)
-    right = answers[:, :10].argmax(axis=1) == labels
-    digit = min(float(np.quantile(others[:, 10], goals.others_rejected)), float(np.quantile(is_digit, goals.rejected)))
+    digits, is_digit = digit_part(answers), is_digit_part(answers)
+    confidence, right = digits.max(axis=1), digits.argmax(axis=1) == labels
+    rejecting = float(np.quantile(is_digit_part(others), goals.others_rejected))
+    digit = min(rejecting, float(np.quantile(is_digit, goals.rejected)))
     sure_digit = max(digit, min(0.95, float(np.quantile(is_digit, goals.doubted_as_digit))))
     believed = is_digit >= sure_digit
     steps = np.concatenate([np.linspace(0.5, 0.95, 46), np.linspace(0.951, 0.999, 49)])

@@ -19,6 +19,7 @@ from django.utils.timezone import now
 
 from recognizer.engine import DigitModel
 from recognizer.evidence import CONFIRMS, anonymous
+from recognizer.labels import Label, encode, is_digit_part, word
 from recognizer.models import IMPORTED, Correction, Submission
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, PreprocessingError, Stroke, ink_to_input
 from recognizer.preprocessing.decoding import decode_picture
@@ -58,7 +59,7 @@ class Labelled:
     owner: str
     voice: str  # the owner, or `NEWCOMERS`: whose word it counts as where models are compared
     budget: str  # the owner, or `NEWCOMERS`: whose share of what is learned it takes
-    digit: int | None  # None: not a digit
+    digit: Label
     confirms: bool  # the model had it right
     image: ModelInput
     ink: PackedInk | None  # None: it came as a picture, or is learned as one
@@ -94,7 +95,7 @@ class Dataset:
 
 
 def _by_digit(labels: Iterable[Labelled]) -> dict[str, int]:
-    counts = Counter("not a digit" if label.digit is None else str(label.digit) for label in labels)
+    counts = Counter(word(label.digit) for label in labels)
     return dict(sorted(counts.items()))
 
 
@@ -283,7 +284,8 @@ def _weighed(labels: list[Labelled], rules: DatasetRules, champion: DigitModel) 
 def _belief(champion: DigitModel, label: Labelled) -> float:
     """The probability that the champion gives a label."""
     answer = champion.probabilities(label.image)
-    return float(1 - answer[10] if label.digit is None else answer[label.digit] * answer[10])
+    is_digit = is_digit_part(answer)
+    return float(1 - is_digit if label.digit is None else answer[label.digit] * is_digit)
 
 
 def bounded_shares(totals: dict[str, float], whole: float, most: float) -> dict[str, float]:
@@ -316,6 +318,6 @@ def _by_owner(labels: Iterable[Labelled]) -> dict[str, float]:
 
 def _fingerprint(labels: Sequence[Labelled], rules: DatasetRules, *ingredients: object) -> str:
     """Digest everything that shapes what is learned: (ids, labels, owners' parts), preprocessing, replay, recipe."""
-    rows = sorted((label.submission, -1 if label.digit is None else label.digit, label.part.value) for label in labels)
+    rows = sorted((label.submission, encode(label.digit), label.part.value) for label in labels)
     everything = [rows, PREPROCESSING_VERSION, asdict(rules), [repr(ingredient) for ingredient in ingredients]]
     return hashlib.sha256(json.dumps(everything).encode()).hexdigest()

@@ -8,6 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from recognizer.engine import DigitModel
+from recognizer.labels import (
+    ANSWER_SIZE,
+    DIGITS,
+    LABELS,
+    NOT_A_DIGIT,
+    decode,
+    digit_part,
+    is_digit_part,
+    position,
+)
 from training.strokes import Drawing
 
 CALIBRATION_BINS = 15
@@ -17,21 +27,21 @@ CALIBRATION_BINS = 15
 class Readings:
     """What a model says of many inputs."""
 
-    probabilities: npt.NDArray[np.float32]  # (n, 11): ten digits, then of being one
-    digits: npt.NDArray[np.int64]  # (n,) the digit answered, -1 for not a digit
+    probabilities: npt.NDArray[np.float32]  # (n, ANSWER_SIZE), as the network answers
+    digits: npt.NDArray[np.int64]  # (n,) the digit answered, or `NOT_A_DIGIT`
     sure: npt.NDArray[np.bool_]  # (n,)
 
 
 def read_all(model: DigitModel, images: npt.NDArray[np.uint8]) -> Readings:
     """Read `(n, 28, 28)` uint8 one by one, as the site does."""
     answers = [model.probabilities(image) for image in images]
-    probabilities = np.stack(answers) if answers else np.empty((0, 11), np.float32)
-    is_digit, confidence = probabilities[:, 10], probabilities[:, :10].max(axis=1)
-    thresholds = model.thresholds
+    probabilities = np.stack(answers) if answers else np.empty((0, ANSWER_SIZE), np.float32)
+    exact = probabilities.astype(np.float64)  # as `DigitModel.read` compares them
+    digits, is_digit = digit_part(exact), is_digit_part(exact)
     return Readings(
         probabilities,
-        np.where(is_digit < thresholds.digit, -1, probabilities[:, :10].argmax(axis=1)),
-        (is_digit >= max(thresholds.sure_digit, thresholds.digit)) & (confidence >= thresholds.sure_confidence),
+        np.where(model.thresholds.rejects(is_digit), NOT_A_DIGIT, digits.argmax(axis=1)),
+        model.thresholds.is_sure(is_digit, digits.max(axis=1)),
     )
 
 
@@ -41,11 +51,11 @@ def digit_metrics(readings: Readings, labels: npt.NDArray[np.integer[Any]]) -> d
     return {
         "n": len(labels),
         "accuracy": _share(right),
-        "recall": [_share(right[labels == digit]) for digit in range(10)],
-        "rejected": _share(readings.digits == -1),
+        "recall": [_share(right[labels == digit]) for digit in DIGITS],
+        "rejected": _share(readings.digits == NOT_A_DIGIT),
         "sure": _share(readings.sure),
         "sure_right": _share(right[readings.sure]),
-        "ece": round(expected_calibration_error(readings.probabilities[:, :10], labels), 5),
+        "ece": round(expected_calibration_error(digit_part(readings.probabilities), labels), 5),
     }
 
 
@@ -56,7 +66,7 @@ def detailed_digit_metrics(readings: Readings, labels: npt.NDArray[np.integer[An
         "confusion": confusion_matrix(readings, labels),
         "reliability": [
             [group.n, round(group.confidence, 5), round(group.right, 5)]
-            for group in calibration_bins(readings.probabilities[:, :10], labels)
+            for group in calibration_bins(digit_part(readings.probabilities), labels)
         ],
     }
 
@@ -65,7 +75,7 @@ def not_digit_metrics(readings: Readings) -> dict[str, Any]:
     """Summarise readings of what is not a digit."""
     return {
         "n": len(readings.digits),
-        "rejected": _share(readings.digits == -1),
+        "rejected": _share(readings.digits == NOT_A_DIGIT),
         "rejected_or_unsure": _share(~readings.sure),
     }
 
@@ -79,9 +89,10 @@ def mean_over_writers(drawings: Sequence[Drawing], readings: Readings) -> float:
 
 
 def confusion_matrix(readings: Readings, labels: npt.NDArray[np.integer[Any]]) -> list[list[int]]:
-    """Count (label, answer): 10 rows, 11 columns, the last one "not a digit"."""
-    matrix = np.zeros((10, 11), int)
-    np.add.at(matrix, (labels, np.where(readings.digits < 0, 10, readings.digits)), 1)
+    """Count (label, answer): a row for each digit, a column for each label, "not a digit" last."""
+    matrix = np.zeros((len(DIGITS), len(LABELS)), int)
+    answers = np.array([position(decode(digit)) for digit in readings.digits.tolist()], int)
+    np.add.at(matrix, (labels, answers), 1)
     counts: list[list[int]] = matrix.tolist()
     return counts
 

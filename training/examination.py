@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recognizer.engine import DigitModel
+from recognizer.labels import DIGITS, NOT_A_DIGIT, encode
 from recognizer.mnist import Digits
 from recognizer.preprocessing import ink_to_input
 from training import evaluation
@@ -19,14 +20,12 @@ from training.pens import Pens
 STRANGERS_FILE = Path(__file__).parent / "strangers.npz"
 """The pen model of writers whose manner no replay has."""
 
-NOT_A_DIGIT = -1
-
 MOST_CHANGES = 48  # of MNIST's digits, listed with a version that answers them differently than the one before
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Images `(n, 28, 28)` uint8 and what they are: `(n,)` 0–9, or -1 for not a digit."""
+    """Images `(n, 28, 28)` uint8 and what they are: `(n,)` digits, or `NOT_A_DIGIT`."""
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
@@ -87,7 +86,7 @@ class Judged:
 def make_examination(dataset: Dataset, mnist_test: Digits, strangers: Pens, mix: StrangersMix) -> Examination:
     """Gather everything that a candidate is judged on."""
     rng = np.random.default_rng(mix.seed)
-    digits = [digit for digit in range(10) for _ in range(mix.of_each_digit)]
+    digits = [digit for digit in DIGITS for _ in range(mix.of_each_digit)]
     return Examination(
         mnist=Samples(mnist_test.images, mnist_test.labels.astype(np.int64)),
         strangers=Samples(_drawn(strangers, digits, rng), np.array(digits)),
@@ -106,7 +105,7 @@ def examine(model: DigitModel, examination: Examination) -> Judged:
 
 
 def mnist_changes(before: Judged, after: Judged, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """List where two models answer MNIST's test set differently: `[place, label, before, after]`, -1 for not a digit.
+    """List where two models answer MNIST's test set differently: `[place, label, before, after]`, encoded.
 
     All are counted, and the first `MOST_CHANGES` of those lost, those won and the others listed, in this order.
     """
@@ -148,12 +147,11 @@ def only(samples: PeopleSamples, wanted: npt.NDArray[np.bool_]) -> PeopleSamples
 
 
 def _samples(labels: Sequence[Labelled]) -> PeopleSamples:
-    digits = [NOT_A_DIGIT if label.digit is None else label.digit for label in labels]
     numbers: dict[str, int] = {}
     voices = [numbers.setdefault(label.voice, len(numbers)) for label in labels]
     return PeopleSamples(
         images=stacked([label.image for label in labels]),
-        labels=np.array(digits, np.int64),
+        labels=np.array([encode(label.digit) for label in labels], np.int64),
         voices=np.array(voices, np.int64),
         shares=np.array([label.share for label in labels], np.float64),
     )

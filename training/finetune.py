@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recognizer.labels import ANSWER_SIZE, digit_part, is_digit_part
 from recognizer.mnist import Digits
 from training import network
 from training.augment import distort_image, distort_strokes
@@ -29,7 +30,7 @@ class Lessons:
     Args:
         labels: to learn, with the share of what is seen that each has.
         replay: `(n, 28, 28)` uint8.
-        answers: the champion's `(n, 11)` logits on the replay.
+        answers: the champion's `(n, ANSWER_SIZE)` logits on the replay.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class Lessons:
         replayed = rng.choice(len(self._replay), self._recipe.tune.batch_size - self._people, p=odds)
         drawn = np.stack([self._draw(self._labels[index], rng) for index in chosen])
         images = network.pack_inputs(np.concatenate([drawn, self._replay[replayed]]))
-        untaught = np.zeros((len(chosen), network.DIGITS + 1), np.float32)
-        unlabelled = np.zeros((len(replayed), network.DIGITS + 1), np.float32)
+        untaught = np.zeros((len(chosen), ANSWER_SIZE), np.float32)
+        unlabelled = np.zeros((len(replayed), ANSWER_SIZE), np.float32)
         targets = np.block([[self._targets[chosen], untaught], [unlabelled, self._answers[replayed]]])
         return images, targets.astype(np.float32)
 
@@ -109,7 +110,7 @@ def choose_blend(
     """
 
     def right(candidate: Any, digits: Digits | PeopleSamples) -> npt.NDArray[np.bool_]:
-        answers = network.logits_of(candidate, digits.images)[:, : network.DIGITS].argmax(axis=1)
+        answers = digit_part(network.logits_of(candidate, digits.images)).argmax(axis=1)
         return np.asarray(answers == digits.labels, np.bool_)
 
     answers = network.logits_of(champion, unseen)
@@ -128,22 +129,22 @@ def choose_blend(
 
 
 def divergences(champion: npt.NDArray[np.float32], candidate: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
-    """How far a candidate's answers are from the champion's, in nats: `(n, 11)` logits of each → `(n,)`."""
+    """How far a candidate's answers are from the champion's, in nats: `(n, ANSWER_SIZE)` logits of each → `(n,)`."""
     answers = _answers(champion)
     return np.maximum(_cross_entropies(answers, candidate) - _cross_entropies(answers, champion), 0)
 
 
 def _answers(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
-    """Turn `(n, 11)` logits into packed probabilities: of being a digit, and times that, of each one."""
-    is_digit = 1 / (1 + np.exp(-logits[:, network.DIGITS :]))
-    return np.hstack([np.exp(log_softmax(logits[:, : network.DIGITS])) * is_digit, is_digit])
+    """Turn `(n, ANSWER_SIZE)` logits into packed probabilities: of being a digit, and times that, of each one."""
+    is_digit = 1 / (1 + np.exp(-is_digit_part(logits)[:, None]))
+    return np.hstack([np.exp(log_softmax(digit_part(logits))) * is_digit, is_digit])
 
 
 def _cross_entropies(
     targets: npt.NDArray[np.floating[Any]], logits: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.floating[Any]]:
     """The cross-entropy of packed targets, of the digit and of being one together, in nats: `(n,)`."""
-    digits, is_digit, of_one = targets[:, : network.DIGITS], targets[:, network.DIGITS], logits[:, network.DIGITS]
-    of_digit = -(digits * log_softmax(logits[:, : network.DIGITS])).sum(axis=1)
+    digits, is_digit, of_one = digit_part(targets), is_digit_part(targets), is_digit_part(logits)
+    of_digit = -(digits * log_softmax(digit_part(logits))).sum(axis=1)
     both: npt.NDArray[np.floating[Any]] = of_digit + np.logaddexp(0, of_one) - is_digit * of_one
     return both

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recognizer.engine import DigitModel, canary_digits, misread_canaries
+from recognizer.labels import DIGITS, digit_part
 from training import evaluation
 from training.examination import Examination, Judged, PeopleSamples, gains_of_voices
 
@@ -150,7 +151,7 @@ def _recall(evidence: Evidence) -> Result:
         np.concatenate([judged.right(getattr(evidence.examination, part), part) for part in parts])
         for judged in (evidence.champion, evidence.candidate)
     )
-    for digit in range(10):
+    for digit in DIGITS:
         of_digit = labels == digit
         lost = int((before & ~after & of_digit).sum())
         won = int((~before & after & of_digit).sum())
@@ -196,7 +197,7 @@ def _canaries(evidence: Evidence) -> Result:
 
 def _calibration(evidence: Evidence) -> Result:
     samples, readings = evidence.examination.mnist, evidence.candidate.readings["mnist"]
-    value = evaluation.expected_calibration_error(readings.probabilities[:, :10], samples.labels)
+    value = evaluation.expected_calibration_error(digit_part(readings.probabilities), samples.labels)
     return Result(
         value, evidence.limits.calibration_error, value <= evidence.limits.calibration_error, len(samples.labels)
     )

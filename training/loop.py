@@ -16,6 +16,7 @@ from django.db.models import Q
 
 from recognizer import registry
 from recognizer.engine import DigitModel, ModelRefusedError, canary_digits, load_model
+from recognizer.labels import NOT_A_DIGIT, digit_part, is_digit_part
 from recognizer.mnist import Digits, MnistError, ensure_mnist, load_mnist
 from recognizer.models import ModelFile, ModelVersion, Promotion, Submission
 from recognizer.preprocessing import PREPROCESSING_VERSION
@@ -23,7 +24,6 @@ from training import attempt, calibration, evaluation, gates
 from training.attempt import Outcome, Progress, RunFailedError
 from training.dataset import Dataset, Part, build_dataset
 from training.examination import (
-    NOT_A_DIGIT,
     STRANGERS_FILE,
     Examination,
     Judged,
@@ -99,10 +99,12 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
     with clock.phase(Phase.EXPORT):
         wanted, digits = evaluation.read_all(serving, unseen).probabilities, len(unseen) - recipe.unseen.no_digits
         logits = network.logits_of(candidate, unseen[:digits])
-        temperature = calibration.match_temperature(logits[:, :10], wanted[:digits, :10])
+        temperature = calibration.match_temperature(digit_part(logits), digit_part(wanted[:digits]))
         artifact, content = network.export_artifact(candidate, temperature), network.save_checkpoint(candidate)
         given = evaluation.read_all(DigitModel(artifact, serving.thresholds), unseen).probabilities
-        thresholds = calibration.match_thresholds(serving.thresholds, wanted[:, 10], given[:, 10], digits)
+        thresholds = calibration.match_thresholds(
+            serving.thresholds, is_digit_part(wanted), is_digit_part(given), digits
+        )
 
     with clock.phase(Phase.GATES):
         after = examine(DigitModel(artifact, thresholds), examination)
@@ -227,7 +229,7 @@ def _mnist() -> tuple[Digits, Digits]:
 
 def _split(train: Digits) -> tuple[Digits, Digits]:
     """Part MNIST's training digits into those to replay and those to choose by."""
-    cut = len(train.labels) - min(MNIST_VALIDATION, len(train.labels) // 10)
+    cut = len(train.labels) - min(MNIST_VALIDATION, int(0.1 * len(train.labels)))
     return Digits(train.images[:cut], train.labels[:cut]), Digits(train.images[cut:], train.labels[cut:])
 
 
@@ -246,9 +248,8 @@ def _digests() -> list[str]:
 
 def _agreement(logits: np.ndarray, judged: Judged) -> float:
     """The share of strangers' digits that artifact and network name alike."""
-    return float(
-        (logits[:, :10].argmax(axis=1) == judged.readings["strangers"].probabilities[:, :10].argmax(axis=1)).mean()
-    )
+    answers = judged.readings["strangers"].probabilities
+    return float((digit_part(logits).argmax(axis=1) == digit_part(answers).argmax(axis=1)).mean())
 
 
 def _metrics(examination: Examination, champion: Judged, judged: Judged) -> dict[str, Any]:

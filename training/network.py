@@ -3,7 +3,7 @@
 With another `KERAS_BACKEND` it fits as well, where an accelerator is at hand say; only TensorFlow exports.
 
 One network answers two questions of a 28×28 input: which digit it is (ten logits), and whether it is one at all
-(an eleventh logit). Targets are packed alike, `(n, 11)`: a one-hot digit, or ten zeros for none, then 1 or 0.
+(the last logit). Targets are packed alike, `(n, ANSWER_SIZE)`: a one-hot digit, or zeros for none, then 1 or 0.
 """
 
 import os
@@ -22,19 +22,19 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers, ops
 
+from recognizer.labels import ANSWER_SIZE, DIGITS, digit_part, is_digit_part
 from training.recipe import Tune
 
 CAN_EXPORT = keras.backend.backend() == "tensorflow"
 if CAN_EXPORT:
     import tensorflow as tf
 
-DIGITS = 10
 AT_ONCE = 200  # images that the network is run on: its activations take a megabyte each
 
 Tensor = Any  # of whatever backend
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""Inputs `(n, 28, 28, 1)` in 0…1 and packed targets `(n, 11)`."""
+"""Inputs `(n, 28, 28, 1)` in 0…1 and packed targets `(n, ANSWER_SIZE)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Fit:
     warmup_share: float = 0.04  # of all steps
     weight_decay: float = 3e-2
     label_smoothing: float = 0.05
-    not_a_digit_weight: float = 0.3  # of the eleventh logit's loss
+    not_a_digit_weight: float = 0.3  # of the last logit's loss
     mixed_precision: bool = True  # bfloat16 arithmetic, float32 weights
 
 
@@ -97,7 +97,7 @@ def _normalization(precision: str) -> type[layers.BatchNormalization]:
 
 
 def build_network(architecture: Architecture) -> keras.Model:
-    """Build the untrained network: `(n, 28, 28, 1)` float32 in 0…1 → `(n, 11)` logits."""
+    """Build the untrained network: `(n, 28, 28, 1)` float32 in 0…1 → `(n, ANSWER_SIZE)` logits."""
     normalization = _normalization(keras.mixed_precision.dtype_policy().compute_dtype)
     inputs = keras.Input((28, 28, 1), name="drawing")
     x = inputs
@@ -107,18 +107,18 @@ def build_network(architecture: Architecture) -> keras.Model:
         x = layers.ReLU()(x)
     x = layers.GlobalAveragePooling2D()(x)  # (n, filters)
     x = layers.Dropout(architecture.dropout)(x)
-    logits = layers.Dense(DIGITS + 1, dtype="float32", name="logits")(x)
+    logits = layers.Dense(ANSWER_SIZE, dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name="digits")
 
 
 def packed_loss(fit: Fit) -> Callable[[Tensor, Tensor], Tensor]:
-    """Cross-entropy over the digits, silent for what is not one, plus the weighted one of the eleventh logit."""
+    """Cross-entropy over the digits, silent for what is not one, plus the weighted one of the last logit."""
 
     def loss(target: Tensor, logits: Tensor) -> Tensor:
-        one_hot, is_digit = target[:, :DIGITS], target[:, DIGITS]
-        smooth = one_hot * (1 - fit.label_smoothing) + is_digit[:, None] * fit.label_smoothing / DIGITS
-        digit = -ops.sum(smooth * ops.log_softmax(logits[:, :DIGITS]), axis=1)
-        digitness = ops.binary_crossentropy(is_digit, logits[:, DIGITS], from_logits=True)
+        one_hot, is_digit = digit_part(target), is_digit_part(target)
+        smooth = one_hot * (1 - fit.label_smoothing) + is_digit[:, None] * fit.label_smoothing / len(DIGITS)
+        digit = -ops.sum(smooth * ops.log_softmax(digit_part(logits)), axis=1)
+        digitness = ops.binary_crossentropy(is_digit, is_digit_part(logits), from_logits=True)
         return digit + fit.not_a_digit_weight * digitness
 
     return loss
@@ -127,17 +127,17 @@ def packed_loss(fit: Fit) -> Callable[[Tensor, Tensor], Tensor]:
 def taught_loss(tune: Tune) -> Callable[[Tensor, Tensor], Tensor]:
     """Cross-entropy with a label where there is one, with the teacher's softened answer where there is none.
 
-    Targets are `(n, 22)`: a packed target, then the teacher's eleven logits, all zeros where the label counts.
+    Targets are `(n, 2 * ANSWER_SIZE)`: a packed target, then the teacher's logits, all zeros where the label counts.
     """
 
     def loss(target: Tensor, logits: Tensor) -> Tensor:
-        label, teacher = target[:, : DIGITS + 1], target[:, DIGITS + 1 :]
+        label, teacher = target[:, :ANSWER_SIZE], target[:, ANSWER_SIZE:]
         taught = ops.cast(ops.any(teacher != 0, axis=1), logits.dtype)
-        softened = ops.softmax(teacher[:, :DIGITS] / tune.temperature)
-        student = ops.log_softmax(logits[:, :DIGITS] / tune.temperature)
+        softened = ops.softmax(digit_part(teacher) / tune.temperature)
+        student = ops.log_softmax(digit_part(logits) / tune.temperature)
         digit = -(tune.temperature**2) * ops.sum(softened * student, axis=1)
-        is_digit = ops.sigmoid(teacher[:, DIGITS])
-        digitness = ops.binary_crossentropy(is_digit, logits[:, DIGITS], from_logits=True)
+        is_digit = ops.sigmoid(is_digit_part(teacher))
+        digitness = ops.binary_crossentropy(is_digit, is_digit_part(logits), from_logits=True)
         distilled = digit * is_digit + tune.taught_not_a_digit_weight * digitness
         return taught * distilled + (1 - taught) * labelled(label, logits)
 
@@ -245,16 +245,16 @@ def new_network(architecture: Architecture, fit: Fit, seed: int) -> keras.Model:
 
 
 def logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Run the network as it will be exported, in float32: `(n, 28, 28)` uint8 → `(n, 11)`."""
+    """Run the network as it will be exported, in float32: `(n, 28, 28)` uint8 → `(n, ANSWER_SIZE)`."""
     exact = network if _is_exact(network) else in_float32(network)
     inputs = pack_inputs(images)
     starts = range(0, len(inputs), AT_ONCE)
     parts = [ops.convert_to_numpy(exact(inputs[start : start + AT_ONCE], training=False)) for start in starts]
-    return np.concatenate(parts) if parts else np.empty((0, DIGITS + 1), np.float32)
+    return np.concatenate(parts) if parts else np.empty((0, ANSWER_SIZE), np.float32)
 
 
 def rough_logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Run the network in the precision it has: `(n, 28, 28)` uint8 → `(n, 11)`; quick, for what need not be exact."""
+    """Run the network in its own precision: `(n, 28, 28)` uint8 → `(n, ANSWER_SIZE)`; faster, and less exact."""
     logits: npt.NDArray[np.float32] = network.predict(pack_inputs(images), batch_size=512, verbose=0)
     return logits
 
@@ -291,15 +291,15 @@ def export_artifact(network: keras.Model, temperature: float) -> bytes:
     """Export for serving: calibrated probabilities, weights in 8 bits, activations in float.
 
     Returns:
-        A `.tflite` whose input is `(1, 28, 28, 1)` float32 in 0…1 and whose output is `(1, 11)` float32: ten
-        probabilities that add up to 1 (softmax of the logits over the temperature), then that of being a digit.
+        A `.tflite`: `(1, 28, 28, 1)` float32 in 0…1 → `(1, ANSWER_SIZE)` float32. The digits' probabilities add up
+        to 1 (softmax of the logits over the temperature); the last is the probability of being a digit.
     """
     inputs = keras.Input(batch_shape=(1, 28, 28, 1), name="drawing")
     logits = in_float32(network)(inputs)
     # Named float32, or the fit's bfloat16 would be exported, which LiteRT does not run.
     scaled = layers.Rescaling(1 / temperature, dtype="float32")(logits)
-    digits = layers.Softmax(dtype="float32")(scaled[:, :DIGITS])
-    is_digit = layers.Activation("sigmoid", dtype="float32")(logits[:, DIGITS:])
+    digits = layers.Softmax(dtype="float32")(digit_part(scaled))
+    is_digit = layers.Activation("sigmoid", dtype="float32")(is_digit_part(logits)[:, None])
     serving = keras.Model(inputs, layers.Concatenate(name="answer", dtype="float32")([digits, is_digit]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "digits.tflite"
@@ -329,9 +329,9 @@ def pack_inputs(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def pack_targets(digits: Sequence[int | None]) -> npt.NDArray[np.float32]:
-    """Pack labels, None for what is not a digit, into `(n, 11)` targets."""
-    targets = np.zeros((len(digits), DIGITS + 1), np.float32)
+    """Pack labels, None for what is not a digit, into `(n, ANSWER_SIZE)` targets."""
+    targets = np.zeros((len(digits), ANSWER_SIZE), np.float32)
     for row, digit in enumerate(digits):
         if digit is not None:
-            targets[row, [digit, DIGITS]] = 1
+            targets[row, digit] = targets[row, -1] = 1
     return targets

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from recognizer.labels import DIGITS, decode, encode
 from recognizer.preprocessing import Stroke
 from training.strokes import Drawing
 
@@ -53,7 +54,7 @@ class Pens:
 
     def __init__(self, ways: Sequence[Way]) -> None:
         self.ways = list(ways)
-        self._digits = [[way for way in self.ways if way.digit == digit] for digit in range(10)]
+        self._digits = [[way for way in self.ways if way.digit == digit] for digit in DIGITS]
         self._others = [way for way in self.ways if way.digit is None]
         if not all(self._digits):
             raise ValueError("a way of drawing is missing for some digit")
@@ -70,7 +71,7 @@ class Pens:
         """Pack into a NumPy archive of half-precision arrays, without pickles."""
         arrays = {}
         for number, way in enumerate(self.ways):
-            arrays[f"{number}.label"] = np.array([-1 if way.digit is None else way.digit, way.share], np.float32)
+            arrays[f"{number}.label"] = np.array([encode(way.digit), way.share], np.float32)
             arrays[f"{number}.mean"] = way.mean.astype(np.float16)
             arrays[f"{number}.modes"] = way.modes.astype(np.float16)
         buffer = io.BytesIO()
@@ -85,7 +86,7 @@ class Pens:
             for number in range(len(arrays.files) // 3):
                 digit, share = arrays[f"{number}.label"].tolist()
                 mean, modes = (arrays[f"{number}.{part}"].astype(np.float64) for part in ("mean", "modes"))
-                ways.append(Way(None if digit < 0 else int(digit), share, mean, modes))
+                ways.append(Way(decode(int(digit)), share, mean, modes))
         return cls(ways)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from recognizer.labels import DIGITS
 from recognizer.mnist import Digits
 from recognizer.preprocessing import ink_to_input
 from recognizer.similarity import signatures
@@ -60,7 +61,7 @@ def make_replay(mnist: Digits, pens: Pens, misread: Digits, mix: ReplayMix, seed
         image = mnist.images[index]
         images.append(image if rng.random() < mix.plain else distort_image(image, mix.distortion, rng))
     for number in range(mix.pens):
-        digit = number % 10
+        digit = DIGITS[number % len(DIGITS)]
         ink = pens.draw(digit, rng)
         inks.append((digit, ink))
         ink = restyle(digit, ink, mix.styles, rng)

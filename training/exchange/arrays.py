@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from recognizer.labels import DIGITS, NOT_A_DIGIT, decode, encode
 from recognizer.preprocessing import INPUT_SIDE
 from recognizer.submissions import Drawing
 from training.exchange.archives import expect_end, find_entry, new_entry, open_archive, open_entry, read_exactly
-from training.exchange.examples import BATCH, LIMITS, NOT_A_DIGIT, Example, ExchangeError
+from training.exchange.examples import BATCH, LIMITS, Example, ExchangeError
 
 PIXELS = INPUT_SIDE * INPUT_SIDE
 Labels = npt.NDArray[np.int64]
@@ -28,7 +29,7 @@ def _gathered(examples: Iterable[Example]) -> Iterator[tuple[BinaryIO, npt.NDArr
     with TemporaryFile() as images:
         for example in examples:
             images.write(example.drawing.input.tobytes())
-            labels.append((NOT_A_DIGIT if example.digit is None else example.digit) & 0xFF)
+            labels.append(encode(example.digit) & 0xFF)
         images.seek(0)
         yield images, np.frombuffer(labels, np.int8)
 
@@ -38,13 +39,13 @@ def _batches(stream: IO[bytes], labels: Labels) -> Iterator[Example]:
         some = labels[start : start + BATCH].tolist()
         images = np.frombuffer(read_exactly(stream, len(some) * PIXELS), np.uint8)
         for label, image in zip(some, images.reshape(-1, INPUT_SIDE, INPUT_SIDE), strict=True):
-            yield Example(None if label == NOT_A_DIGIT else label, Drawing(image))
+            yield Example(decode(label), Drawing(image))
     expect_end(stream)
 
 
 def _check_labels(labels: Labels, lowest: int) -> Labels:
-    if len(labels) and not (lowest <= labels.min() and labels.max() <= 9):
-        raise ExchangeError(f"The labels are {labels.min()} to {labels.max()}; expected {lowest} to 9.")
+    if len(labels) and not (lowest <= labels.min() and labels.max() <= DIGITS[-1]):
+        raise ExchangeError(f"The labels are {labels.min()} to {labels.max()}; expected {lowest} to {DIGITS[-1]}.")
     return labels
 
 
@@ -54,7 +55,7 @@ IMAGES_IDX, LABELS_IDX = "images-idx3-ubyte", "labels-idx1-ubyte"
 
 
 def write_idx(examples: Iterable[Example], out: BinaryIO) -> None:
-    """Write a zip with the two files that MNIST has for each part, here `digits-…`. Labels are 0 to 9."""
+    """Write a zip with the two files that MNIST has for each part, here `digits-…`. All labels are digits."""
     with _gathered(examples) as (images, labels), zipfile.ZipFile(out, "w") as archive:
         with new_entry(archive, f"digits-{IMAGES_IDX}") as entry:
             entry.write(_idx_header(len(labels), INPUT_SIDE, INPUT_SIDE))

@@ -13,12 +13,10 @@ from django.conf import settings
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
+from recognizer.labels import LABELS, Label, word
 from recognizer.models import Correction
 from recognizer.preprocessing import INPUT_SIDE, ModelInput
 from recognizer.submissions import Drawing
-
-NOT_A_DIGIT = -1
-"""The label, in the formats that have only numbers, of what is not a digit."""
 
 BATCH = 500  # rows that are in memory at a time …
 INK_BATCH = 50  # … and with their ink: what was stored before it was bounded has half a megabyte each
@@ -53,9 +51,9 @@ class ExchangeError(ValueError):
 class Example:
     """A drawing and its label."""
 
-    digit: int | None  # the label; None: not a digit
+    digit: Label
     drawing: Drawing
-    answer: int | None = None  # what the site's model said; known of what goes out
+    answer: Label = None  # what the site's model said; known of what goes out
     model_version: int | None = None  # which model that was
 
 
@@ -63,7 +61,7 @@ class Example:
 class Tally:
     """How many went through, by label, and how many did not."""
 
-    digits: Counter[int | None] = field(default_factory=Counter)
+    digits: Counter[Label] = field(default_factory=Counter)
     left_out: int = 0
 
     @property
@@ -71,8 +69,8 @@ class Tally:
         return self.digits.total()
 
     def __str__(self) -> str:
-        labels = ", ".join(f"{digit}: {self.digits[digit]:,}" for digit in range(10))
-        return f"{self.total:,} drawings ({labels}, not a digit: {self.digits[None]:,})"
+        counts = ", ".join(f"{word(label)}: {self.digits[label]:,}" for label in LABELS)
+        return f"{self.total:,} drawings ({counts})"
 
 
 def accepted_examples(ink: bool) -> Iterator[Example]:

@@ -10,15 +10,16 @@ from typing import BinaryIO, TextIO
 import numpy as np
 from PIL import Image
 
+from recognizer.labels import DIGITS, LABELS, NOT_A_DIGIT, encode
 from recognizer.preprocessing import INPUT_SIDE, ModelInput
 from recognizer.submissions import Drawing
 from training.exchange.archives import find_entry, new_entry, open_archive, read_entry
-from training.exchange.examples import LIMITS, NOT_A_DIGIT, Example, ExchangeError
+from training.exchange.examples import LIMITS, Example, ExchangeError
 
 TABLE = "labels.csv"
 COLUMNS = ("file", "label", "answer", "model_version")
 FORM = (INPUT_SIDE, INPUT_SIDE), "L"  # size and mode, as Pillow calls them
-LABELS = {str(label): label for label in (NOT_A_DIGIT, *range(10))}
+CODES = {str(encode(label)): label for label in LABELS}
 
 
 def write_png(examples: Iterable[Example], out: BinaryIO) -> None:
@@ -35,8 +36,7 @@ def write_png(examples: Iterable[Example], out: BinaryIO) -> None:
                 raise ExchangeError(f"There are more than {LIMITS.pictures:,} drawings: export npz or idx.")
             name = f"images/{number:07}.png"
             archive.writestr(zipfile.ZipInfo(name), _png(example.drawing.input))  # a PNG is packed already
-            labels = (NOT_A_DIGIT if digit is None else digit for digit in (example.digit, example.answer))
-            table.writerow([name, *labels, example.model_version])
+            table.writerow([name, encode(example.digit), encode(example.answer), example.model_version])
         lines.seek(0)
         with new_entry(archive, TABLE) as entry:
             for line in lines:
@@ -52,14 +52,16 @@ def read_png(file: BinaryIO) -> Iterator[Example]:
     with open_archive(file) as archive:
         content = read_entry(archive, find_entry(archive, TABLE), LIMITS.table)
         for where, row in _rows(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")):
-            if (label := LABELS.get(row["label"])) is None:
-                raise ExchangeError(f"{where}: the label is {str(row['label'])[:40]!r}; expected -1 to 9.")
+            if row["label"] not in CODES:
+                raise ExchangeError(
+                    f"{where}: the label is {str(row['label'])[:40]!r}; expected {NOT_A_DIGIT} to {DIGITS[-1]}."
+                )
             try:
                 info = archive.getinfo(row["file"])
             except KeyError as error:
                 raise ExchangeError(f"{where}: the zip has no file {str(row['file'])[:100]!r}.") from error
             image = _model_input(read_entry(archive, info, LIMITS.picture), where)
-            yield Example(None if label == NOT_A_DIGIT else label, Drawing(image))
+            yield Example(CODES[row["label"]], Drawing(image))
 
 
 def _rows(text: TextIO) -> Iterator[tuple[str, dict[str, str]]]:

@@ -6,13 +6,12 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from recognizer.labels import DIGITS, WORDS, word
 from recognizer.parsing import InvalidInputError, parse_drawing
 from recognizer.preprocessing import PreprocessingError
 from recognizer.submissions import Drawing
 from training.exchange.examples import LIMITS, Example, ExchangeError
 
-NOT_A_DIGIT_WORD = "not a digit"
-WORDS: dict[str, int | None] = {str(digit): digit for digit in range(10)} | {NOT_A_DIGIT_WORD: None}
 TIME_DECIMALS = 2  # of a ms: ink that was stored before times were whole has two
 SIMPLIFIED_SIDE = 256  # pixels: the surface of Quick, Draw!'s simplified drawings, which do not name it
 
@@ -26,7 +25,7 @@ def write_ndjson(examples: Iterable[Example], out: BinaryIO) -> None:
     for example in examples:
         ink = example.drawing.ink or {}
         line = {
-            "word": NOT_A_DIGIT_WORD if example.digit is None else str(example.digit),
+            "word": word(example.digit),
             "drawing": _columns(ink["strokes"]),
             "recognized": example.answer == example.digit,
             "width": ink["width"],
@@ -75,7 +74,8 @@ def _example(line: bytes, number: int) -> Example:
         raise ExchangeError(f"Line {number}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise ExchangeError(
-            f'Line {number} is not {{"word": "0" to "9" or "{NOT_A_DIGIT_WORD}", "drawing": [[[x, …], [y, …]], …]}}.'
+            f'Line {number} is not {{"word": "{DIGITS[0]}" to "{DIGITS[-1]}" or "{word(None)}", '
+            '"drawing": [[[x, …], [y, …]], …]}.'
         ) from error
 
 

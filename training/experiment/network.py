@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from recognizer.labels import DIGITS
 from recognizer.mnist import Digits
 from training.experiment.comparison import Epoch, Optimizer, Protocol, Result
 
@@ -67,7 +68,7 @@ def fit_report_network(
 
 
 def _new_network(seed: int) -> keras.Model:
-    """Build the network with seeded weights, in float32: `(n, 28, 28, 1)` in 0…1 → `(n, 10)` probabilities."""
+    """Build the network with seeded weights, in float32: `(n, 28, 28, 1)` in 0…1 → `(n, digits)` probabilities."""
     keras.utils.set_random_seed(seed)
     keras.mixed_precision.set_global_policy("float32")
     return keras.Sequential(
@@ -80,7 +81,7 @@ def _new_network(seed: int) -> keras.Model:
             layers.Flatten(),  # (n, 9216)
             layers.Dense(128, activation="relu"),
             layers.Dropout(0.5),
-            layers.Dense(10, activation="softmax"),
+            layers.Dense(len(DIGITS), activation="softmax"),
         ]
     )
 

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from recognizer import registry, submissions, triage
+from recognizer import labels, registry, submissions, triage
 from recognizer.activation import activate
 from recognizer.engine import ModelRefusedError, engine
 from recognizer.explanation import explain
@@ -48,10 +48,6 @@ def thumbnail(submission: Submission, side: int) -> SafeString:
     """Show the 28×28 input."""
     url = png_data_url(stored_input(submission))
     return format_html('<img src="{}" width="{}" height="{}" alt="submission {}">', url, side, side, submission.pk)
-
-
-def said(digit: int | None) -> str:
-    return "not a digit" if digit is None else str(digit)
 
 
 def owner_name(row: Submission | Correction) -> str:
@@ -101,13 +97,13 @@ class DigitFilter(SimpleListFilter):
     title = parameter_name = "digit"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [*((str(digit), str(digit)) for digit in range(10)), ("none", "not a digit")]
+        return labels.choices()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
         if value not in dict(self.lookup_choices):
             return queryset
-        return queryset.filter(**{self.parameter_name: None if value == "none" else value})
+        return queryset.filter(**{self.parameter_name: labels.FORM_VALUES.get(value, value)})
 
 
 class AnsweredFilter(DigitFilter):
@@ -236,7 +232,7 @@ class SubmissionAdmin(ReadOnly):
 
     @admin.display(description="answer", ordering="digit")
     def answer(self, submission: Submission) -> str:
-        return said(submission.digit)
+        return labels.word(submission.digit)
 
     @admin.display(description="confidence", ordering="confidence")
     def percent(self, submission: Submission) -> str:
@@ -251,11 +247,11 @@ class SubmissionAdmin(ReadOnly):
             return "—"
         image = stored_input(submission)
         explanation = explain(model, image)
-        marked = explanation.marked
+        marked, read = explanation.marked, labels.word(explanation.reading.digit)
         words = (
-            f"Version {model.version} reads {said(explanation.reading.digit)}. The bright ink spoke most for that: "
+            f"Version {model.version} reads {read}. The bright ink spoke most for that: "
             f"{', '.join(place for place, _ in explanation.places[:2])}. "
-            f"Without {marked.share:.0%} of the ink, the brightest, it reads {said(marked.reading.digit)}."
+            f"Without {marked.share:.0%} of the ink, the brightest, it reads {labels.word(marked.reading.digit)}."
         )
         url = heat_data_url(image, explanation.heat)
         return format_html('<img src="{}" width="224" height="224" alt=""><p>{}</p>', url, words)
@@ -263,7 +259,7 @@ class SubmissionAdmin(ReadOnly):
     @admin.display(description="label")
     def label(self, submission: Submission) -> str:
         correction = submission.correction
-        return f"{said(correction.digit)} ({correction.state})" if correction else "—"
+        return f"{labels.word(correction.digit)} ({correction.state})" if correction else "—"
 
     @admin.display(description="owner")
     def owner(self, submission: Submission) -> str:
@@ -316,7 +312,7 @@ class CorrectionAdmin(ReadOnly):
 
     @admin.display(description="answer", ordering="submission__digit")
     def answer(self, correction: Correction) -> str:
-        return said(correction.submission.digit)
+        return labels.word(correction.submission.digit)
 
     @admin.display(description="confidence", ordering="confidence")
     def percent(self, correction: Correction) -> str:
@@ -324,7 +320,7 @@ class CorrectionAdmin(ReadOnly):
 
     @admin.display(description="label", ordering="digit")
     def says(self, correction: Correction) -> str:
-        return said(correction.digit)
+        return labels.word(correction.digit)
 
     @admin.display(description="confirms", boolean=True)
     def confirms(self, correction: Correction) -> bool:

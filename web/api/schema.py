@@ -10,6 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_seri
 from rest_framework import serializers
 
 from recognizer.explanation import PLACES
+from recognizer.labels import DIGITS
 from recognizer.models import Correction, ModelVersion, Verdict
 from recognizer.nearest import Source
 from recognizer.preprocessing import INPUT_SIDE
@@ -43,14 +44,22 @@ class LoginScheme(SessionScheme):  # type: ignore[no-untyped-call]  # registers 
     target_class = "web.api.authentication.LoginAuthentication"
 
 
+def _digit(**options: Any) -> serializers.IntegerField:
+    return serializers.IntegerField(min_value=DIGITS[0], max_value=DIGITS[-1], **options)
+
+
+def _label(help_text: str) -> serializers.IntegerField:
+    return _digit(allow_null=True, help_text=help_text)
+
+
 class Read(serializers.Serializer[Any]):
     """What the model says of a drawing."""
 
-    digit = serializers.IntegerField(
-        min_value=0, max_value=9, allow_null=True, help_text="null when the verdict is not_a_digit"
-    )
+    digit = _label("null when the verdict is not_a_digit")
     confidence = serializers.FloatField(min_value=0, max_value=1, help_text="calibrated probability of the answer")
-    probabilities = serializers.ListField(child=serializers.FloatField(), min_length=10, max_length=10)
+    probabilities = serializers.ListField(
+        child=serializers.FloatField(), min_length=len(DIGITS), max_length=len(DIGITS)
+    )
     verdict = serializers.ChoiceField(Verdict.choices)
     model_version = serializers.IntegerField()
     input = serializers.CharField(help_text="data URL of the 28×28 PNG that the model saw")
@@ -67,7 +76,7 @@ class Opinion(serializers.Serializer[Any]):
     """What a person said, and what was decided."""
 
     id = serializers.IntegerField()
-    digit = serializers.IntegerField(min_value=0, max_value=9, allow_null=True, help_text="null: not a digit")
+    digit = _label("null: not a digit")
     status = serializers.ChoiceField(Correction.State.choices)
     triage = serializers.CharField(help_text="the rule that accepted it, or that holds it for review; empty if none")
     created = serializers.DateTimeField()
@@ -110,7 +119,7 @@ class Erased(serializers.Serializer[Any]):
     share = serializers.FloatField(min_value=0, max_value=1, help_text="of all ink")
     ink = _grid(serializers.IntegerField(min_value=0, max_value=1))
     picture = serializers.CharField(help_text="data URL of a 28×28 PNG: this ink yellow, the rest blue")
-    digit = serializers.IntegerField(min_value=0, max_value=9, allow_null=True, help_text="null: not a digit")
+    digit = _label("null: not a digit")
     verdict = serializers.ChoiceField(Verdict.choices)
 
 
@@ -130,7 +139,7 @@ class Marked(Erased):
 class RunnerUp(serializers.Serializer[Any]):
     """The most likely digit but for the one answered."""
 
-    digit = serializers.IntegerField(min_value=0, max_value=9)
+    digit = _digit()
     probability = serializers.FloatField(min_value=0, max_value=1)
     without = Erased(allow_null=True, help_text="ink without which it is read; null if none was found")
 
@@ -147,9 +156,7 @@ class Alike(serializers.Serializer[Any]):
 class Explained(serializers.Serializer[Any]):
     """Why the model that serves reads a submission as it does."""
 
-    digit = serializers.IntegerField(
-        min_value=0, max_value=9, allow_null=True, help_text="null when the verdict is not_a_digit"
-    )
+    digit = _label("null when the verdict is not_a_digit")
     verdict = serializers.ChoiceField(Verdict.choices)
     model_version = serializers.IntegerField(help_text="the version that serves, whose answer this explains")
     heat = _grid(serializers.FloatField(min_value=0, max_value=1))
@@ -193,7 +200,7 @@ class Problem(serializers.Serializer[Any]):
 class Label(serializers.Serializer[Any]):
     """A correction's body."""
 
-    digit = serializers.IntegerField(min_value=0, max_value=9, allow_null=True, help_text="null: not a digit")
+    digit = _label("null: not a digit")
 
 
 _POINT = {

@@ -16,14 +16,13 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from recognizer import history, submissions
+from recognizer import history, submissions, verdicts
+from recognizer.labels import FORM_VALUES
 from recognizer.models import Correction, Submission
 from training.models import TrainingSample
 from web.api.presentation import labelled_submission_json, percent, png_data_url, stored_input
 from web.throttles import limited
 from web.visitors import visitor_of
-
-WORDS = {**{str(digit): digit for digit in range(10)}, "none": None}  # on the buttons
 
 
 def learned_by(rows: list[Submission]) -> dict[int, int]:
@@ -52,7 +51,6 @@ def mine(request: HttpRequest) -> HttpResponse:
         "newer": page.wish.query(before=None, after=page.newer) if page.newer is not None else None,
         "older": page.wish.query(before=page.older, after=None) if page.older is not None else None,
         "shows": [_filter(wish, show) for show in history.Show],
-        "digits": range(10),
     }
     return render(request, "mine/mine.html", context)
 
@@ -60,14 +58,14 @@ def mine(request: HttpRequest) -> HttpResponse:
 @require_POST
 @limited("corrections")
 def correct(request: HttpRequest, pk: int) -> HttpResponse:
-    """Say what a drawing is, or take back what was said: `digit` is 0 to 9, `none`, or `withdraw`."""
+    """Say what a drawing is, or take back what was said: `digit` is a label's form value, or `withdraw`."""
     drawing, word = _find(request, pk), request.POST.get("digit", "")
     try:
         if word == "withdraw":
             submissions.withdraw(drawing)
             messages.info(request, _("Taken back: nothing is saved about this one but the drawing."))
-        elif word in WORDS:
-            submissions.correct(drawing, WORDS[word], visitor_of(request))
+        elif word in FORM_VALUES:
+            submissions.correct(drawing, FORM_VALUES[word], visitor_of(request))
             messages.success(request, _("Saved, thank you."))
         else:
             messages.error(request, _("That is no digit: nothing was saved."))
@@ -143,6 +141,7 @@ def _card(drawing: Submission, learned: int | None) -> dict[str, Any]:
     said = drawing.correction
     return {
         "drawing": drawing,
+        "answer": verdicts.sentence(drawing.verdict, drawing.digit),
         "picture": png_data_url(stored_input(drawing)),
         "percent": percent(drawing.confidence),
         "said": said,

@@ -8,6 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from recognizer.labels import DIGITS
 from recognizer.models import Correction, ModelVersion, Submission
 from recognizer.owners import Owner
 from web.pages.mine import learned_by
@@ -25,7 +26,7 @@ def teach(request: HttpRequest) -> HttpResponse:
     given = given_by(owner, newest)
     taught = Counter(learned_by(newest).values())
     context: dict[str, Any] = {
-        "given": [given[digit] for digit in range(10)],
+        "given": [given[digit] for digit in DIGITS],
         "order": " ".join(map(str, order_of_need())),
         "taught": sorted(taught.items(), reverse=True),
         "total": sum(given.values()),
@@ -48,9 +49,9 @@ def order_of_need() -> list[int]:
     active = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).only("metrics", "lineage").first()
     metrics, lineage = (active.metrics, active.lineage) if active else ({}, {})
     counts = lineage.get("drawings", {})
-    recall = metrics.get("mnist_test", {}).get("recall") or [1.0] * 10
+    recall = metrics.get("mnist_test", {}).get("recall") or [1.0] * len(DIGITS)
 
     def learned(digit: int) -> int:
         return sum(int(counts.get(kind, {}).get(str(digit), 0)) for kind in ("corrections_of", "confirmations_of"))
 
-    return sorted(range(10), key=lambda digit: (learned(digit), recall[digit]))
+    return sorted(DIGITS, key=lambda digit: (learned(digit), recall[digit]))

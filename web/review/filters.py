@@ -8,6 +8,9 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+from recognizer import labels
+from recognizer.labels import FORM_VALUES
+
 HIGHEST_VERSION = 2**31 - 1  # that a database can compare with
 
 REASONS = {
@@ -22,17 +25,19 @@ REASONS = {
 }
 """Why triage holds a correction, by its rule's name."""
 
-LABELS = [*((str(digit), str(digit)) for digit in range(10)), ("none", _("not a digit"))]
-
 CONFIDENCES = {"low": (0.0, 0.5), "middle": (0.5, 0.9), "high": (0.9, 2.0)}  # from … to below
 AGES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
+
+
+def _labels() -> list[tuple[str, Any]]:
+    return [("", _("anything")), *labels.choices()]
 
 
 class Filters(forms.Form):
     """Which corrections to show. A field that makes no sense says so and limits nothing."""
 
-    said = forms.ChoiceField(label=_("Person says"), choices=[("", _("anything")), *LABELS], required=False)
-    read = forms.ChoiceField(label=_("Model read"), choices=[("", _("anything")), *LABELS], required=False)
+    said = forms.ChoiceField(label=_("Person says"), choices=_labels, required=False)
+    read = forms.ChoiceField(label=_("Model read"), choices=_labels, required=False)
     confidence = forms.ChoiceField(
         label=_("Confidence"),
         choices=[("", _("any")), ("low", _("below 50%")), ("middle", _("50% to 90%")), ("high", _("90% and more"))],
@@ -77,9 +82,9 @@ class Filters(forms.Form):
         chosen = self.chosen()
         every = Q()
         if said := chosen.get("said"):
-            every &= Q(digit=_label(said))
+            every &= Q(digit=FORM_VALUES[said])
         if read := chosen.get("read"):
-            every &= Q(submission__digit=_label(read))
+            every &= Q(submission__digit=FORM_VALUES[read])
         if confidence := chosen.get("confidence"):
             low, high = CONFIDENCES[confidence]
             every &= Q(confidence__gte=low, confidence__lt=high)
@@ -92,7 +97,3 @@ class Filters(forms.Form):
         if version := chosen.get("version"):
             every &= Q(submission__model_version__version=version)
         return every
-
-
-def _label(word: str) -> int | None:
-    return None if word == "none" else int(word)

@@ -15,13 +15,13 @@ from django.views.decorators.http import require_POST, require_safe
 
 from recognizer import review_queue as queue
 from recognizer import submissions
+from recognizer.labels import FORM_VALUES
 from recognizer.models import Correction
 from web.api.presentation import percent, png_data_url, stored_input
 from web.review.filters import REASONS, Filters
 from web.throttles import limited
 
 STATES = {"accept": Correction.State.ACCEPTED, "reject": Correction.State.REJECTED}
-LABELS = {**{str(digit): digit for digit in range(10)}, "none": None}
 LONGEST_NUMBER = 18  # digits that a database can compare with
 
 
@@ -45,7 +45,6 @@ def review(request: HttpRequest) -> HttpResponse:
         "blind": blind,
         "went_on": last is not None,
         "next": rows[-1].pk if len(rows) == queue.PER_PAGE else None,
-        "digits": range(10),
     }
     return render(request, "review/review.html", context)
 
@@ -54,11 +53,11 @@ def review(request: HttpRequest) -> HttpResponse:
 @staff_member_required
 @limited("writes")
 def decide(request: HttpRequest) -> HttpResponse:
-    """Decide corrections: `act` is accept, reject, or what they are instead, 0 to 9 or none."""
+    """Decide corrections: `act` is accept, reject, or the label that is right, as a form value."""
     act = request.POST.get("act", "")
     numbers = [number for word in request.POST.getlist("correction") if (number := _number(word)) is not None]
     numbers = numbers[: queue.PER_PAGE]
-    if act not in STATES and act not in LABELS:
+    if act not in STATES and act not in FORM_VALUES:
         return _answer(request, 400, _("That is no decision: nothing was changed."))
     if not numbers:
         return _answer(request, 400, _("Nothing was selected."))
@@ -68,7 +67,7 @@ def decide(request: HttpRequest) -> HttpResponse:
             if act in STATES:
                 submissions.decide(row, STATES[act], request.user)
             else:
-                submissions.relabel(row, LABELS[act], request.user)
+                submissions.relabel(row, FORM_VALUES[act], request.user)
             decided += 1
         except submissions.AlreadyDecidedError:
             continue

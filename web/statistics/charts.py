@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from django.utils.safestring import SafeString, mark_safe
 
+from recognizer.labels import LABELS
 from web.plot import add_shape, add_text
 from web.statistics.measures import Share
 from web.versions.charts import ticks
@@ -40,7 +41,7 @@ class Layout:
 
 WIDE = Layout(880, 240, labels=13)
 NARROW = Layout(358, 200, labels=6)
-BINS = Layout(358, 190, labels=11, left=40, bottom=40)
+BINS = Layout(358, 190, labels=len(LABELS), left=40, bottom=40)
 
 DAYS_LAYOUTS = {"wide": WIDE, "narrow": NARROW}
 

@@ -10,6 +10,7 @@ from django.db.models import QuerySet, Sum
 
 from recognizer import counting
 from recognizer.counting import CONFIDENCE_EDGES, INK_EDGES, Tally
+from recognizer.labels import LABELS, Label, position
 from recognizer.models import CountedDay, DailyCount, ModelVersion
 from web.statistics.measures import CHANGED, MOVED, Share, index_by_chance, stability_index
 
@@ -21,7 +22,7 @@ PAIRS = 8  # at most, the most frequent
 RECENT, REFERENCE = 7, 28  # days, the latter before the former
 ENOUGH = 100  # drawings in each of them, below which nothing is compared
 
-Pair = tuple[int | None, int | None]
+Pair = tuple[Label, Label]
 
 
 class Line(NamedTuple):
@@ -233,10 +234,10 @@ def _means(sums: Callable[[Answer], float], recent: list[Answer], reference: lis
 
 
 def _digits(answers: Iterable[Answer]) -> list[int]:
-    """Count 0 to 9, and at the end what is not a digit."""
-    found = [0] * 11
+    """Count the answers, one number for each label."""
+    found = [0] * len(LABELS)
     for answer in answers:
-        found[10 if answer.digit is None else answer.digit] += answer.drawings
+        found[position(answer.digit)] += answer.drawings
     return found
 
 
@@ -247,4 +248,4 @@ def _sum(rows: Iterable[list[int]], size: int) -> list[int]:
 
 
 def _place(pair: Pair) -> tuple[int, ...]:
-    return tuple(10 if digit is None else digit for digit in pair)
+    return tuple(map(position, pair))

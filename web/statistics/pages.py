@@ -17,7 +17,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
+from recognizer import labels, verdicts
 from recognizer.counting import CONFIDENCE_EDGES, INK_EDGES
+from recognizer.labels import DIGITS
 from recognizer.mnist import MnistError, find_mnist, load_test_digits
 from recognizer.models import Verdict
 from web.api.presentation import png_data_url
@@ -26,12 +28,6 @@ from web.statistics.figures import Counts, Feature
 from web.statistics.measures import CHANGED, MOVED, Share
 from web.versions.charts import bar
 from web.versions.gate_words import percent
-
-VERDICTS = {
-    Verdict.SURE: gettext_lazy("Sure"),
-    Verdict.UNSURE: gettext_lazy("Unsure"),
-    Verdict.NOT_A_DIGIT: gettext_lazy("Not a digit"),
-}
 
 FEATURES = {
     "confidence": gettext_lazy("Confidence of the answers"),
@@ -141,12 +137,12 @@ def _drawn(counts: Counts) -> Figure:
 
 def _verdicts(counts: Counts) -> dict[str, Any]:
     found = figures.by_verdict(counts)
-    shares = {verdict: found[verdict] / counts.drawings for verdict in VERDICTS}
+    shares = {verdict: found[verdict] / counts.drawings for verdict in verdicts.NAMES}
     return {
         "strip": charts.strip([(verdict.value, share) for verdict, share in shares.items()]),
         "rows": [
             (verdict.value, name, percent(shares[verdict], 1), f"{found[verdict]:,}")
-            for verdict, name in VERDICTS.items()
+            for verdict, name in verdicts.NAMES.items()
         ],
     }
 
@@ -215,8 +211,7 @@ def _bins(title: str, name: str, feature: str, bins: list[int], before: list[int
 def _labels(feature: str) -> tuple[list[str], list[str]]:
     """Name the bins of a feature, for a chart and for a table."""
     if feature == "digit":
-        digits = [str(digit) for digit in range(10)]
-        return [*digits, "∅"], [*digits, _("not a digit")]
+        return [*map(str, DIGITS), "∅"], [labels.name(label) for label in labels.LABELS]
     edges = [f"{100 * edge:g}" for edge in (0, *(CONFIDENCE_EDGES if feature == "confidence" else INK_EDGES), 1)]
     return edges[:-1], [f"{low}–{high}\u00a0%" for low, high in pairwise(edges)]
 
@@ -226,18 +221,14 @@ def _confused(counts: Counts) -> list[Confused]:
     pictures = _pictures() if pairs else ()
     return [
         Confused(
-            _named(answered),
-            _named(said),
+            labels.name(answered),
+            labels.name(said),
             f"{count:,}",
             bar(count / pairs[0][1]),
             (_picture(pictures, answered), _picture(pictures, said)) if pictures else None,
         )
         for (answered, said), count in pairs
     ]
-
-
-def _named(digit: int | None) -> str:
-    return _("not a digit") if digit is None else str(digit)
 
 
 def _picture(pictures: Sequence[str], digit: int | None) -> str:
@@ -257,9 +248,9 @@ def _pictures() -> Sequence[str]:
 def _examples(folder: Path) -> tuple[str, ...]:
     """Read the test set, keep ten pictures: of each digit the one that is nearest to the mean of all."""
     digits = load_test_digits(folder)
-    if set(range(10)) - set(digits.labels.tolist()):
+    if set(DIGITS) - set(digits.labels.tolist()):
         return ()
-    return tuple(png_data_url(_most_usual(digits.images[digits.labels == digit])) for digit in range(10))
+    return tuple(png_data_url(_most_usual(digits.images[digits.labels == digit])) for digit in DIGITS)
 
 
 def _most_usual(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

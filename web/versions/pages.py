@@ -56,7 +56,7 @@ def version(request: HttpRequest, version: int) -> HttpResponse:
         "gates": report,
         "failed": sum(not gate.passed for gate in report),
         "headline": portrait.headline(found.metrics),
-        "digits": portrait.digit_rows(found.metrics),
+        "digit_rows": portrait.digit_rows(found.metrics),
         "recalls": portrait.recalls(found.metrics),
         "reliability": portrait.reliability(found.metrics),
         "changes": portrait.changes(found.metrics),

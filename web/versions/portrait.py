@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from recognizer import labels
 from recognizer.mnist import MnistError, find_mnist, load_test_digits
 from recognizer.models import ModelFile, ModelVersion
 from training.evaluation import CalibrationBin
@@ -46,7 +47,7 @@ class DigitRow:
     wrong: int
     recall: str
     bar: SafeString  # of the wrong ones, the worst digit's being full
-    cells: list[Cell]  # of the answers 0 to 9 and not a digit
+    cells: list[Cell]  # one for each label
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,14 @@ def changes(metrics: dict[str, Any]) -> Changes | None:
     rows = _spread(told["digits"])
     pictures = _pictures(tuple(place for place, *_ in rows))
     shown = [
-        Change(place, label, said(before), said(after), _kind(label, before, after), pictures.get(place))
+        Change(
+            place,
+            label,
+            _name(before),
+            _name(after),
+            _kind(label, before, after),
+            pictures.get(place),
+        )
         for place, label, before, after in rows
     ]
     return Changes(told["from"], told["won"], told["lost"], told["other"], shown)
@@ -211,9 +219,8 @@ def _kind(label: int, before: int, after: int) -> str:
     return "lost" if before == label else "other"
 
 
-def said(digit: int) -> str:
-    """Name an answer; below zero it is that there is no digit."""
-    return _("not a digit") if digit < 0 else str(digit)
+def _name(encoded: int) -> str:
+    return labels.name(labels.decode(encoded))
 
 
 def _pictures(places: tuple[int, ...]) -> dict[int, str]:
@@ -236,7 +243,7 @@ def taught(lineage: dict[str, Any]) -> list[Taught]:
     """Count what was learned by label and kind, as it was when the version was made; nothing tells whose it was."""
     counts = lineage.get("drawings", {})
     corrections, confirmations = counts.get("corrections_of", {}), counts.get("confirmations_of", {})
-    names = {str(digit): str(digit) for digit in range(10)} | {"not a digit": _("not a digit")}
+    names = {word: labels.name(label) for word, label in labels.WORDS.items()}
     rows = [Taught(name, corrections.get(key, 0), confirmations.get(key, 0)) for key, name in names.items()]
     return rows if corrections or confirmations else []
 
