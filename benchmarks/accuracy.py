@@ -27,7 +27,7 @@ django.setup()
 
 from benchmarks.scenes import VARIANTS  # noqa: E402 - needs Django's settings
 from recognizer.mnist import ensure_mnist, load_mnist  # noqa: E402
-from training.strokes import Drawing, load_drawings  # noqa: E402
+from training.strokes import PenDrawing, load_drawings  # noqa: E402
 
 CONNECTIONS = 4
 SIMPLE = (
@@ -103,7 +103,7 @@ def report(name: str, answers: list[dict[str, Any]], labels: list[Any]) -> float
     return right / len(labels)
 
 
-def over_writers(drawings: list[Drawing], answers: list[dict[str, Any]]) -> float:
+def over_writers(drawings: list[PenDrawing], answers: list[dict[str, Any]]) -> float:
     writers: dict[str, list[bool]] = defaultdict(list)
     for drawing, answer in zip(drawings, answers, strict=True):
         writers[drawing.writer].append(answer.get("digit") == drawing.digit)
@@ -126,7 +126,7 @@ def real_pictures(site: Site, folder: Path) -> None:
 # --- Bodies -----------------------------------------------------------------------------------------------------------
 
 
-def as_ink(drawing: Drawing) -> dict[str, Any]:
+def as_ink(drawing: PenDrawing) -> dict[str, Any]:
     side = drawing.size * 1.2
     return {"strokes": [(s + 0.1 * drawing.size).tolist() for s in drawing.strokes], "width": side, "height": side}
 

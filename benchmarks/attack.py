@@ -42,15 +42,15 @@ class Liar:
     """Draws like people, and knows what the model will say, as everybody can: previews cost nothing."""
 
     def __init__(self, site: Client, seed: int) -> None:
-        from training.examination import STRANGERS_FILE
+        from training.eval_suite import STRANGERS_FILE
         from training.pens import Pens
 
         self.pens, self.rng, self.site = Pens.from_bytes(STRANGERS_FILE.read_bytes()), np.random.default_rng(seed), site
 
     def draw(self, digit: int) -> Any:
-        from training.strokes import Drawing
+        from training.strokes import PenDrawing
 
-        return Drawing(digit, self.pens.draw(digit, self.rng), "liar", 1.0, str(digit))
+        return PenDrawing(digit, self.pens.draw(digit, self.rng), "liar", 1.0, str(digit))
 
     def random_labels(self) -> Iterator[Said]:
         while True:

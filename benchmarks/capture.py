@@ -52,7 +52,7 @@ class Attacker:
         from recognizer.models import ModelVersion
         from recognizer.registry import BUNDLED
         from recognizer.verdicts import Thresholds
-        from training.examination import STRANGERS_FILE
+        from training.eval_suite import STRANGERS_FILE
         from training.pens import Pens
 
         thresholds = Thresholds(**ModelVersion.objects.get(version=1).thresholds)
@@ -62,9 +62,9 @@ class Attacker:
         self.canaries = json.loads(CANARY_FILE.read_text())
 
     def draw(self, digit: int | None) -> Any:
-        from training.strokes import Drawing
+        from training.strokes import PenDrawing
 
-        return Drawing(digit, self.pens.draw(digit, self.rng), "attacker", 1.0, str(digit))
+        return PenDrawing(digit, self.pens.draw(digit, self.rng), "attacker", 1.0, str(digit))
 
     def read(self, drawing: Any) -> Any:
         from recognizer.preprocessing import ink_to_input

@@ -190,9 +190,9 @@ def previews(row: Row) -> Iterator[Counter[int]]:
 
 
 def draw(digit: int, rng: np.random.Generator) -> Any:
-    from training.strokes import Drawing
+    from training.strokes import PenDrawing
 
-    return Drawing(digit, pens().draw(digit, rng), "somebody", 1.0, str(digit))
+    return PenDrawing(digit, pens().draw(digit, rng), "somebody", 1.0, str(digit))
 
 
 @cache

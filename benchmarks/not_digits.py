@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.accuracy import Site, as_ink
 from benchmarks.shapes import NUMBERS, SHAPES, shape
-from training.strokes import Drawing, load_drawings
+from training.strokes import PenDrawing, load_drawings
 
 OF_EACH = 100  # shapes of a kind
 SIDE = 200.0  # pixels, of a shape
@@ -35,7 +35,7 @@ def main() -> None:
     line("all together", everything, "")
 
 
-def report(site: Site, name: str, drawings: list[Drawing]) -> Counter[str]:
+def report(site: Site, name: str, drawings: list[PenDrawing]) -> Counter[str]:
     """Read drawings, print a line, and return how many had which verdict."""
     answers = site.read_all(as_ink(drawing) for drawing in drawings)
     verdicts = Counter(answer["verdict"] for answer in answers)
@@ -49,10 +49,10 @@ def line(name: str, verdicts: Counter[str], taken_for: str) -> None:
     print(f"{name:34} {verdicts.total():5} {shares[0]:12.1%} {shares[1]:8.1%} {shares[2]:6.1%}   {taken_for}")
 
 
-def drawn(strokes: list[np.ndarray]) -> Drawing:
+def drawn(strokes: list[np.ndarray]) -> PenDrawing:
     points = np.concatenate(strokes)
     low, size = points.min(axis=0), float(np.ptp(points, axis=0).max())
-    return Drawing(None, [(stroke - low) * (SIDE / size) for stroke in strokes], "", SIDE, "")
+    return PenDrawing(None, [(stroke - low) * (SIDE / size) for stroke in strokes], "", SIDE, "")
 
 
 if __name__ == "__main__":

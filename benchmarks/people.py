@@ -48,11 +48,11 @@ def simulate(strokes: Path, rounds: int, fold: int, *, bend: bool) -> None:
     import django
 
     django.setup()
-    from training.strokes import Drawing, load_drawings
+    from training.strokes import PenDrawing, load_drawings
 
     staff = Client(token=staff_token())
     drawings = load_drawings(strokes, "test")
-    by_writer: dict[str, list[Drawing]] = defaultdict(list)
+    by_writer: dict[str, list[PenDrawing]] = defaultdict(list)
     for drawing in drawings:
         by_writer[drawing.writer].append(drawing)
     right = staff.read(drawings)
@@ -63,8 +63,8 @@ def simulate(strokes: Path, rounds: int, fold: int, *, bend: bool) -> None:
     }
     people = sorted(accuracy, key=lambda writer: (accuracy[writer], writer))[:PEOPLE]
     rng = np.random.default_rng(0)
-    drawn: dict[str, list[Drawing]] = {}
-    other: list[Drawing] = []
+    drawn: dict[str, list[PenDrawing]] = {}
+    other: list[PenDrawing] = []
     for writer in people:
         order = [by_writer[writer][index] for index in rng.permutation(len(by_writer[writer]))]
         if bend:

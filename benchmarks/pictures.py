@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.scenes import NO_DIGIT, VARIANTS
-from training.strokes import Drawing, load_drawings
+from training.strokes import PenDrawing, load_drawings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hdr_site.settings")
 
@@ -72,7 +72,7 @@ def main() -> None:
             print(tally.row(name, plain if name in VARIANTS else 100.0), flush=True)
 
 
-def measure(name: str, drawings: list[Drawing], show: Path | None = None) -> Tally:
+def measure(name: str, drawings: list[PenDrawing], show: Path | None = None) -> Tally:
     """Make a variant of each drawing and have it read as an upload is."""
     from recognizer.engine import DigitModel
     from recognizer.parsing import parse_drawing

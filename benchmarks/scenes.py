@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from training.strokes import Drawing
+from training.strokes import PenDrawing
 
 CANVAS = 280  # pixels
 PHOTO = 480, 640  # height and width, pixels
@@ -24,7 +24,7 @@ Cover = np.ndarray
 """`(h, w)` float32 0…1, how much of each pixel is covered."""
 Scene = np.ndarray
 """`(h, w, 3)` float32 0…1, red, green and blue."""
-Make = Callable[[Drawing, Rng], bytes]
+Make = Callable[[PenDrawing, Rng], bytes]
 
 VARIANTS: dict[str, Make] = {}
 """Pictures of one digit, in the order of the table; all others are compared with the first."""
@@ -45,7 +45,7 @@ def variant(name: str, into: dict[str, Make] = VARIANTS) -> Callable[[Make], Mak
 # --- Ink --------------------------------------------------------------------------------------------------------------
 
 
-def trace(drawing: Drawing, shape: Shape, size: float, left: float, top: float, pen: float) -> np.ndarray:
+def trace(drawing: PenDrawing, shape: Shape, size: float, left: float, top: float, pen: float) -> np.ndarray:
     """Draw ink as a paint program would: `(h, w)` uint8, 255 where the pen was; lengths in pixels."""
     points = np.concatenate(drawing.strokes)
     scale = size / max(float(np.ptp(points, axis=0).max()), 1e-6)
@@ -57,12 +57,12 @@ def trace(drawing: Drawing, shape: Shape, size: float, left: float, top: float, 
     return cover
 
 
-def canvas(drawing: Drawing, size: float = 200, left: float = 40, top: float = 40, pen: float = 18) -> np.ndarray:
+def canvas(drawing: PenDrawing, size: float = 200, left: float = 40, top: float = 40, pen: float = 18) -> np.ndarray:
     """Black ink on a white canvas: `(280, 280)` uint8."""
     return 255 - trace(drawing, (CANVAS, CANVAS), size, left, top, pen)
 
 
-def tight(drawing: Drawing, pen: float, margin: float = 2) -> np.ndarray:
+def tight(drawing: PenDrawing, pen: float, margin: float = 2) -> np.ndarray:
     """Black ink on white, cut to its box and a margin."""
     wide = 255 - trace(drawing, (CANVAS + 100, CANVAS + 100), 200, 60, 60, pen)
     ys, xs = np.nonzero(wide < 128)
@@ -71,7 +71,7 @@ def tight(drawing: Drawing, pen: float, margin: float = 2) -> np.ndarray:
 
 
 def written(
-    drawing: Drawing, rng: Rng, shape: Shape = PHOTO, share: Span = (0.35, 0.6), pen: Span = (0.035, 0.075)
+    drawing: PenDrawing, rng: Rng, shape: Shape = PHOTO, share: Span = (0.35, 0.6), pen: Span = (0.035, 0.075)
 ) -> Cover:
     """Write a digit anywhere on a page; its size is a share of the page's shorter side, the pen's a share of its."""
     size = rng.uniform(*share) * min(shape)
@@ -168,7 +168,7 @@ def warped(sheet: Scene, table: Scene, corners: np.ndarray) -> Scene:
     return np.asarray(table * shade * (1 - share[..., None]) + placed * share[..., None], np.float32)
 
 
-def page(drawing: Drawing, rng: Rng, shape: Shape = PHOTO, share: Span = (0.35, 0.6)) -> Scene:
+def page(drawing: PenDrawing, rng: Rng, shape: Shape = PHOTO, share: Span = (0.35, 0.6)) -> Scene:
     """A digit in any pen on white paper."""
     return inked(plain_paper(rng, shape), written(drawing, rng, shape, share), any_pen(rng))
 
@@ -263,69 +263,69 @@ def photo(scene: Scene, rng: Rng, blur: float = 0.7, noise: float = 0.01, qualit
 
 
 @variant("plain")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(canvas(drawing))
 
 
 @variant("corner")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(canvas(drawing, size=90, left=178, top=178, pen=8))
 
 
 @variant("a third of the size")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(canvas(drawing, size=67, left=106, top=106, pen=6))
 
 
 @variant("thin pen")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(canvas(drawing, pen=3))
 
 
 @variant("hairline")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(canvas(drawing, pen=1))
 
 
 @variant("thick pen")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(canvas(drawing, pen=30))
 
 
 @variant("tight crop")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(tight(drawing, pen=18, margin=int(rng.integers(0, 5))))
 
 
 @variant("tight crop, very thick pen")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(tight(drawing, pen=36))
 
 
 @variant("slanted")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     shear = np.array([[1, -0.2, 28.0], [0, 1, 0]])
     return file(cv2.warpAffine(canvas(drawing), shear, (CANVAS, CANVAS), borderValue=255))
 
 
 @variant("light on dark")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(255 - canvas(drawing))
 
 
 @variant("grey on grey")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file((70 + canvas(drawing) * (110 / 255)).astype(np.uint8))
 
 
 @variant("very low contrast")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     ground = rng.uniform(60, 230)
     return file(np.rint(ground - (255 - canvas(drawing)) * (22 / 255)).astype(np.uint8))
 
 
 @variant("any colours")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     paper, ink = rng.uniform(0, 1, (2, 3))
     while np.abs(paper - ink).max() < 0.35:
         paper, ink = rng.uniform(0, 1, (2, 3))
@@ -334,111 +334,111 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("colours of equal brightness")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     paper, ink = ((0.82, 0.35, 0.35), (0.2, 0.6, 0.3)) if rng.random() < 0.5 else ((0.55, 0.7, 0.95), (0.95, 0.6, 0.6))
     flat = np.full((CANVAS, CANVAS, 3), paper, np.float32)
     return file(pixels(inked(flat, 1 - canvas(drawing).astype(np.float32) / 255, ink)))
 
 
 @variant("double lines")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     shift = rng.uniform(3, 5, 2)
     once, again = canvas(drawing, pen=7), canvas(drawing, left=40 + shift[0], top=40 - shift[1], pen=7)
     return file(np.minimum(once, again))
 
 
 @variant("outlined")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(np.maximum(canvas(drawing, pen=25), 255 - canvas(drawing, pen=18)))
 
 
 @variant("wide strip")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(255 - trace(drawing, (120, 1200), 90, rng.uniform(20, 1080), 15, 8))
 
 
 @variant("tall strip")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(255 - trace(drawing, (1400, 130), 90, 20, rng.uniform(20, 1280), 8))
 
 
 @variant("huge")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(255 - trace(drawing, (2800, 2800), 1200, 400 + rng.uniform(0, 1000), 800, 90), "JPEG")
 
 
 @variant("small in a huge one")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     left, top = rng.uniform(100, 2500, 2)
     return file(255 - trace(drawing, (2800, 2800), 160, left, top, 12), "JPEG")
 
 
-def tiny(drawing: Drawing, rng: Rng, side: int) -> bytes:
+def tiny(drawing: PenDrawing, rng: Rng, side: int) -> bytes:
     white = canvas(drawing, size=220, left=30 + rng.uniform(-9, 9), top=30 + rng.uniform(-9, 9), pen=24)
     return file(cv2.resize(white, (side, side), interpolation=cv2.INTER_AREA))
 
 
 @variant("20×20 pixels")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return tiny(drawing, rng, 20)
 
 
 @variant("16×16 pixels")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return tiny(drawing, rng, 16)
 
 
 @variant("12×12 pixels")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return tiny(drawing, rng, 12)
 
 
 @variant("8×8 pixels")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return tiny(drawing, rng, 8)
 
 
 @variant("pixel art")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     white = cv2.resize(canvas(drawing, size=220, left=30, top=30, pen=24), (16, 16), interpolation=cv2.INTER_AREA)
     return file(np.repeat(np.repeat(np.where(white < 150, 0, 255).astype(np.uint8), 20, 0), 20, 1))
 
 
 @variant("1 bit")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(Image.fromarray(canvas(drawing)).convert("1", dither=Image.Dither.NONE))
 
 
 @variant("dithered")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(Image.fromarray((100 + canvas(drawing) * 0.5).astype(np.uint8)).convert("1"))
 
 
 @variant("GIF with 8 colours")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(Image.fromarray(pixels(page(drawing, rng, (CANVAS, CANVAS)))).quantize(8), "GIF")
 
 
 @variant("transparent ground")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     colour = np.full((CANVAS, CANVAS, 4), rng.integers(0, 256), np.uint8)
     colour[..., 3] = 255 - canvas(drawing)
     return file(colour)
 
 
 @variant("JPEG of quality 10")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return file(pixels(page(drawing, rng, (CANVAS, CANVAS))), "JPEG", quality=10)
 
 
 @variant("salt and pepper")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     hit, level = rng.random((CANVAS, CANVAS)), rng.integers(0, 2, (CANVAS, CANVAS)) * 255
     return file(np.where(hit < 0.03, level, canvas(drawing)).astype(np.uint8))
 
 
 @variant("screenshot with a program around")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     screen = np.full((500, 640, 3), 240, np.uint8)
     screen[:34], screen[34:70] = (60, 90, 140), (225, 225, 228)
     for left in range(12, 300, 40):  # buttons
@@ -454,12 +454,12 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("photo of white paper")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(page(drawing, rng), rng)
 
 
 @variant("photo turned by EXIF")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     exif = Image.Exif()
     exif[274] = 6
     turned = Image.fromarray(pixels(page(drawing, rng))).transpose(Image.Transpose.ROTATE_90)
@@ -467,24 +467,24 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("photo, the digit a tenth of the page")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(page(drawing, rng, (900, 1200), share=(0.09, 0.12)), rng)
 
 
 @variant("coloured pen on coloured paper")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     papers = (0.95, 0.9, 0.45), (0.95, 0.7, 0.75), (0.65, 0.85, 0.65), (0.6, 0.8, 0.95), (0.75, 0.6, 0.45)
     paper = plain_paper(rng, PHOTO, papers[rng.integers(len(papers))])
     return photo(inked(paper, 0.9 * written(drawing, rng), any_pen(rng)), rng)
 
 
-def ruled_page(drawing: Drawing, rng: Rng, squared: bool, dark: Span = (0.2, 0.6)) -> Scene:
+def ruled_page(drawing: PenDrawing, rng: Rng, squared: bool, dark: Span = (0.2, 0.6)) -> Scene:
     lines = rules(rng, PHOTO, squared, width=int(rng.integers(1, 3))) * rng.uniform(*dark)
     return inked(inked(plain_paper(rng), lines, (0.35, 0.45, 0.65)), written(drawing, rng), any_pen(rng))
 
 
 @variant("ruled, drawn")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     sheet = canvas(drawing, pen=10).astype(int)
     sheet[20::32] -= 60
     sheet[21::32] -= 60
@@ -492,17 +492,17 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("ruled")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(ruled_page(drawing, rng, squared=False), rng)
 
 
 @variant("squared")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(ruled_page(drawing, rng, squared=True), rng)
 
 
 @variant("ruled with a margin line")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     scene = ruled_page(drawing, rng, squared=False)
     at = round(rng.uniform(0.05, 0.3) * PHOTO[1])
     line = np.zeros(PHOTO, np.uint8)
@@ -511,7 +511,7 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("dotted")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     step = round(rng.uniform(16, 30))
     dots = np.zeros(PHOTO, np.float32)
     dots[step // 2 :: step, step // 2 :: step] = 1
@@ -520,7 +520,7 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("spiral holes")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     scene = ruled_page(drawing, rng, squared=bool(rng.random() < 0.5))
     step, inset, size = rng.uniform(26, 44), round(rng.uniform(10, 18)), round(rng.uniform(4, 7))
     for at in np.arange(step / 2, PHOTO[1], step):
@@ -529,14 +529,14 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("show-through from the other side")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     back = written(drawing, rng, share=(0.4, 0.7))[:, ::-1]
     scene = inked(plain_paper(rng), cv2.GaussianBlur(back, (0, 0), 2) * rng.uniform(0.1, 0.2), DARK)
     return photo(inked(scene, written(drawing, rng), any_pen(rng)), rng)
 
 
 @variant("crumpled")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     folds = np.ones(PHOTO, np.float32)
     for _ in range(rng.integers(6, 14)):
         ramp = slope(rng) - rng.uniform(0.2, 0.8)
@@ -545,13 +545,13 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("kraft paper")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     paper = plain_paper(rng, PHOTO, (0.68, 0.52, 0.36)) * (1 + 0.05 * clouds(rng, PHOTO, 12, 2))[..., None]
     return photo(inked(paper, 0.9 * written(drawing, rng), BLACK if rng.random() < 0.5 else (0.97, 0.97, 0.95)), rng)
 
 
 @variant("in a printed box")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     side = round(rng.uniform(230, 330))
     sheet = page(drawing, rng, (side, side), share=(0.5, 0.7))
     cv2.rectangle(sheet, (0, 0), (side - 1, side - 1), DARK, round(rng.uniform(3, 8)))
@@ -559,7 +559,7 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("in one of a row of boxes")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     sheet = page(drawing, rng, (150, 150), share=(0.5, 0.65))
     scene = np.full((240, 700, 3), 0.93, np.float32)
     place = 20 + 150 * rng.integers(0, 4)
@@ -570,7 +570,7 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("box of a form, cut along it")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     side = round(rng.uniform(90, 160))
     sheet = page(drawing, rng, (side, side), share=(0.5, 0.65))
     for edge in range(4):  # what is left of the box on either side
@@ -579,7 +579,7 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
     return photo(sheet, rng)
 
 
-def others_at_the_edge(drawing: Drawing, rng: Rng, shape: Shape) -> Cover:
+def others_at_the_edge(drawing: PenDrawing, rng: Rng, shape: Shape) -> Cover:
     """What a crop leaves of the digits to the left and right."""
     cover = np.zeros(shape, np.uint8)
     size = 0.5 * shape[0]
@@ -591,7 +591,7 @@ def others_at_the_edge(drawing: Drawing, rng: Rng, shape: Shape) -> Cover:
 
 
 @variant("neighbours cut off at the edge")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     shape = 300, 360
     size = rng.uniform(130, 170)
     extent = np.ptp(np.concatenate(drawing.strokes), axis=0) * size / max(drawing.size, 1e-6)
@@ -604,27 +604,27 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("pencil")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     tooth = (0.55 + 0.35 * clouds(rng, PHOTO, 2, 2)).clip(0, 1)
     cover = written(drawing, rng, pen=(0.02, 0.04)) * tooth
     return photo(inked(plain_paper(rng), cover, (0.35, 0.35, 0.37)), rng)
 
 
 @variant("faint pencil")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     tooth = (0.4 + 0.3 * clouds(rng, PHOTO, 2, 2)).clip(0, 1)
     cover = written(drawing, rng, pen=(0.02, 0.035)) * tooth
     return photo(inked(plain_paper(rng), cover, (0.55, 0.55, 0.57)), rng)
 
 
 @variant("ballpoint with gaps")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     flow = (1.5 + 2 * clouds(rng, PHOTO, 9, 9)).clip(0, 1)
     return photo(inked(plain_paper(rng), written(drawing, rng, pen=(0.02, 0.04)) * flow, BLUE), rng)
 
 
 @variant("broken strokes")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     white = canvas(drawing, pen=12)
     for _ in range(6):
         at = rng.uniform(50, 230, 2).astype(int).tolist()
@@ -633,26 +633,26 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("felt pen")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     cover = written(drawing, rng, pen=(0.1, 0.16)) * (0.85 + 0.08 * clouds(rng, PHOTO, 6, 6))
     return photo(inked(plain_paper(rng), cover, any_pen(rng)), rng)
 
 
 @variant("highlighter")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     colours = (0.97, 0.95, 0.2), (0.5, 0.95, 0.4), (1.0, 0.55, 0.75), (1.0, 0.75, 0.3)
     cover = written(drawing, rng, pen=(0.1, 0.14)) * 0.85
     return photo(inked(plain_paper(rng), cover, colours[rng.integers(4)]), rng)
 
 
 @variant("brush, thick and thin")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     strokes = cv2.erode(255 - canvas(drawing, pen=20), np.eye(11, dtype=np.uint8)[:, ::-1])
     return file(255 - np.maximum(strokes, 255 - canvas(drawing, pen=5)))
 
 
 @variant("chalk")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     board = plain_paper(rng, PHOTO, (0.16, 0.26, 0.21)) + 0.03 * clouds(rng, PHOTO, 90, 50)[..., None]
     tooth = (0.6 + 0.35 * clouds(rng, PHOTO, 2, 2)).clip(0, 1)
     return photo(inked(board, written(drawing, rng, pen=(0.05, 0.09)) * tooth, (0.92, 0.92, 0.88)), rng)
@@ -662,49 +662,49 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("in a gradient of light")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     light = np.linspace(0.35, 1, CANVAS)[:, None] * np.linspace(0.6, 1, CANVAS)[None]
     noise = rng.normal(0, 4, (CANVAS, CANVAS))
     return file(((60 + canvas(drawing, pen=10) * (170 / 255)) * light + noise).clip(0, 255).astype(np.uint8))
 
 
 @variant("soft shadow")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(lit(page(drawing, rng), edge_of_shade(rng, PHOTO, 30)), rng)
 
 
 @variant("hard shadow")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(lit(page(drawing, rng), edge_of_shade(rng, PHOTO, 1)), rng)
 
 
 @variant("shadow of a finger")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     shade = finger(rng, PHOTO, (0.08, 0.2), rng.uniform(2, 12))
     return photo(lit(page(drawing, rng), 1 - rng.uniform(0.25, 0.5) * shade), rng)
 
 
 @variant("blinds")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     stripes = np.sin(slope(rng) * rng.uniform(20, 40))
     light = 1 - rng.uniform(0.15, 0.35) / (1 + np.exp(-stripes * 6))
     return photo(lit(page(drawing, rng), light.astype(np.float32)), rng)
 
 
 @variant("vignette")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     ys, xs = np.indices(PHOTO, np.float32)
     light = 1 - rng.uniform(0.4, 0.7) * (((ys / PHOTO[0] - 0.5) ** 2 + (xs / PHOTO[1] - 0.5) ** 2) * 2)
     return photo(lit(page(drawing, rng), light), rng)
 
 
 @variant("flash")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(lit(page(drawing, rng), 0.35 + 0.75 * spot(rng, PHOTO, (0.2, 0.4), 0.35)), rng)
 
 
 @variant("dark room")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(page(drawing, rng) * rng.uniform(0.12, 0.25), rng, noise=0.02)
 
 
@@ -712,22 +712,22 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("out of focus")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(page(drawing, rng), rng, blur=rng.uniform(4, 7))
 
 
 @variant("camera moved")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(smeared(page(drawing, rng), rng, rng.uniform(10, 18)), rng)
 
 
 @variant("high ISO")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(page(drawing, rng) * 0.7, rng, noise=0.09)
 
 
 @variant("photo of a screen")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     ys, xs = np.indices(PHOTO, np.float32)
     moire = 0.06 * np.sin(xs * rng.uniform(0.3, 2) + ys * rng.uniform(0.1, 1))
     bands = 0.12 * np.sin(ys * rng.uniform(0.02, 0.06) + rng.uniform(0, 6))
@@ -736,7 +736,7 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("aslant")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     frame = np.array([[0, 0], [639, 0], [639, 479], [0, 479]], np.float32)
     corners = frame + rng.uniform(-0.3, 0.0, (4, 2)) * (640, 480)
     corners[:, 0] += (0, 160, 160, 0)
@@ -763,39 +763,39 @@ def dark_table(rng: Rng) -> Scene:
 
 
 @variant("sheet on a dark table")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(laid(page(drawing, rng, SHEET), rng, dark_table(rng)), rng)
 
 
 @variant("sheet on wood")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     table = wood(rng, TABLE, (rng.uniform(0.35, 0.7), rng.uniform(0.25, 0.42), 0.2))
     return photo(laid(page(drawing, rng, SHEET), rng, table), rng)
 
 
 @variant("sheet on a tablecloth")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(laid(page(drawing, rng, SHEET), rng, cloth(rng, TABLE)), rng)
 
 
 @variant("white sheet on a light table")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(laid(page(drawing, rng, SHEET), rng, plain_paper(rng, TABLE, (0.72, 0.68, 0.6))), rng)
 
 
 @variant("dark sheet on a light table")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     sheet = inked(plain_paper(rng, SHEET, (0.12, 0.13, 0.16)), written(drawing, rng, SHEET), (0.95, 0.95, 0.9))
     return photo(laid(sheet, rng, plain_paper(rng, TABLE)), rng)
 
 
 @variant("far sheet on a dark table")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(laid(page(drawing, rng, SHEET), rng, dark_table(rng), share=(0.3, 0.45)), rng)
 
 
 @variant("edge of the sheet in view")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     table = slope(rng, PHOTO) < rng.uniform(0.08, 0.22)
     ground = wood(rng, PHOTO) if rng.random() < 0.5 else plain_paper(rng, PHOTO, DARK_TABLES[rng.integers(4)])
     sheet = inked(plain_paper(rng), clear_of(drawing, rng, table), any_pen(rng))
@@ -803,7 +803,7 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
     return photo(sheet * (1 - share) + ground * share, rng)
 
 
-def clear_of(drawing: Drawing, rng: Rng, taken: np.ndarray) -> Cover:
+def clear_of(drawing: PenDrawing, rng: Rng, taken: np.ndarray) -> Cover:
     """Write a digit where nothing else lies."""
     cover = written(drawing, rng, share=(0.3, 0.45))
     while (cover * cv2.dilate(taken.astype(np.uint8), np.ones((25, 25), np.uint8))).any():
@@ -812,7 +812,7 @@ def clear_of(drawing: Drawing, rng: Rng, taken: np.ndarray) -> Cover:
 
 
 @variant("corner of the sheet in view")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     table = (slope(rng, PHOTO) < rng.uniform(0.1, 0.2)) | (slope(rng, PHOTO) < rng.uniform(0.1, 0.2))
     sheet = inked(plain_paper(rng), clear_of(drawing, rng, table), any_pen(rng))
     share = cv2.GaussianBlur(table.astype(np.float32), (0, 0), 1)[..., None]
@@ -820,31 +820,31 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("sticky note")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     note = inked(plain_paper(rng, (300, 300), (0.96, 0.89, 0.4)), written(drawing, rng, (300, 300)), any_pen(rng))
     table = plain_paper(rng, TABLE) if rng.random() < 0.5 else wood(rng, TABLE, (0.6, 0.45, 0.3))
     return photo(laid(note, rng, table, share=(0.4, 0.8)), rng)
 
 
 @variant("ruled sheet on a table")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(laid(ruled_page(drawing, rng, bool(rng.random() < 0.5)), rng, dark_table(rng)), rng)
 
 
 @variant("sheet in a shadow on a table")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(lit(laid(page(drawing, rng, SHEET), rng, dark_table(rng)), edge_of_shade(rng, TABLE, 4)), rng)
 
 
 @variant("sheet under a finger")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     sheet, cover = plain_paper(rng), finger(rng, PHOTO, (0.08, 0.12), 1)
     sheet = inked(sheet, clear_of(drawing, rng, cover > 0.01), any_pen(rng))
     return photo(inked(sheet, cover, (0.8, 0.58, 0.47)), rng)
 
 
 @variant("pen beside the digit")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     cover = np.zeros(PHOTO, np.uint8)
     start = rng.uniform(0, 1, 2) * (640, 480)
     start[rng.integers(2)] *= 0
@@ -855,21 +855,21 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("whiteboard with glare")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     board = plain_paper(rng, PHOTO, (0.72, 0.74, 0.76)) + 0.01 * clouds(rng, PHOTO, 120, 30)[..., None]
     scene = inked(board, 0.9 * written(drawing, rng, pen=(0.05, 0.09)), any_pen(rng))
     return photo(scene + 0.4 * spot(rng, PHOTO, (0.06, 0.15), 0.2)[..., None], rng)
 
 
 @variant("whiteboard with its frame")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     scene = inked(plain_paper(rng, PHOTO, (0.85, 0.86, 0.88)), written(drawing, rng), any_pen(rng))
     framed = np.pad(scene, ((16, 16), (16, 16), (0, 0)), constant_values=0.45)
     return photo(laid(framed, rng, plain_paper(rng, TABLE, (0.75, 0.72, 0.62)), share=(0.75, 0.9)), rng)
 
 
 @variant("chalkboard on a wall")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     board = plain_paper(rng, SHEET, (0.14, 0.22, 0.18)) + 0.03 * clouds(rng, SHEET, 90, 50)[..., None]
     scene = inked(board, 0.8 * written(drawing, rng, SHEET), (0.92, 0.92, 0.88))
     framed = np.pad(scene, ((14, 14), (14, 14), (0, 0)), constant_values=0.5)
@@ -877,13 +877,13 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("tablet on a table")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     screen = np.pad(page(drawing, rng, SHEET), ((30, 30), (30, 30), (0, 0)), constant_values=0.03)
     return photo(laid(screen, rng, wood(rng, TABLE), share=(0.6, 0.9)), rng)
 
 
 @variant("anything together")
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     scene = ruled_page(drawing, rng, bool(rng.random() < 0.5)) if rng.random() < 0.4 else page(drawing, rng)
     if rng.random() < 0.6:
         table = (dark_table, partial(wood, shape=TABLE), partial(cloth, shape=TABLE))[rng.integers(3)](rng)
@@ -897,32 +897,32 @@ def _(drawing: Drawing, rng: Rng) -> bytes:
 
 
 @variant("two digits", NO_DIGIT)
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     cover = trace(drawing, (280, 480), 160, 40, 60, 12) | trace(drawing, (280, 480), 160, 270, 60, 12)
     return file(255 - cover)
 
 
 @variant("five digits", NO_DIGIT)
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     covers = [trace(drawing, (200, 640), 90, left, 50 + rng.uniform(-9, 9), 7) for left in range(20, 600, 125)]
     return file(255 - np.maximum.reduce(covers))
 
 
 @variant("bare sheet on a table", NO_DIGIT)
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(laid(plain_paper(rng, SHEET), rng, dark_table(rng)), rng)
 
 
 @variant("bare ruled paper", NO_DIGIT)
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(inked(plain_paper(rng), 0.5 * rules(rng, PHOTO, bool(rng.random() < 0.5)), (0.35, 0.45, 0.65)), rng)
 
 
 @variant("bare wood", NO_DIGIT)
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(wood(rng, PHOTO), rng)
 
 
 @variant("shadows alone", NO_DIGIT)
-def _(drawing: Drawing, rng: Rng) -> bytes:
+def _(drawing: PenDrawing, rng: Rng) -> bytes:
     return photo(lit(plain_paper(rng), edge_of_shade(rng, PHOTO, rng.uniform(1, 20))), rng)

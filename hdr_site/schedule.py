@@ -13,7 +13,7 @@ from training import tasks as training
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ScheduledTask:
     """One line of the schedule: a time of day (hour, minute in UTC) or an interval."""
 
     name: str
@@ -29,57 +29,57 @@ class Entry:
 
 
 SCHEDULE = [
-    Entry("retrain every night", training.scheduled_run, (2, 30), "Skipped when nothing changed."),
-    Entry(
+    ScheduledTask("retrain every night", training.scheduled_run, (2, 30), "Skipped when nothing changed."),
+    ScheduledTask(
         "retrain when there is enough",
         training.run_when_enough,
         timedelta(minutes=1),
         "Looks every minute; runs with that many newly accepted corrections, that many hours after the last run.",
         {"corrections": 50, "hours": 1},
     ),
-    Entry(
+    ScheduledTask(
         "look after training runs",
         training.supervise,
         timedelta(seconds=15),
         "Notices dead workers and lost messages. Do not disable it.",
     ),
-    Entry(
+    ScheduledTask(
         "triage corrections",
         housekeeping.triage_corrections,
         timedelta(minutes=1),
         "Accepts plausible corrections by rule, holds the others for review.",
     ),
-    Entry(
+    ScheduledTask(
         "watch the last promotion",
         housekeeping.watch_promotion,
         timedelta(minutes=1),
         "Rolls a new version back when people correct it more than the one before.",
     ),
-    Entry(
+    ScheduledTask(
         "measure models",
         training.measure_models,
         timedelta(minutes=5),
         "Reads MNIST's test set with a version that came without what its page shows; nothing to do mostly.",
     ),
-    Entry(
+    ScheduledTask(
         "count for the statistics",
         housekeeping.recount_statistics,
         timedelta(minutes=30),
         "Counts the days on which something was drawn, said, decided or deleted since.",
     ),
-    Entry(
+    ScheduledTask(
         "forget old models",
         housekeeping.prune_models,
         (3, 47),
         "Drops the bytes of versions that nobody is likely to want again; their rows and reports stay.",
     ),
-    Entry(
+    ScheduledTask(
         "delete old drawings",
         housekeeping.delete_old_drawings,
         (4, 7),
         "With HDR_KEEP_DAYS those older than that, unless their label was accepted; and what deleted ones left behind.",
     ),
-    Entry(
+    ScheduledTask(
         "forget expired sessions",
         housekeeping.clear_expired_sessions,
         (3, 17),
@@ -97,7 +97,7 @@ def ensure_schedule() -> None:
             PeriodicTask.objects.get_or_create(name=entry.name, defaults=_columns(entry))
 
 
-def _columns(entry: Entry) -> dict[str, Any]:
+def _columns(entry: ScheduledTask) -> dict[str, Any]:
     when: dict[str, Any]
     if isinstance(entry.when, tuple):
         hour, minute = entry.when

@@ -53,7 +53,7 @@ class Count:
 
 
 @dataclass(slots=True)
-class Tally:
+class DayCounts:
     """The drawings of a day, counted."""
 
     stored: int = 0
@@ -127,11 +127,11 @@ def rows(submissions: QuerySet[Submission]) -> Iterator[tuple[date, Row]]:
         yield created.astimezone(UTC).date(), Row(*values)
 
 
-def tally(found: Iterable[tuple[date, Row]]) -> dict[date, Tally]:
+def tally(found: Iterable[tuple[date, Row]]) -> dict[date, DayCounts]:
     """Count submissions by day."""
-    tallies: dict[date, Tally] = {}
+    tallies: dict[date, DayCounts] = {}
     for day, row in found:
-        tallies.setdefault(day, Tally()).add(row)
+        tallies.setdefault(day, DayCounts()).add(row)
     return tallies
 
 
@@ -148,7 +148,7 @@ def recount(whole: bool = False, progress: Callable[[date], None] | None = None)
 
 def _recount_day(day: date, at: datetime) -> bool:
     """Count one day anew; return False if a pass that began later has done so already."""
-    counted = tally(rows(_of(day))).get(day, Tally())
+    counted = tally(rows(_of(day))).get(day, DayCounts())
     with transaction.atomic():
         fresh = {"counted": at, "stored": counted.stored, "last": counted.last} | _lists(counted)
         mine, is_new = CountedDay.objects.get_or_create(day=day, defaults=fresh)
@@ -169,7 +169,7 @@ def _recount_day(day: date, at: datetime) -> bool:
     return True
 
 
-def remainder(last: int) -> dict[date, Tally] | None:
+def remainder(last: int) -> dict[date, DayCounts] | None:
     """Count what came after a submission; None if that is more than `REMAINDER`, and left to the next pass."""
     newer = Submission.objects.filter(pk__gt=last).order_by("pk")
     if newer.values_list("pk", flat=True)[REMAINDER : REMAINDER + 1].first() is not None:
@@ -214,6 +214,6 @@ def _of(day: date) -> QuerySet[Submission]:
     return Submission.objects.filter(created__gte=start, created__lt=start + timedelta(days=1)).order_by()
 
 
-def _lists(counted: Tally) -> dict[str, Any]:
+def _lists(counted: DayCounts) -> dict[str, Any]:
     pairs = [[answered, said, count] for (answered, said), count in counted.pairs.most_common()]
     return {"confidence": counted.confidence, "ink": counted.ink, "pairs": pairs}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib import parse
 
 from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet, TextChoices
 from django.utils.translation import gettext_lazy as _
@@ -34,8 +34,11 @@ class Show(TextChoices):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """Which page somebody asks for. At most one of `before` and `after` is set; both are numbers of submissions."""
+class HistoryQuery:
+    """Which page of somebody's drawings to show.
+
+    `before` and `after` are submissions' primary keys; at most one of them is set.
+    """
 
     show: Show = Show.ALL
     digit: int | None = None  # as the model read it
@@ -43,26 +46,26 @@ class Wish:
     after: int | None = None
 
     @classmethod
-    def parse(cls, query: Mapping[str, Any]) -> "Wish":
-        """Read a query string; what makes no sense counts as not said."""
-        show = query.get("show", "")
-        digit, before = _number(query.get("digit")), _number(query.get("before"))
+    def parse(cls, parameters: Mapping[str, Any]) -> "HistoryQuery":
+        """Read a query string's parameters; invalid ones are ignored."""
+        show = parameters.get("show", "")
+        digit, before = _number(parameters.get("digit")), _number(parameters.get("before"))
         return cls(
             show=Show(show) if show in Show.values else Show.ALL,
             digit=digit if digit in DIGITS else None,
             before=before,
-            after=_number(query.get("after")) if before is None else None,
+            after=_number(parameters.get("after")) if before is None else None,
         )
 
     @property
     def filtered(self) -> bool:
         return self.show != Show.ALL or self.digit is not None
 
-    def query(self, **changes: Any) -> str:
-        """Write the query string of this page, or of another one; ends in nothing if nothing was asked for."""
+    def urlencode(self, **changes: Any) -> str:
+        """Return the query string of this page, or with changes of another one; empty for the first page of all."""
         words = {"show": self.show, "digit": self.digit, "before": self.before, "after": self.after} | changes
         said = {name: str(value) for name, value in words.items() if value is not None and value != Show.ALL}
-        return f"?{urlencode(said)}" if said else ""
+        return f"?{parse.urlencode(said)}" if said else ""
 
 
 class Kept(NamedTuple):
@@ -77,32 +80,32 @@ class Kept(NamedTuple):
 class Page:
     """Some drawings, newest first, and where those before and after them start."""
 
-    wish: Wish
+    query: HistoryQuery
     drawings: list[Submission]
     newer: int | None  # `after` of the page with newer ones
     older: int | None  # `before` of the page with older ones
 
 
-def page_of(owner: Owner, wish: Wish) -> Page:
+def page_of(owner: Owner, query: HistoryQuery) -> Page:
     """Fetch a page of what an owner drew.
 
     A filter looks through `LOOKED_THROUGH` drawings at most; a page may then hold fewer than `PER_PAGE`, or none, and
     still have an older one.
     """
-    if wish.after is not None:
-        page = _newer_page(owner, wish, wish.after)
-        return page if page.newer is not None else page_of(owner, Wish(wish.show, wish.digit))
+    if query.after is not None:
+        page = _newer_page(owner, query, query.after)
+        return page if page.newer is not None else page_of(owner, HistoryQuery(query.show, query.digit))
     owned = Submission.objects.owned_by(owner).order_by("-pk")
-    if wish.before is not None:
-        owned = owned.filter(pk__lt=wish.before)
-    last = _last_looked_at(owned, wish)
+    if query.before is not None:
+        owned = owned.filter(pk__lt=query.before)
+    last = _last_looked_at(owned, query)
     if last is not None:
         owned = owned.filter(pk__gte=last)
-    rows = list(_shown(_filtered(owned, wish))[: PER_PAGE + 1])
+    rows = list(_shown(_filtered(owned, query))[: PER_PAGE + 1])
     full = len(rows) > PER_PAGE
     rows = rows[:PER_PAGE]
-    newest = rows[0].pk if rows else wish.before
-    return Page(wish, rows, newest if wish.before is not None else None, rows[-1].pk if full else last)
+    newest = rows[0].pk if rows else query.before
+    return Page(query, rows, newest if query.before is not None else None, rows[-1].pk if full else last)
 
 
 def count_of(owner: Owner) -> int:
@@ -128,29 +131,29 @@ def kept_of(rows: Sequence[Submission]) -> Iterator[tuple[Submission, Kept]]:
         yield from ((row, kept[row.pk]) for row in few if row.pk in kept)
 
 
-def _newer_page(owner: Owner, wish: Wish, after: int) -> Page:
+def _newer_page(owner: Owner, query: HistoryQuery, after: int) -> Page:
     owned = Submission.objects.owned_by(owner).order_by("pk").filter(pk__gt=after)
-    last = _last_looked_at(owned, wish)
+    last = _last_looked_at(owned, query)
     if last is not None:
         owned = owned.filter(pk__lte=last)
-    rows = list(_shown(_filtered(owned, wish))[: PER_PAGE + 1])
+    rows = list(_shown(_filtered(owned, query))[: PER_PAGE + 1])
     full = len(rows) > PER_PAGE
     rows = rows[:PER_PAGE][::-1]
-    return Page(wish, rows, rows[0].pk if full else last, rows[-1].pk if rows else after + 1)
+    return Page(query, rows, rows[0].pk if full else last, rows[-1].pk if rows else after + 1)
 
 
-def _last_looked_at(owned: QuerySet[Submission], wish: Wish) -> int | None:
+def _last_looked_at(owned: QuerySet[Submission], query: HistoryQuery) -> int | None:
     """Number the last drawing that a filter looks at; None without a filter, and where there are fewer."""
-    if not wish.filtered:
+    if not query.filtered:
         return None
     return owned.values_list("pk", flat=True)[LOOKED_THROUGH - 1 : LOOKED_THROUGH].first()
 
 
-def _filtered(owned: QuerySet[Submission], wish: Wish) -> QuerySet[Submission]:
-    if wish.digit is not None:
-        owned = owned.filter(digit=wish.digit)
+def _filtered(owned: QuerySet[Submission], query: HistoryQuery) -> QuerySet[Submission]:
+    if query.digit is not None:
+        owned = owned.filter(digit=query.digit)
     said = Correction.objects.standing().filter(submission=OuterRef("pk"))
-    match wish.show:
+    match query.show:
         case Show.ALL:
             return owned
         case Show.UNSURE:

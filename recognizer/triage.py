@@ -31,7 +31,7 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TriageLimits:
     """Where the rules draw their lines."""
 
     settling: timedelta = timedelta(minutes=10)  # what was said later is its author's to change, and people's to decide
@@ -55,7 +55,7 @@ class Limits:
     sessions: Cap = Cap(corrections=300, confirmations=3000)  # all together, for a new one costs nothing
 
 
-LIMITS = Limits()
+LIMITS = TriageLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +197,10 @@ def triage() -> Counter[str]:
     known = evidence.histories(rows, BY_RULE, at)
     held = [None if facts.staff else first(HOLD, facts) for facts in known]
     # What is held has no say in what others' drawings are; what has no place today is compared another day.
-    room = Room.left(at)
-    clean = [number for number, rule in enumerate(held) if rule is None and (_by_people() or room.has(known[number]))]
+    quota = DailyQuota.remaining(at)
+    clean = [
+        number for number, rule in enumerate(held) if rule is None and (_by_people() or quota.allows(known[number]))
+    ]
     outvoted = Correction.objects.waiting().filter(triage=OUTVOTED)
     rest = evidence.compared([rows[number] for number in clean], [known[number] for number in clean], outvoted)
     decisions = [(facts.pk, rule) for facts, rule in zip(known, held, strict=True) if rule]
@@ -243,8 +245,8 @@ def _accept(decisions: Sequence[tuple[Facts, Rule]], at: datetime) -> Counter[st
     with transaction.atomic():
         locked = _untouched([facts.pk for facts, _ in decisions]).order_by("pk").select_for_update()
         untouched = set(locked.values_list("pk", flat=True))
-        room = Room.left(at)
-        taken = [(facts.pk, rule) for facts, rule in decisions if facts.pk in untouched and room.take(facts)]
+        quota = DailyQuota.remaining(at)
+        taken = [(facts.pk, rule) for facts, rule in decisions if facts.pk in untouched and quota.take(facts)]
         for rule, pks in _by_rule(taken):
             accepted = _untouched(pks).update(state=Correction.State.ACCEPTED, triage=rule.name, decided=at)
             done[rule.name] += accepted
@@ -265,25 +267,28 @@ def _by_rule(decisions: Iterable[tuple[int, Rule]]) -> list[tuple[Rule, list[int
 
 
 @dataclass(slots=True)
-class Room:
-    """What the caps still allow, by owner and for all anonymous ones; what staff said does not count."""
+class DailyQuota:
+    """How many corrections the rules may still accept today, per owner and from all anonymous owners together.
+
+    Corrections by staff are not limited.
+    """
 
     taken: Counter[tuple[Author, bool]] = field(default_factory=Counter)  # (owner, confirmation of a sure answer)
     taken_by_sessions: Counter[bool] = field(default_factory=Counter)  # confirmation of a sure answer
 
     @classmethod
-    def left(cls, at: datetime) -> "Room":
+    def remaining(cls, at: datetime) -> "DailyQuota":
         """Count what the rules accepted in the last 24 hours."""
-        room = cls()
+        quota = cls()
         lately = Correction.objects.filter(BY_RULE, decided__gt=at - timedelta(days=1)).exclude(triage=BY_STAFF.name)
         sure = Case(When(_model_was_sure_of_it(), then=Value(True)), default=Value(False))
         kinds = lately.order_by().values_list("account", "session", evidence.anonymous(at), CONFIRMS, sure)
         for account, session, anonymous, confirms, was_sure, count in kinds.annotate(Count("pk")):
-            room._add(account or session, bool(anonymous), bool(confirms and was_sure), count)
-        return room
+            quota._add(account or session, bool(anonymous), bool(confirms and was_sure), count)
+        return quota
 
-    def has(self, facts: Facts) -> bool:
-        """Say whether there is a place for one more; for staff there always is."""
+    def allows(self, facts: Facts) -> bool:
+        """Return whether the rules may accept one more."""
         if facts.staff:
             return True
         own, easy = LIMITS.session if facts.anonymous else LIMITS.account, _says_nothing_new(facts)
@@ -291,8 +296,8 @@ class Room:
         return shared and self.taken[facts.author, easy] < _size(own, easy)
 
     def take(self, facts: Facts) -> bool:
-        """Take a place for one more, if there is one."""
-        free = self.has(facts)
+        """Count one more if it may be accepted; return whether it may."""
+        free = self.allows(facts)
         if free and not facts.staff:
             self._add(facts.author, facts.anonymous, _says_nothing_new(facts), 1)
         return free

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WatchLimits:
     """When the watch judges, and when it acts."""
 
     first_look: int = 100  # drawings of the new version; so many of the one before are needed, too
@@ -61,10 +61,10 @@ class Limits:
         return [round(self.first_look * self.growth**look) for look in range(self.looks)]
 
 
-LIMITS = Limits()
+LIMITS = WatchLimits()
 
 
-class Drawing(NamedTuple):
+class SampledDrawing(NamedTuple):
     """A drawing in the sample."""
 
     pk: int
@@ -73,7 +73,7 @@ class Drawing(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class SampleCounts:
     """A version's sample, counted."""
 
     drawings: int
@@ -98,8 +98,8 @@ class Tally:
 class Finding:
     """What a look found."""
 
-    before: Tally
-    after: Tally
+    before: SampleCounts
+    after: SampleCounts
     p: float  # probability of such a rise by chance
     risen: bool  # too unlikely for that, and large enough
 
@@ -112,7 +112,7 @@ class Finding:
         return f"People corrected {self.after}, before {self.before}; p = {self.p:.1g}"
 
 
-def watch(limits: Limits = LIMITS) -> bool:
+def watch(limits: WatchLimits = LIMITS) -> bool:
     """Look at the newest promotion and go back if people correct its version clearly more often; return whether it did.
 
     What a person activated, and a rollback itself, are left alone.
@@ -130,7 +130,7 @@ def watch(limits: Limits = LIMITS) -> bool:
     return False
 
 
-def compare(promotion: Promotion, previous: ModelVersion, owners: Q, limits: Limits = LIMITS) -> Finding | None:
+def compare(promotion: Promotion, previous: ModelVersion, owners: Q, limits: WatchLimits = LIMITS) -> Finding | None:
     """Compare a version since its promotion with the one before it until then; None while there is too little.
 
     Args:
@@ -148,11 +148,11 @@ def compare(promotion: Promotion, previous: ModelVersion, owners: Q, limits: Lim
     return judge(tally(earlier), tally(drawings[:size]), limits)
 
 
-def judge(before: Tally, after: Tally, limits: Limits = LIMITS) -> Finding | None:
+def judge(before: SampleCounts, after: SampleCounts, limits: WatchLimits = LIMITS) -> Finding | None:
     """Test whether people correct more than before; None while too few people drew."""
     if before.drawings < limits.first_look or min(before.owners, after.owners) < limits.owners:
         return None
-    p = rise_by_chance(before, after)
+    p = rise_p_value(before, after)
     risen = (
         p < limits.false_alarm / limits.looks
         and after.rate >= limits.rise * before.rate
@@ -161,7 +161,7 @@ def judge(before: Tally, after: Tally, limits: Limits = LIMITS) -> Finding | Non
     return Finding(before, after, p, risen)
 
 
-def sample(submissions: QuerySet[Submission], limits: Limits) -> list[Drawing]:
+def sample(submissions: QuerySet[Submission], limits: WatchLimits) -> list[SampledDrawing]:
     """Return drawings in their order, of each owner the first few, up to the size of the last look."""
     standing = Q(corrections__superseded__isnull=True) & ~Q(corrections__state=Correction.State.REJECTED)
     rows = (
@@ -172,7 +172,7 @@ def sample(submissions: QuerySet[Submission], limits: Limits) -> list[Drawing]:
     return list(islice(_capped(rows.iterator(), limits.per_owner), limits.sizes[-1]))
 
 
-def tally(drawings: Sequence[Drawing]) -> Tally:
+def tally(drawings: Sequence[SampledDrawing]) -> SampleCounts:
     """Count a sample, and how much the drawings of one owner resemble each other."""
     counts: dict[int | UUID, list[int]] = defaultdict(lambda: [0, 0])  # drawings, wrong ones
     for drawing in drawings:
@@ -180,10 +180,10 @@ def tally(drawings: Sequence[Drawing]) -> Tally:
         counts[drawing.owner][1] += drawing.wrong
     corrected = tuple(drawing.pk for drawing in drawings if drawing.wrong)
     correctors = sum(w > 0 for _, w in counts.values())
-    return Tally(len(drawings), corrected, len(counts), correctors, _design_effect(list(counts.values())))
+    return SampleCounts(len(drawings), corrected, len(counts), correctors, _design_effect(list(counts.values())))
 
 
-def rise_by_chance(before: Tally, after: Tally) -> float:
+def rise_p_value(before: SampleCounts, after: SampleCounts) -> float:
     """Return the probability of such a rise or a larger one if the rates are equal: Fisher's exact test, one-sided.
 
     Of the counts divided by their design effects, the wrong ones rounded so that a rise looks smaller.
@@ -224,14 +224,14 @@ def _design_effect(owners: list[list[int]]) -> float:
     return max(1.0, spread / (drawings * rate * (1 - rate)))
 
 
-def _capped(rows: Iterable[tuple[Any, ...]], per_owner: int) -> Iterator[Drawing]:
+def _capped(rows: Iterable[tuple[Any, ...]], per_owner: int) -> Iterator[SampledDrawing]:
     """Take of each owner the first few, whatever was said of them."""
     seen: Counter[int | UUID] = Counter()
     for pk, account, session, digit, said, said_digit in rows:
         owner = account or session
         seen[owner] += 1
         if seen[owner] <= per_owner:
-            yield Drawing(pk, owner, said is not None and said_digit != digit)
+            yield SampledDrawing(pk, owner, said is not None and said_digit != digit)
 
 
 def _note_doubt(promotion: Promotion, finding: Finding | None) -> None:
@@ -241,7 +241,7 @@ def _note_doubt(promotion: Promotion, finding: Finding | None) -> None:
         logger.warning("%s. Reviewers know too few of them, so %s stays until staff decide.", doubt, promotion.version)
 
 
-def _go_back(promotion: Promotion, finding: Finding, limits: Limits) -> bool:
+def _go_back(promotion: Promotion, finding: Finding, limits: WatchLimits) -> bool:
     """Roll back to what served before, or to the bundled model, if that promises something."""
     model = load_earlier_model(promotion.version)
     if model is None:

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from training.experiment import comparison
-from training.experiment.comparison import OPTIMIZERS, Comparison, Epoch, Optimizer, Protocol, Result
+from training.experiment.comparison import OPTIMIZERS, Comparison, Epoch, FitResult, Optimizer, Protocol
 from training.models import OptimizerResult
 
 pytestmark = pytest.mark.django_db
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.django_db
 MEASURED = {"date": "2026-01-31", "keras": "3.15.1", "cores": 2}
 
 
-def result(optimizer: Optimizer, accuracy: float, epochs: int = 12) -> Result:
+def result(optimizer: Optimizer, accuracy: float, epochs: int = 12) -> FitResult:
     history = tuple(Epoch(0.1, accuracy * (epoch + 1) / epochs) for epoch in range(epochs))
-    return Result(optimizer, history, 61.4)
+    return FitResult(optimizer, history, 61.4)
 
 
 @pytest.fixture

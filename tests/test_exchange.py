@@ -227,7 +227,7 @@ def test_a_file_is_replaced_only_by_force(site: list[Submission], tmp_path: Path
 def test_an_export_that_fails_leaves_nothing(
     site: list[Submission], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.exchange.pictures.LIMITS", exchange.Limits(pictures=3))
+    monkeypatch.setattr("training.exchange.pictures.LIMITS", exchange.ExchangeLimits(pictures=3))
     with pytest.raises(CommandError, match="export npz or idx"):
         call_command("export_dataset", "png", tmp_path / "out.zip")
     with pytest.raises(CommandError, match="No such file"):
@@ -493,7 +493,7 @@ def test_a_hostile_file_is_one_clear_error_and_leaves_nothing(tmp_path: Path, na
 
 
 def test_a_zip_of_very_many_files_is_refused_before_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.exchange.archives.LIMITS", exchange.Limits(pictures=1000))
+    monkeypatch.setattr("training.exchange.archives.LIMITS", exchange.ExchangeLimits(pictures=1000))
     files = {f"other/{number}.png": b"" for number in range(2000)}
 
     with pytest.raises(ExchangeError, match="more than 1,000 files"):
@@ -572,7 +572,7 @@ def test_the_page_is_linked_and_says_how_many_there_are(site: list[Submission], 
 def test_a_download_that_cannot_be_made_says_why(
     site: list[Submission], office: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.exchange.pictures.LIMITS", exchange.Limits(pictures=3))
+    monkeypatch.setattr("training.exchange.pictures.LIMITS", exchange.ExchangeLimits(pictures=3))
 
     assert "export npz or idx" in office.get("/admin/data/png", follow=True).content.decode()
 
@@ -588,7 +588,7 @@ def test_a_hostile_upload_is_an_error_on_the_page(office: Client, name: str) -> 
 def test_an_upload_holds_fewer_drawings_than_a_file_for_the_command(
     office: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.admin.data.LIMITS", exchange.Limits(uploaded_rows=2))
+    monkeypatch.setattr("web.admin.data.LIMITS", exchange.ExchangeLimits(uploaded_rows=2))
 
     assert "more than 2 drawings" in upload(office, npz(IMAGES, LABELS))
     assert not Submission.objects.exists()

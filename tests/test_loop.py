@@ -17,7 +17,7 @@ from training.attempt import Outcome, Progress, RunFailedError
 from training.dataset import Part
 from training.loop import learn
 from training.models import TrainingRun, TrainingSample
-from training.recipe import Recipe, Tune
+from training.recipe import FineTuneConfig, Recipe
 
 State = TrainingRun.State
 
@@ -78,7 +78,7 @@ def test_a_damaged_file_of_the_champion_ends_the_run(run: TrainingRun, small_mni
 
 # --- With a real fit of the real network on the real MNIST ------------------------------------------------------------
 
-QUICK = Recipe(tune=Tune(epochs=2, batches=30))
+QUICK = Recipe(tune=FineTuneConfig(epochs=2, batches=30))
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_a_run_makes_proves_and_promotes_a_version(run: TrainingRun, people: Non
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.skipif(find_mnist() is None, reason="needs MNIST")
 def test_a_run_that_would_forget_is_rejected_kept_and_explained(run: TrainingRun, people: None) -> None:
-    reckless = replace(QUICK, tune=Tune(epochs=1, batches=40, learning_rate=3e-2, new_shares=(1.0,)))
+    reckless = replace(QUICK, tune=FineTuneConfig(epochs=1, batches=40, learning_rate=3e-2, new_shares=(1.0,)))
     outcome = learn(run, Progress(), reckless)
     version = ModelVersion.objects.get(version=2)
 

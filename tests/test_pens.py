@@ -10,10 +10,10 @@ from recognizer.engine import DigitModel
 from recognizer.preprocessing import ink_to_input
 from recognizer.verdicts import Thresholds
 from tests.labels import bent_ink
-from training.examination import STRANGERS_FILE
+from training.eval_suite import STRANGERS_FILE
 from training.pens import PenFit, Pens, fit_pens
 from training.replay import PENS_FILE, ReplayMix, make_replay
-from training.strokes import Drawing
+from training.strokes import PenDrawing
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,9 @@ def test_the_bundled_model_reads_what_the_pens_draw(file: Path, model: DigitMode
     assert np.mean(right) > 0.9
 
 
-def drawings(count: int = 12) -> list[Drawing]:
+def drawings(count: int = 12) -> list[PenDrawing]:
     return [
-        Drawing(digit, [np.array(stroke) for stroke in bent_ink(digit, 2 * seed)], f"w{seed}", 100.0, str(digit))
+        PenDrawing(digit, [np.array(stroke) for stroke in bent_ink(digit, 2 * seed)], f"w{seed}", 100.0, str(digit))
         for digit in range(10)
         for seed in range(count)
     ]
@@ -48,7 +48,7 @@ def test_pens_draw_in_the_manner_they_were_fitted_on(model: DigitModel) -> None:
 
 def test_stroke_order_and_direction_do_not_matter() -> None:
     turned = [
-        Drawing(d.digit, [stroke[::-1] for stroke in reversed(d.strokes)], d.writer, d.size, d.character)
+        PenDrawing(d.digit, [stroke[::-1] for stroke in reversed(d.strokes)], d.writer, d.size, d.character)
         for d in drawings()
     ]
     means = [[way.mean for way in fit_pens(some).ways] for some in (drawings(), turned)]
@@ -75,7 +75,7 @@ def test_the_replay_is_the_same_for_the_same_seed() -> None:
 
     mnist = Digits(np.full((5, 28, 28), 80, np.uint8), np.zeros(5, np.uint8))
     none = Digits(mnist.images[:0], mnist.labels[:0])
-    mix = ReplayMix(mnist=3, pens=10, others=0, scribbles=2)
+    mix = ReplayMix(mnist=3, pens=10, negatives=0, scribbles=2)
     pens = Pens.from_bytes(PENS_FILE.read_bytes())
     first, again, other = (make_replay(mnist, pens, none, mix, seed) for seed in (1, 1, 2))
 

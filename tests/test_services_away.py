@@ -18,7 +18,7 @@ from django_celery_beat.models import PeriodicTask
 
 from hdr_site.beat import PatientScheduler
 from hdr_site.celery import app as celery_app
-from hdr_site.postgresql.base import DatabaseWrapper, Door
+from hdr_site.postgresql.base import CircuitBreaker, DatabaseWrapper
 from hdr_site.schedule import ensure_schedule
 from recognizer.models import ModelVersion
 from tests.conftest import Visitor
@@ -125,19 +125,19 @@ def test_a_connection_that_broke_is_replaced_by_the_next_probe(active_model: Mod
 
 
 def test_while_the_database_is_away_one_thread_at_a_time_asks(monkeypatch: Any) -> None:
-    door = Door()
-    assert door.enter()
-    assert door.enter()  # nothing is wrong yet: nobody waits for anybody
-    door.leave(connected=False)
-    assert not door.enter()
+    breaker = CircuitBreaker()
+    assert breaker.allow()
+    assert breaker.allow()  # nothing is wrong yet: nobody waits for anybody
+    breaker.record(connected=False)
+    assert not breaker.allow()
 
     monkeypatch.setattr("hdr_site.postgresql.base.PAUSE", 0.0)
-    door.leave(connected=False)  # the other one, too
-    assert door.enter()
-    assert not door.enter()  # somebody is trying
-    door.leave(connected=True)
-    assert door.enter()
-    assert door.enter()
+    breaker.record(connected=False)  # the other one, too
+    assert breaker.allow()
+    assert not breaker.allow()  # somebody is trying
+    breaker.record(connected=True)
+    assert breaker.allow()
+    assert breaker.allow()
 
 
 @pytest.mark.services
@@ -211,7 +211,7 @@ def test_a_run_replaces_a_connection_that_broke_while_it_learned() -> None:
 def test_a_database_behind_a_pulled_cable_is_waited_for_once(monkeypatch: Any) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite is a file")
-    monkeypatch.setattr("hdr_site.postgresql.base.door", Door())
+    monkeypatch.setattr("hdr_site.postgresql.base.circuit_breaker", CircuitBreaker())
     with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:  # takes a connection and never answers
         settings = connection.settings_dict | {"HOST": "127.0.0.1", "PORT": silent.getsockname()[1]}
         settings["OPTIONS"] = settings["OPTIONS"] | {"connect_timeout": 2}  # seconds, the least that libpq takes

@@ -311,7 +311,7 @@ def test_a_fit_that_is_over_is_loaded_and_another_recipe_keeps_away(small_mnist:
 
     mixture = Mixture(mnist_validation=10, scribbles=8)
     fit = network.Fit(epochs=1, batch_size=16)
-    recipe = base.Recipe(architecture=network.Architecture(((8, 3, 2),)), fit=fit, mixture=mixture)
+    recipe = base.BaseRecipe(architecture=network.Architecture(((8, 3, 2),)), fit=fit, mixture=mixture)
     data = load_base_data(small_mnist, strokes_file, strokes_file, mixture)
     folder, told = strokes_file.parent / "work", []
     fitted = base.fit_base(recipe, data, folder, lambda *progress: told.append(progress))

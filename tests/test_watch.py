@@ -17,7 +17,7 @@ from recognizer.engine import engine
 from recognizer.models import Correction, ModelFile, ModelVersion, Promotion, Submission
 from recognizer.preprocessing import ink_to_input
 from recognizer.tasks import watch_promotion
-from recognizer.watch import Drawing, Limits
+from recognizer.watch import SampledDrawing, WatchLimits
 from tests.drawings import canary
 
 pytestmark = pytest.mark.django_db
@@ -251,20 +251,22 @@ def test_fishers_test_is_exact() -> None:
 
 
 def test_one_persons_drawings_count_as_little_as_they_tell() -> None:
-    alike = watch.tally([Drawing(pk, owner=pk // 10, wrong=pk < 100) for pk in range(1000)])  # ten people, all wrong
-    mixed = watch.tally([Drawing(pk, owner=pk // 10, wrong=pk % 10 == 0) for pk in range(1000)])
+    alike = watch.tally(
+        [SampledDrawing(pk, owner=pk // 10, wrong=pk < 100) for pk in range(1000)]
+    )  # ten people, all wrong
+    mixed = watch.tally([SampledDrawing(pk, owner=pk // 10, wrong=pk % 10 == 0) for pk in range(1000)])
 
     assert alike.design_effect == pytest.approx(10, rel=0.02)
     assert mixed.design_effect == 1
 
 
 def test_equal_rates_hardly_ever_look_like_a_rise() -> None:
-    limits, rng = Limits(looks=8), np.random.default_rng(3)
+    limits, rng = WatchLimits(looks=8), np.random.default_rng(3)
 
-    def drawings(count: int) -> list[Drawing]:
+    def drawings(count: int) -> list[SampledDrawing]:
         """Of people who draw five each, some of them hard to read: 5 % wrong, and ten times as alike as chance."""
         share = rng.beta(0.45, 8.55, count // 5).repeat(5)
-        return [Drawing(pk, pk // 5, bool(wrong)) for pk, wrong in enumerate(rng.random(len(share)) < share)]
+        return [SampledDrawing(pk, pk // 5, bool(wrong)) for pk, wrong in enumerate(rng.random(len(share)) < share)]
 
     def alarm() -> bool:
         before, after = watch.tally(drawings(1000)), drawings(limits.sizes[-1])

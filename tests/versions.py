@@ -9,8 +9,8 @@ from django.utils.timezone import now
 
 from recognizer import registry
 from recognizer.models import ModelVersion, Promotion
+from training.eval_suite import EvalResult, mnist_changes
 from training.evaluation import Readings, detailed_digit_metrics
-from training.examination import Judged, mnist_changes
 from training.gates import GATES
 from training.models import TrainingRun
 
@@ -72,8 +72,8 @@ def metrics(labels: np.ndarray, wrong: Sequence[int], before: Sequence[int] | No
     after = readings(labels, wrong)
     mnist = detailed_digit_metrics(after, labels)
     if before is not None:
-        champion = Judged(_Numbered(came_from), {"mnist": readings(labels, before)})  # type: ignore[arg-type]
-        mnist["changes"] = mnist_changes(champion, Judged(_Numbered(0), {"mnist": after}), labels)  # type: ignore[arg-type]
+        champion = EvalResult(_Numbered(came_from), {"mnist": readings(labels, before)})  # type: ignore[arg-type]
+        mnist["changes"] = mnist_changes(champion, EvalResult(_Numbered(0), {"mnist": after}), labels)  # type: ignore[arg-type]
     return {
         "mnist_test": mnist,
         "holdout": {"n": 63, "accuracy": round(1 - 0.14 * 0.93**came_from, 5)},

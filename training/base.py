@@ -18,11 +18,11 @@ from recognizer.verdicts import Thresholds
 from training import calibration, evaluation, network
 from training.base_data import BaseData, EpochMaker, Mixture
 from training.scribbles import scribble
-from training.strokes import Drawing, to_inputs
+from training.strokes import PenDrawing, to_inputs
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class BaseRecipe:
     """What makes the bundled model what it is."""
 
     seed: int = 1
@@ -52,7 +52,7 @@ class AnotherRecipeError(RuntimeError):
     """The folder holds a training of another recipe; the message says what to do."""
 
 
-def fit_base(recipe: Recipe, data: BaseData, work_folder: Path, progress: network.Report) -> Any:
+def fit_base(recipe: BaseRecipe, data: BaseData, work_folder: Path, progress: network.Report) -> Any:
     """Fit the bundled model's network; interrupted, go on after the last finished epoch; over, load what was fitted.
 
     So it can be fitted with one Keras backend and finished with another.
@@ -81,7 +81,7 @@ def fit_base(recipe: Recipe, data: BaseData, work_folder: Path, progress: networ
     return model
 
 
-def _claim(work_folder: Path, recipe: Recipe) -> None:
+def _claim(work_folder: Path, recipe: BaseRecipe) -> None:
     work_folder.mkdir(parents=True, exist_ok=True)
     note, content = work_folder / "recipe.json", json.dumps(asdict(recipe), indent=2)
     if note.is_file() and note.read_text() != content:
@@ -91,12 +91,12 @@ def _claim(work_folder: Path, recipe: Recipe) -> None:
     note.write_text(content)
 
 
-def batches_per_epoch(recipe: Recipe, data: BaseData) -> int:
+def batches_per_epoch(recipe: BaseRecipe, data: BaseData) -> int:
     """Say how many batches an epoch has."""
     return _epoch_maker(recipe, data).batches_per_epoch
 
 
-def _epoch_maker(recipe: Recipe, data: BaseData) -> EpochMaker:
+def _epoch_maker(recipe: BaseRecipe, data: BaseData) -> EpochMaker:
     return EpochMaker(data, recipe.mixture, recipe.fit.epochs, recipe.fit.batch_size, recipe.seed)
 
 
@@ -112,15 +112,15 @@ def validate(model: Any, data: BaseData) -> dict[str, float]:
     }
 
 
-def finish(model: Any, recipe: Recipe, data: BaseData) -> BaseModel:
+def finish(model: Any, recipe: BaseRecipe, data: BaseData) -> BaseModel:
     """Calibrate a trained network on validation data, export it, and measure what was exported."""
     images, labels = _validation_digits(data)
     temperature = calibration.fit_temperature(digit_part(network.logits_of(model, images)), labels)
     artifact = network.export_artifact(model, temperature)
     unjudged = DigitModel(artifact, Thresholds(0, 0, 0))
     answers = evaluation.read_all(unjudged, images).probabilities
-    others = evaluation.read_all(unjudged, _validation_others(data, recipe.seed)).probabilities
-    thresholds = calibration.choose_thresholds(answers, labels, others, recipe.goals)
+    negatives = evaluation.read_all(unjudged, _validation_negatives(data, recipe.seed)).probabilities
+    thresholds = calibration.choose_thresholds(answers, labels, negatives, recipe.goals)
     exported = DigitModel(artifact, thresholds)
     if wrong := misread_canaries(exported):
         raise RuntimeError(f"The trained model misreads the canary digits {wrong}; it cannot serve.")
@@ -167,12 +167,12 @@ def _validation_digits(data: BaseData) -> tuple[Any, Any]:
     )
 
 
-def _validation_others(data: BaseData, seed: int) -> Any:
+def _validation_negatives(data: BaseData, seed: int) -> Any:
     """What is no digit: letters and symbols of the validation writers, and as many scribbles."""
     letters, rng = to_inputs(data.letters["validation"]), np.random.default_rng(seed)
     inks = [(drawing.digit or 0, drawing.strokes) for drawing in data.digits["validation"]]
     return np.concatenate([letters, [ink_to_input(scribble(rng, inks), 1.0) for _ in letters]])
 
 
-def _labels(drawings: list[Drawing]) -> np.ndarray:
+def _labels(drawings: list[PenDrawing]) -> np.ndarray:
     return np.array([drawing.digit for drawing in drawings])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from recognizer.mnist import Digits, load_mnist
 from training.augment import Distortion, distort_image, distort_strokes
 from training.scribbles import scribble
-from training.strokes import BUNDLED_FOLD, Drawing, load_drawings
+from training.strokes import BUNDLED_FOLD, PenDrawing, load_drawings
 from training.styles import Styles, restyle
 
 
@@ -47,8 +47,8 @@ class BaseData:
     mnist: Digits
     mnist_validation: Digits
     mnist_test: Digits
-    digits: dict[str, list[Drawing]]  # by split
-    letters: dict[str, list[Drawing]]  # by split; none of them a look-alike of a digit
+    digits: dict[str, list[PenDrawing]]  # by split
+    letters: dict[str, list[PenDrawing]]  # by split; none of them a look-alike of a digit
 
 
 def load_base_data(mnist_folder: Path, strokes_file: Path, letters_file: Path, mixture: Mixture) -> BaseData:

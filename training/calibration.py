@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.floating[Any]]
 class VerdictGoals:
     """What the thresholds are chosen for, as shares of the validation data."""
 
-    others_rejected: float = 0.9  # of what is no digit, called so: the rest is at least in doubt. More, if it …
+    negatives_rejected: float = 0.9  # of what is no digit, called so: the rest is at least in doubt. More, if it …
     rejected: float = 0.0005  # … costs so many real digits, is not worth it
     doubted_as_digit: float = 0.005  # of real digits at most, unsure because they may be none
     sure_right: float = 0.999  # at least, of the sure answers
@@ -52,18 +52,18 @@ def match_temperature(logits: Floats, probabilities: Floats) -> float:
 
 
 def choose_thresholds(
-    answers: Floats, labels: npt.NDArray[np.integer[Any]], others: Floats, goals: VerdictGoals
+    answers: Floats, labels: npt.NDArray[np.integer[Any]], negatives: Floats, goals: VerdictGoals
 ) -> Thresholds:
     """Choose the verdicts' thresholds on real digits and on what is none.
 
     Args:
         answers: `(n, ANSWER_SIZE)` of the exported artifact on digits.
         labels: `(n,)` digits.
-        others: `(m, ANSWER_SIZE)` of the same on what is no digit.
+        negatives: `(m, ANSWER_SIZE)` of the same on what is no digit.
     """
     digits, is_digit = digit_part(answers), is_digit_part(answers)
     confidence, right = digits.max(axis=1), digits.argmax(axis=1) == labels
-    rejecting = float(np.quantile(is_digit_part(others), goals.others_rejected))
+    rejecting = float(np.quantile(is_digit_part(negatives), goals.negatives_rejected))
     digit = min(rejecting, float(np.quantile(is_digit, goals.rejected)))
     sure_digit = max(digit, min(0.95, float(np.quantile(is_digit, goals.doubted_as_digit))))
     believed = is_digit >= sure_digit

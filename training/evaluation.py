@@ -18,7 +18,7 @@ from recognizer.labels import (
     is_digit_part,
     position,
 )
-from training.strokes import Drawing
+from training.strokes import PenDrawing
 
 CALIBRATION_BINS = 15
 
@@ -80,7 +80,7 @@ def not_digit_metrics(readings: Readings) -> dict[str, Any]:
     }
 
 
-def mean_over_writers(drawings: Sequence[Drawing], readings: Readings) -> float:
+def mean_over_writers(drawings: Sequence[PenDrawing], readings: Readings) -> float:
     """Average the writers' accuracies, so that one who drew much counts like one who drew little."""
     writers: dict[str, list[bool]] = {}
     for drawing, digit in zip(drawings, readings.digits, strict=True):

@@ -18,13 +18,13 @@ from training import network
 from training.augment import distort_image, distort_strokes
 from training.calibration import log_softmax
 from training.dataset import Labelled
-from training.examination import PeopleSamples, gains_of_voices
-from training.recipe import Recipe, Tune
+from training.eval_suite import PeopleSamples, gains_of_voices
+from training.recipe import FineTuneConfig, Recipe
 
 Images = npt.NDArray[np.uint8]
 
 
-class Lessons:
+class TrainingBatches:
     """Makes any batch of an epoch from (seed, epoch, batch) and the odds of that epoch.
 
     Args:
@@ -74,13 +74,13 @@ class Lessons:
         return distort_image(label.image, self._recipe.distortion, rng)
 
 
-def fine_tune(champion: Any, lessons: Lessons, recipe: Recipe, report: network.Report) -> Any:
+def fine_tune(champion: Any, batches: TrainingBatches, recipe: Recipe, report: network.Report) -> Any:
     """Return the tuned network, before it is averaged with the champion."""
-    return network.tune_network(champion, lessons.epoch, recipe.tune, recipe.seed, report)
+    return network.tune_network(champion, batches.epoch, recipe.tune, recipe.seed, report)
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class BlendTrial:
     """How an average of champion's and new weights does on what neither learned."""
 
     new_share: float
@@ -88,7 +88,7 @@ class Tried:
     forgotten: float  # of MNIST's digits that were kept back, more wrong than the champion has
     validation: int  # voices that it reads worse than the champion, less those that it reads better
 
-    def keeps(self, tune: Tune) -> bool:
+    def keeps(self, tune: FineTuneConfig) -> bool:
         """Say whether so little was forgotten that the gates may see it."""
         return (
             self.divergence <= tune.most_divergence and self.forgotten <= tune.most_forgotten and self.validation <= 0
@@ -96,8 +96,8 @@ class Tried:
 
 
 def choose_blend(
-    champion: Any, tuned: Any, tune: Tune, validation: PeopleSamples, kept: Digits, unseen: Images
-) -> tuple[Any, list[Tried]]:
+    champion: Any, tuned: Any, tune: FineTuneConfig, validation: PeopleSamples, kept: Digits, unseen: Images
+) -> tuple[Any, list[BlendTrial]]:
     """Average the weights with as many of the new ones as forgetting allows.
 
     Args:
@@ -115,14 +115,14 @@ def choose_blend(
 
     answers = network.logits_of(champion, unseen)
     kept_right, people_right = right(champion, kept), right(champion, validation)
-    tried: list[Tried] = []
+    tried: list[BlendTrial] = []
     for share in tune.new_shares:
         blend = network.blend(champion, tuned, share)
         away = divergences(answers, network.logits_of(blend, unseen)).mean()
         forgotten = float(kept_right.mean() - right(blend, kept).mean())
         gains = gains_of_voices(validation.voices, people_right, right(blend, validation))
         worse = int((gains < 0).sum() - (gains > 0).sum())
-        tried.append(Tried(share, round(float(away), 5), round(forgotten, 5), worse))
+        tried.append(BlendTrial(share, round(float(away), 5), round(forgotten, 5), worse))
         if tried[-1].keeps(tune):
             break
     return blend, tried

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from recognizer.engine import DigitModel, canary_digits, misread_canaries
 from recognizer.labels import DIGITS, digit_part
 from training import evaluation
-from training.examination import Examination, Judged, PeopleSamples, gains_of_voices
+from training.eval_suite import EvalResult, EvalSuite, PeopleSamples, gains_of_voices
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +45,32 @@ class GateLimits:
 class Evidence:
     """What the gates look at."""
 
-    examination: Examination
-    champion: Judged
-    candidate: Judged
-    bundled: Judged
+    suite: EvalSuite
+    champion: EvalResult
+    candidate: EvalResult
+    bundled: EvalResult
     artifact_size: int
     agreement: float  # of artifact and network
     limits: GateLimits = field(default_factory=GateLimits)
 
-    def changes(self, name: str, against: Judged | None = None) -> "Changes":
+    def changes(self, name: str, against: EvalResult | None = None) -> "Disagreement":
         """Compare two models on the same samples."""
-        samples = getattr(self.examination, name)
-        before, after = (judged.right(samples, name) for judged in (against or self.champion, self.candidate))
-        return Changes(len(before), int((before & ~after).sum()), int((~before & after).sum()))
+        samples = getattr(self.suite, name)
+        before, after = (result.right(samples, name) for result in (against or self.champion, self.candidate))
+        return Disagreement(len(before), int((before & ~after).sum()), int((~before & after).sum()))
 
     def votes(self, name: str) -> "Votes":
         """Let each voice vote for the model that reads more of its drawings right."""
-        samples: PeopleSamples = getattr(self.examination, name)
+        samples: PeopleSamples = getattr(self.suite, name)
         counted = self.champion.readings[name].sure
-        before, after = (judged.right(samples, name)[counted] for judged in (self.champion, self.candidate))
+        before, after = (result.right(samples, name)[counted] for result in (self.champion, self.candidate))
         gains = gains_of_voices(samples.voices[counted], before, after)
-        changes = Changes(len(gains), int((gains < 0).sum()), int((gains > 0).sum()))
+        changes = Disagreement(len(gains), int((gains < 0).sum()), int((gains > 0).sum()))
         return Votes(changes, int(counted.sum()))
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class Disagreement:
     """How many samples two models differ on, or how many voices."""
 
     n: int
@@ -80,19 +80,19 @@ class Changes:
     @property
     def chance(self) -> float:
         """The probability of at least so many lost by chance: McNemar's exact test, one-sided."""
-        return at_least(self.lost, self.lost + self.won)
+        return binomial_tail(self.lost, self.lost + self.won)
 
 
 @dataclass(frozen=True, slots=True)
 class Votes:
     """How voices judge between two models."""
 
-    changes: Changes  # of voices
+    changes: Disagreement  # of voices
     drawings: int  # that they judged by
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class GateResult:
     """One gate's judgement."""
 
     value: float
@@ -108,122 +108,122 @@ class Gate:
 
     name: str
     explanation: str
-    judge: Callable[[Evidence], Result]
+    judge: Callable[[Evidence], GateResult]
 
 
-def _mnist_accuracy(evidence: Evidence) -> Result:
-    right = evidence.candidate.right(evidence.examination.mnist, "mnist")
+def _mnist_accuracy(evidence: Evidence) -> GateResult:
+    right = evidence.candidate.right(evidence.suite.mnist, "mnist")
     value, threshold = float(right.mean()), evidence.limits.mnist_accuracy
-    return Result(value, threshold, value >= threshold, len(right))
+    return GateResult(value, threshold, value >= threshold, len(right))
 
 
-def _no_worse(name: str) -> Callable[[Evidence], Result]:
-    def judge(evidence: Evidence) -> Result:
+def _no_worse(name: str) -> Callable[[Evidence], GateResult]:
+    def judge(evidence: Evidence) -> GateResult:
         changes, threshold = evidence.changes(name), evidence.limits.significance
-        return Result(changes.chance, threshold, changes.chance >= threshold, changes.n)
+        return GateResult(changes.chance, threshold, changes.chance >= threshold, changes.n)
 
     return judge
 
 
-def _no_worse_for_people(name: str) -> Callable[[Evidence], Result]:
-    def judge(evidence: Evidence) -> Result:
+def _no_worse_for_people(name: str) -> Callable[[Evidence], GateResult]:
+    def judge(evidence: Evidence) -> GateResult:
         votes, threshold = evidence.votes(name), evidence.limits.significance
         chance = votes.changes.chance
-        return Result(chance, threshold, chance >= threshold, votes.drawings, votes.changes.n)
+        return GateResult(chance, threshold, chance >= threshold, votes.drawings, votes.changes.n)
 
     return judge
 
 
-def _no_drift(name: str) -> Callable[[Evidence], Result]:
-    def judge(evidence: Evidence) -> Result:
+def _no_drift(name: str) -> Callable[[Evidence], GateResult]:
+    def judge(evidence: Evidence) -> GateResult:
         changes, threshold = evidence.changes(name, evidence.bundled), evidence.limits.drift_significance
-        return Result(changes.chance, threshold, changes.chance >= threshold, changes.n)
+        return GateResult(changes.chance, threshold, changes.chance >= threshold, changes.n)
 
     return judge
 
 
-def _recall(evidence: Evidence) -> Result:
+def _recall(evidence: Evidence) -> GateResult:
     """The largest fall of one digit's recall that chance does not explain, on MNIST and the strangers together."""
     limits, worst, total = evidence.limits, 0.0, 0
     parts = ("mnist", "strangers")
-    labels = np.concatenate([getattr(evidence.examination, part).labels for part in parts])
+    labels = np.concatenate([getattr(evidence.suite, part).labels for part in parts])
     before, after = (
-        np.concatenate([judged.right(getattr(evidence.examination, part), part) for part in parts])
-        for judged in (evidence.champion, evidence.candidate)
+        np.concatenate([result.right(getattr(evidence.suite, part), part) for part in parts])
+        for result in (evidence.champion, evidence.candidate)
     )
     for digit in DIGITS:
         of_digit = labels == digit
         lost = int((before & ~after & of_digit).sum())
         won = int((~before & after & of_digit).sum())
         total += int(of_digit.sum())
-        if of_digit.any() and at_least(lost, lost + won) < limits.recall_significance:
+        if of_digit.any() and binomial_tail(lost, lost + won) < limits.recall_significance:
             worst = max(worst, (lost - won) / int(of_digit.sum()))
-    return Result(worst, limits.recall_drop, worst <= limits.recall_drop, total)
+    return GateResult(worst, limits.recall_drop, worst <= limits.recall_drop, total)
 
 
-def _learned(evidence: Evidence) -> Result:
+def _learned(evidence: Evidence) -> GateResult:
     """What is wrong of what was taught, as a share of what the champion has wrong, each label by its share in learning.
 
     With nothing wrong there is nothing to gain.
     """
-    samples, name = evidence.examination.lessons, "lessons"
+    samples, name = evidence.suite.train, "train"
     wrong = ~evidence.champion.right(samples, name)
     still = ~evidence.candidate.right(samples, name) & ~evidence.champion.guessed_right(samples, name)
     before, after = float(samples.shares[wrong].sum()), float(samples.shares[still].sum())
     value = after / before if before else 0.0
-    return Result(value, 1.0, value < 1.0, len(samples.labels), len(np.unique(samples.voices)))
+    return GateResult(value, 1.0, value < 1.0, len(samples.labels), len(np.unique(samples.voices)))
 
 
-def _rejects_others(evidence: Evidence) -> Result:
+def _rejects_negatives(evidence: Evidence) -> GateResult:
     return _rejection(evidence, evidence.champion, evidence.limits.rejection_drop)
 
 
-def _rejects_others_still(evidence: Evidence) -> Result:
+def _rejects_negatives_still(evidence: Evidence) -> GateResult:
     return _rejection(evidence, evidence.bundled, evidence.limits.rejection_drift)
 
 
-def _rejection(evidence: Evidence, against: Judged, threshold: float) -> Result:
+def _rejection(evidence: Evidence, against: EvalResult, threshold: float) -> GateResult:
     """A fall, beyond chance, of the share of characters that are no digits and are not taken for one."""
-    changes = evidence.changes("others", against)
+    changes = evidence.changes("negatives", against)
     fall = (changes.lost - changes.won) / max(changes.n, 1)
     passed = fall <= threshold or changes.chance >= evidence.limits.significance
-    return Result(fall, threshold, passed, changes.n)
+    return GateResult(fall, threshold, passed, changes.n)
 
 
-def _canaries(evidence: Evidence) -> Result:
+def _canaries(evidence: Evidence) -> GateResult:
     wrong = len(misread_canaries(evidence.candidate.model))
-    return Result(wrong, 0, wrong == 0, len(canary_digits().labels))
+    return GateResult(wrong, 0, wrong == 0, len(canary_digits().labels))
 
 
-def _calibration(evidence: Evidence) -> Result:
-    samples, readings = evidence.examination.mnist, evidence.candidate.readings["mnist"]
+def _calibration(evidence: Evidence) -> GateResult:
+    samples, readings = evidence.suite.mnist, evidence.candidate.readings["mnist"]
     value = evaluation.expected_calibration_error(digit_part(readings.probabilities), samples.labels)
-    return Result(
+    return GateResult(
         value, evidence.limits.calibration_error, value <= evidence.limits.calibration_error, len(samples.labels)
     )
 
 
-def _sure(evidence: Evidence) -> Result:
-    right = evidence.candidate.right(evidence.examination.mnist, "mnist")
+def _sure(evidence: Evidence) -> GateResult:
+    right = evidence.candidate.right(evidence.suite.mnist, "mnist")
     sure = evidence.candidate.readings["mnist"].sure
     value = float(right[sure].mean()) if sure.any() else 0.0
-    return Result(value, evidence.limits.sure_right, value >= evidence.limits.sure_right, int(sure.sum()))
+    return GateResult(value, evidence.limits.sure_right, value >= evidence.limits.sure_right, int(sure.sum()))
 
 
-def _agreement(evidence: Evidence) -> Result:
+def _agreement(evidence: Evidence) -> GateResult:
     value, threshold = evidence.agreement, evidence.limits.agreement
-    return Result(value, threshold, value >= threshold, len(evidence.examination.strangers.labels))
+    return GateResult(value, threshold, value >= threshold, len(evidence.suite.strangers.labels))
 
 
-def _size(evidence: Evidence) -> Result:
-    return Result(evidence.artifact_size, evidence.limits.size, evidence.artifact_size <= evidence.limits.size, 1)
+def _size(evidence: Evidence) -> GateResult:
+    return GateResult(evidence.artifact_size, evidence.limits.size, evidence.artifact_size <= evidence.limits.size, 1)
 
 
-def _latency(evidence: Evidence) -> Result:
-    images = evidence.examination.mnist.images[: evidence.limits.latency_readings]
+def _latency(evidence: Evidence) -> GateResult:
+    images = evidence.suite.mnist.images[: evidence.limits.latency_readings]
     before, after = _best_times(images, evidence.champion.model, evidence.candidate.model)
     value = after / before
-    return Result(value, evidence.limits.slowdown, value <= evidence.limits.slowdown, len(images))
+    return GateResult(value, evidence.limits.slowdown, value <= evidence.limits.slowdown, len(images))
 
 
 GATES: Sequence[Gate] = (
@@ -240,8 +240,8 @@ GATES: Sequence[Gate] = (
     Gate("learned", "Of what it was taught it reads more than the champion; the share still wrong.", _learned),
     Gate("mnist_bundled", "Over all runs, MNIST's test set is not forgotten.", _no_drift("mnist")),
     Gate("strangers_bundled", "Over all runs, strangers' hands are not forgotten.", _no_drift("strangers")),
-    Gate("not_digits", "What is no digit is not taken for one noticeably more often.", _rejects_others),
-    Gate("not_digits_bundled", "Nor is it over all runs, by much.", _rejects_others_still),
+    Gate("not_digits", "What is no digit is not taken for one noticeably more often.", _rejects_negatives),
+    Gate("not_digits_bundled", "Nor is it over all runs, by much.", _rejects_negatives_still),
     Gate("canaries", "All canary drawings are read right.", _canaries),
     Gate("calibration", "Confidence means what it says on MNIST's test set.", _calibration),
     Gate("sure", "Sure answers on MNIST's test set are right.", _sure),
@@ -271,7 +271,7 @@ def judge(evidence: Evidence, gates: Sequence[Gate] = GATES) -> list[dict[str, A
     return report
 
 
-def at_least(k: int, n: int) -> float:
+def binomial_tail(k: int, n: int) -> float:
     """The probability of at least k heads in n tosses of a fair coin."""
     if k <= 0:
         return 1.0

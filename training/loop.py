@@ -23,12 +23,12 @@ from recognizer.preprocessing import PREPROCESSING_VERSION
 from training import attempt, calibration, evaluation, gates
 from training.attempt import Outcome, Progress, RunFailedError
 from training.dataset import Dataset, Part, build_dataset
-from training.examination import (
+from training.eval_suite import (
     STRANGERS_FILE,
-    Examination,
-    Judged,
-    examine,
-    make_examination,
+    EvalResult,
+    EvalSuite,
+    evaluate,
+    make_eval_suite,
     mnist_changes,
     only,
     stacked,
@@ -79,8 +79,8 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
             return Outcome(State.SKIPPED, reason)
         replay = make_replay(known, pens, _misread(dataset, serving), recipe.replay, recipe.seed)
         unseen = make_replay(kept, pens, NOTHING, recipe.unseen, recipe.seed + 1)
-        examination = make_examination(dataset, test, strangers, recipe.strangers)
-        before = examine(serving, examination)
+        suite = make_eval_suite(dataset, test, strangers, recipe.strangers)
+        before = evaluate(serving, suite)
 
     with clock.phase(Phase.START):
         from training import finetune, network  # TensorFlow, which only this process loads
@@ -90,14 +90,14 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
 
     with clock.phase(Phase.FIT):
         careful = recipe.tune.after(_setbacks(champion))
-        lessons = finetune.Lessons(dataset.part(Part.TRAIN), replay, answers, recipe)
-        tuned = finetune.fine_tune(teacher, lessons, recipe, clock.fit_report(recipe))
-        sure = before.readings["validation"].sure & (examination.validation.labels != NOT_A_DIGIT)
-        validation = only(examination.validation, sure)
+        batches = finetune.TrainingBatches(dataset.part(Part.TRAIN), replay, answers, recipe)
+        tuned = finetune.fine_tune(teacher, batches, recipe, clock.fit_report(recipe))
+        sure = before.readings["validation"].sure & (suite.validation.labels != NOT_A_DIGIT)
+        validation = only(suite.validation, sure)
         candidate, tried = finetune.choose_blend(teacher, tuned, careful, validation, kept, unseen)
 
     with clock.phase(Phase.EXPORT):
-        wanted, digits = evaluation.read_all(serving, unseen).probabilities, len(unseen) - recipe.unseen.no_digits
+        wanted, digits = evaluation.read_all(serving, unseen).probabilities, len(unseen) - recipe.unseen.non_digits
         logits = network.logits_of(candidate, unseen[:digits])
         temperature = calibration.match_temperature(digit_part(logits), digit_part(wanted[:digits]))
         artifact, content = network.export_artifact(candidate, temperature), network.save_checkpoint(candidate)
@@ -107,11 +107,11 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
         )
 
     with clock.phase(Phase.GATES):
-        after = examine(DigitModel(artifact, thresholds), examination)
+        after = evaluate(DigitModel(artifact, thresholds), suite)
         base = registry.base_of(champion)
-        bundled = before if base == champion else examine(_load(base), examination)
-        agreement = _agreement(network.logits_of(candidate, examination.strangers.images), after)
-        evidence = gates.Evidence(examination, before, after, bundled, len(artifact), agreement, recipe.limits)
+        bundled = before if base == champion else evaluate(_load(base), suite)
+        agreement = _agreement(network.logits_of(candidate, suite.strangers.images), after)
+        evidence = gates.Evidence(suite, before, after, bundled, len(artifact), agreement, recipe.limits)
         report = gates.judge(evidence)
 
     with clock.phase(Phase.PROMOTE), transaction.atomic():
@@ -121,7 +121,7 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
             content,
             preprocessing_version=PREPROCESSING_VERSION,
             thresholds=asdict(thresholds),
-            metrics=_metrics(examination, before, after),
+            metrics=_metrics(suite, before, after),
             parent=champion,
             gate_report=report,
             lineage={
@@ -246,25 +246,25 @@ def _digests() -> list[str]:
     return [*files, *settings.MNIST_FILES.values()]
 
 
-def _agreement(logits: np.ndarray, judged: Judged) -> float:
+def _agreement(logits: np.ndarray, result: EvalResult) -> float:
     """The share of strangers' digits that artifact and network name alike."""
-    answers = judged.readings["strangers"].probabilities
+    answers = result.readings["strangers"].probabilities
     return float((digit_part(logits).argmax(axis=1) == digit_part(answers).argmax(axis=1)).mean())
 
 
-def _metrics(examination: Examination, champion: Judged, judged: Judged) -> dict[str, Any]:
+def _metrics(suite: EvalSuite, champion: EvalResult, result: EvalResult) -> dict[str, Any]:
     """Measure what the version's page shows."""
-    mnist = examination.mnist.labels
+    mnist = suite.mnist.labels
     metrics: dict[str, Any] = {
-        "mnist_test": evaluation.detailed_digit_metrics(judged.readings["mnist"], mnist)
-        | {"changes": mnist_changes(champion, judged, mnist)},
-        "strangers": evaluation.digit_metrics(judged.readings["strangers"], examination.strangers.labels),
-        "not_digits": evaluation.not_digit_metrics(judged.readings["others"]),
+        "mnist_test": evaluation.detailed_digit_metrics(result.readings["mnist"], mnist)
+        | {"changes": mnist_changes(champion, result, mnist)},
+        "strangers": evaluation.digit_metrics(result.readings["strangers"], suite.strangers.labels),
+        "not_digits": evaluation.not_digit_metrics(result.readings["negatives"]),
     }
     for name in ("holdout", "validation", "lessons"):
-        samples = getattr(examination, name)
+        samples = getattr(suite, name)
         if n := len(samples.labels):
-            metrics[name] = {"n": n, "accuracy": round(1 - judged.wrong_count(samples, name) / n, 5)}
+            metrics[name] = {"n": n, "accuracy": round(1 - result.wrong_count(samples, name) / n, 5)}
     return metrics
 
 

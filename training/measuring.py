@@ -14,7 +14,7 @@ from recognizer.engine import DigitModel, ModelRefusedError, load_model
 from recognizer.mnist import Digits, find_mnist, load_test_digits
 from recognizer.models import ModelFile, ModelVersion
 from training import evaluation
-from training.examination import Judged, mnist_changes
+from training.eval_suite import EvalResult, mnist_changes
 
 logger = logging.getLogger(__name__)
 
@@ -59,5 +59,5 @@ def _load(version: ModelVersion) -> DigitModel | None:
         return None
 
 
-def _read(model: DigitModel, test: Digits) -> Judged:
-    return Judged(model, {"mnist": evaluation.read_all(model, test.images)})
+def _read(model: DigitModel, test: Digits) -> EvalResult:
+    return EvalResult(model, {"mnist": evaluation.read_all(model, test.images)})

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from keras import layers, ops
 
 from recognizer.labels import ANSWER_SIZE, DIGITS, digit_part, is_digit_part
-from training.recipe import Tune
+from training.recipe import FineTuneConfig
 
 CAN_EXPORT = keras.backend.backend() == "tensorflow"
 if CAN_EXPORT:
@@ -124,7 +124,7 @@ def packed_loss(fit: Fit) -> Callable[[Tensor, Tensor], Tensor]:
     return loss
 
 
-def taught_loss(tune: Tune) -> Callable[[Tensor, Tensor], Tensor]:
+def taught_loss(tune: FineTuneConfig) -> Callable[[Tensor, Tensor], Tensor]:
     """Cross-entropy with a label where there is one, with the teacher's softened answer where there is none.
 
     Targets are `(n, 2 * ANSWER_SIZE)`: a packed target, then the teacher's logits, all zeros where the label counts.
@@ -203,7 +203,11 @@ def fit_network(
 
 
 def tune_network(
-    network: keras.Model, epoch: Callable[[int, keras.Model], EpochBatches], tune: Tune, seed: int, report: Report
+    network: keras.Model,
+    epoch: Callable[[int, keras.Model], EpochBatches],
+    tune: FineTuneConfig,
+    seed: int,
+    report: Report,
 ) -> keras.Model:
     """Train a copy of a trained network on targets of `taught_loss`, and return the copy in float32.
 

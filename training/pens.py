@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from recognizer.labels import DIGITS, decode, encode
 from recognizer.preprocessing import Stroke
-from training.strokes import Drawing
+from training.strokes import PenDrawing
 
 Floats = npt.NDArray[np.float64]
 
@@ -90,7 +90,7 @@ class Pens:
         return cls(ways)
 
 
-def fit_pens(drawings: Sequence[Drawing], fit: PenFit | None = None) -> Pens:
+def fit_pens(drawings: Sequence[PenDrawing], fit: PenFit | None = None) -> Pens:
     """Find the ways in which people draw each character."""
     fit = fit or PenFit()
     rng = np.random.default_rng(fit.seed)

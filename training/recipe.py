@@ -4,13 +4,13 @@ from dataclasses import dataclass, field, replace
 
 from training.augment import Distortion
 from training.dataset import DatasetRules
-from training.examination import StrangersMix
+from training.eval_suite import StrangersMix
 from training.gates import GateLimits
 from training.replay import ReplayMix
 
 
 @dataclass(frozen=True, slots=True)
-class Tune:
+class FineTuneConfig:
     """How a trained network learns some more without forgetting."""
 
     epochs: int = 6
@@ -30,7 +30,7 @@ class Tune:
     most_forgotten: float = 0.0008  # of MNIST's digits that were kept back, more wrong than the champion has
     caution: float = 0.5  # times both, for each candidate of the same champion's that the gates rejected
 
-    def after(self, rejections: int) -> "Tune":
+    def after(self, rejections: int) -> "FineTuneConfig":
         """Return the same, more careful by so many rejections."""
         less = self.caution**rejections
         return replace(self, most_divergence=self.most_divergence * less, most_forgotten=self.most_forgotten * less)
@@ -42,11 +42,11 @@ class Recipe:
 
     seed: int = 1
     rules: DatasetRules = field(default_factory=DatasetRules)
-    tune: Tune = field(default_factory=Tune)
+    tune: FineTuneConfig = field(default_factory=FineTuneConfig)
     distortion: Distortion = field(default_factory=Distortion)  # of people's drawings
     replay: ReplayMix = field(default_factory=ReplayMix)
     unseen: ReplayMix = field(
-        default_factory=lambda: ReplayMix(mnist=1000, contrasts=0, pens=800, others=300, scribbles=100)
+        default_factory=lambda: ReplayMix(mnist=1000, contrasts=0, pens=800, negatives=300, scribbles=100)
     )
     strangers: StrangersMix = field(default_factory=StrangersMix)
     limits: GateLimits = field(default_factory=GateLimits)

@@ -35,16 +35,16 @@ class ReplayMix:
     contrasts: int = 60  # of MNIST's digits for each drawing that is misread: the most like it that are something else
     most_contrasts: int = 5000  # in all, and of so many misread drawings, the first
     pens: int = 5000
-    others: int = 4000  # characters that are no digits
+    negatives: int = 4000  # characters that are no digits
     scribbles: int = 700
     plain: float = 0.7  # of MNIST's digits and the pens', as they are; the others distorted
     styles: Styles = field(default_factory=Styles)
     distortion: Distortion = field(default_factory=Distortion)
 
     @property
-    def no_digits(self) -> int:
+    def non_digits(self) -> int:
         """How many of a pool, the last, are no digits."""
-        return self.others + self.scribbles
+        return self.negatives + self.scribbles
 
 
 def make_replay(mnist: Digits, pens: Pens, misread: Digits, mix: ReplayMix, seed: int) -> Images:
@@ -66,7 +66,7 @@ def make_replay(mnist: Digits, pens: Pens, misread: Digits, mix: ReplayMix, seed
         inks.append((digit, ink))
         ink = restyle(digit, ink, mix.styles, rng)
         images.append(ink_to_input(ink, 1.0) if rng.random() < mix.plain else distort_strokes(ink, mix.distortion, rng))
-    images += [distort_strokes(pens.draw(None, rng), mix.distortion, rng) for _ in range(mix.others)]
+    images += [distort_strokes(pens.draw(None, rng), mix.distortion, rng) for _ in range(mix.negatives)]
     images += [distort_strokes(scribble(rng, inks), mix.distortion, rng) for _ in range(mix.scribbles)]
     return np.stack(images)
 

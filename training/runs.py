@@ -30,7 +30,7 @@ State, Phase, Trigger = TrainingRun.State, TrainingRun.Phase, TrainingRun.Trigge
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RunLimits:
     """How long things may take before somebody acts."""
 
     beat: float = 1.0  # seconds between two signs of life
@@ -44,7 +44,7 @@ class Limits:
     end: int = 60  # tries, a second apart, to write how a run ended
 
 
-LIMITS = Limits()
+LIMITS = RunLimits()
 
 
 class LiveRunError(Exception):

@@ -22,7 +22,7 @@ BUNDLED_FOLD = 3  # the bundled model's: these writers are never trained on, nev
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class PenDrawing:
     """One character that one person drew: `digit` is 0–9, or None for what is not a digit."""
 
     digit: int | None
@@ -52,7 +52,7 @@ def writer_bucket(writer: str) -> int:
     return int.from_bytes(hashlib.sha256(writer.encode()).digest()[:4], "big") % SPLIT_BUCKETS
 
 
-def load_drawings(path: Path, split: str | None = None, fold: int = BUNDLED_FOLD) -> list[Drawing]:
+def load_drawings(path: Path, split: str | None = None, fold: int = BUNDLED_FOLD) -> list[PenDrawing]:
     """Read a strokes file, all of it or one split of a fold.
 
     Characters flagged as `lookalike` (an O, an l) are left out: alone they can be read as a digit.
@@ -64,7 +64,7 @@ def load_drawings(path: Path, split: str | None = None, fold: int = BUNDLED_FOLD
         rows = json.load(file)
     try:
         return [
-            Drawing(
+            PenDrawing(
                 digit=row["label"] if isinstance(row["label"], int) else None,
                 strokes=[np.asarray(stroke, np.float64)[:, :2] for stroke in row["strokes"]],
                 writer=row["writer"],
@@ -78,6 +78,6 @@ def load_drawings(path: Path, split: str | None = None, fold: int = BUNDLED_FOLD
         raise ValueError(f"{path} is not a strokes file: {error!r}") from error
 
 
-def to_inputs(drawings: Iterable[Drawing]) -> np.ndarray:
+def to_inputs(drawings: Iterable[PenDrawing]) -> np.ndarray:
     """Draw them all: `(n, 28, 28)` uint8."""
     return np.stack([drawing.to_input() for drawing in drawings])

@@ -15,36 +15,36 @@ from django.utils.functional import cached_property
 PAUSE = 1.0  # seconds between two tries, while none succeeds
 
 
-class Door:
-    """Lets one thread at a time try to connect once that has failed; the others are told so at once.
+class CircuitBreaker:
+    """After a failed connection, lets one thread at a time try again and refuses the others at once.
 
-    Else every thread of a web process would wait for seconds, again and again, and what needs no database, the home
-    page and the live answer, would wait behind them.
+    Without it every thread of a web process would wait for seconds, again and again, and pages that need no database
+    would wait behind them.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._closed = self._trying = False
+        self._open = self._trying = False
         self._next = 0.0
 
-    def enter(self) -> bool:
-        """Return whether this thread may try."""
+    def allow(self) -> bool:
+        """Return whether this thread may try to connect."""
         with self._lock:
-            if not self._closed:
+            if not self._open:
                 return True
             if self._trying or time.monotonic() < self._next:
                 return False
             self._trying = True
             return True
 
-    def leave(self, *, connected: bool) -> None:
-        """Say how it went."""
+    def record(self, *, connected: bool) -> None:
+        """Record how a try ended."""
         with self._lock:
-            self._closed, self._trying = not connected, False
+            self._open, self._trying = not connected, False
             self._next = time.monotonic() + PAUSE
 
 
-door = Door()
+circuit_breaker = CircuitBreaker()
 """This process's."""
 
 
@@ -98,7 +98,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         Raises:
             OperationalError: the database does not answer, or did not a moment ago.
         """
-        if not door.enter():
+        if not circuit_breaker.allow():
             raise self.Database.OperationalError("the database did not answer a moment ago")
         connected = False
         try:
@@ -106,4 +106,4 @@ class DatabaseWrapper(base.DatabaseWrapper):
             connected = True
             return connection
         finally:
-            door.leave(connected=connected)
+            circuit_breaker.record(connected=connected)

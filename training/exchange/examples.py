@@ -25,7 +25,7 @@ LONGEST_MESSAGE = 200  # characters; a file's own numbers and names are quoted i
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ExchangeLimits:
     """What a file may hold. Whoever wrote it may have meant harm; sizes are bytes, unpacked."""
 
     rows: int = 1_000_000
@@ -37,7 +37,7 @@ class Limits:
     line: int = 2 * 1024**2  # of strokes: twice the longest drawing that the site takes
 
 
-LIMITS = Limits()
+LIMITS = ExchangeLimits()
 
 
 class ExchangeError(ValueError):
@@ -58,7 +58,7 @@ class Example:
 
 
 @dataclass(slots=True)
-class Tally:
+class TransferCount:
     """How many went through, by label, and how many did not."""
 
     digits: Counter[Label] = field(default_factory=Counter)

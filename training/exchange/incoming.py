@@ -13,7 +13,7 @@ from django.utils.timezone import now
 from recognizer import submissions
 from recognizer.models import IMPORTED, Correction
 from recognizer.owners import Owner
-from training.exchange.examples import BATCH, LIMITS, POINTS, Example, ExchangeError, Tally
+from training.exchange.examples import BATCH, LIMITS, POINTS, Example, ExchangeError, TransferCount
 from training.exchange.formats import Format, guess_format
 
 Progress = Callable[[int, int], None]
@@ -28,7 +28,7 @@ class Import:
     """What came of an import; `tally.left_out` counts the drawings that were there already."""
 
     owner: uuid.UUID
-    tally: Tally
+    tally: TransferCount
 
 
 def import_dataset(
@@ -58,7 +58,7 @@ def import_dataset(
         ModelRefusedError: no model serves.
     """
     form, total = _checked(file, form, rows)
-    done = Import(uuid.uuid4(), Tally())
+    done = Import(uuid.uuid4(), TransferCount())
     known = _known()
     try:
         for batch in _batches(form.read(file)):

@@ -64,7 +64,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class FitResult:
     """What one optimiser reached."""
 
     optimizer: Optimizer
@@ -82,7 +82,7 @@ class Comparison:
     """Results under one protocol, best first."""
 
     protocol: Protocol
-    results: tuple[Result, ...]
+    results: tuple[FitResult, ...]
     measured: dict[str, Any] = field(default_factory=dict)  # of a shipped one: when and with what
 
 
@@ -94,7 +94,7 @@ def stored(protocol: Protocol) -> Comparison:
     )
 
 
-def store(protocol: Protocol, result: Result) -> None:
+def store(protocol: Protocol, result: FitResult) -> None:
     """Keep a result, in the place of an earlier one under the same protocol."""
     OptimizerResult.objects.update_or_create(
         name=result.optimizer.name,
@@ -148,11 +148,11 @@ def read_results(path: Path) -> Comparison:
     return Comparison(Protocol(**content["protocol"]), results, content["measured"])
 
 
-def _result(name: str, learning_rate: float, history: Sequence[dict[str, float]], seconds: float) -> Result:
+def _result(name: str, learning_rate: float, history: Sequence[dict[str, float]], seconds: float) -> FitResult:
     known = {optimizer.key: optimizer for optimizer in OPTIMIZERS}
     optimizer = known.get((name, learning_rate)) or Optimizer(name, learning_rate, name)
-    return Result(optimizer, tuple(Epoch(**epoch) for epoch in history), seconds)
+    return FitResult(optimizer, tuple(Epoch(**epoch) for epoch in history), seconds)
 
 
-def _best_first(results: Iterable[Result]) -> tuple[Result, ...]:
+def _best_first(results: Iterable[FitResult]) -> tuple[FitResult, ...]:
     return tuple(sorted(results, key=lambda result: -result.accuracy))

@@ -16,7 +16,7 @@ from keras import layers
 
 from recognizer.labels import DIGITS
 from recognizer.mnist import Digits
-from training.experiment.comparison import Epoch, Optimizer, Protocol, Result
+from training.experiment.comparison import Epoch, FitResult, Optimizer, Protocol
 
 Report = Callable[[int, int, float], None]
 """Called with (epoch, batches done in it, mean loss of the epoch so far)."""
@@ -29,7 +29,7 @@ def fit_report_network(
     test: Digits,
     report: Report,
     epoch_done: Callable[[Epoch], None],
-) -> Result:
+) -> FitResult:
     """Train the network anew; weights, batches and dropout depend on the protocol's seed alone.
 
     Args:
@@ -64,7 +64,7 @@ def fit_report_network(
         seconds += time.process_time() - started
         history.append(Epoch(round(losses.history["loss"][0], 5), _accuracy(network, test)))
         epoch_done(history[-1])
-    return Result(optimizer, tuple(history), round(seconds, 1))
+    return FitResult(optimizer, tuple(history), round(seconds, 1))
 
 
 def _new_network(seed: int) -> keras.Model:

@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
 from training.experiment import comparison
-from training.experiment.comparison import OPTIMIZERS, Comparison, Result
+from training.experiment.comparison import OPTIMIZERS, Comparison, FitResult
 from web import plot
 
 
@@ -22,7 +22,7 @@ def experiment(request: HttpRequest) -> HttpResponse:
     return render(request, "experiment.html", context)
 
 
-def _row(result: Result) -> dict[str, Any]:
+def _row(result: FitResult) -> dict[str, Any]:
     optimizer = result.optimizer
     return {
         "name": optimizer.name,
@@ -45,7 +45,7 @@ def _plots(table: Comparison) -> list[SafeString]:
     return [plot.plot_errors(series, layout, name, title, description) for name, layout in layouts.items()]
 
 
-def _series(result: Result) -> plot.Series:
+def _series(result: FitResult) -> plot.Series:
     optimizer = result.optimizer
     rates = [other.learning_rate for other in OPTIMIZERS if other.name == optimizer.name]
     return plot.Series(
@@ -56,7 +56,7 @@ def _series(result: Result) -> plot.Series:
     )
 
 
-def _style(result: Result) -> str:
+def _style(result: FitResult) -> str:
     """Name the part that an optimiser plays in the report's story."""
     if result.optimizer.name == "Adadelta":
         return "slow" if result.optimizer.reported else "paper"

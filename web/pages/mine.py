@@ -39,18 +39,18 @@ def learned_by(rows: list[Submission]) -> dict[int, int]:
 @never_cache
 def mine(request: HttpRequest) -> HttpResponse:
     """The visitor's drawings, a page of them."""
-    owner, wish = visitor_of(request), history.Wish.parse(request.GET)
-    page = history.page_of(owner, wish)
+    owner, query = visitor_of(request), history.HistoryQuery.parse(request.GET)
+    page = history.page_of(owner, query)
     learned, total = learned_by(page.drawings), history.count_of(owner)
     context: dict[str, Any] = {
         "page": page,
         "cards": [_card(drawing, learned.get(drawing.pk)) for drawing in page.drawings],
         "total": min(total, history.COUNTED),
         "more": total > history.COUNTED,
-        "here": page.wish.query(),
-        "newer": page.wish.query(before=None, after=page.newer) if page.newer is not None else None,
-        "older": page.wish.query(before=page.older, after=None) if page.older is not None else None,
-        "shows": [_filter(wish, show) for show in history.Show],
+        "here": page.query.urlencode(),
+        "newer": page.query.urlencode(before=None, after=page.newer) if page.newer is not None else None,
+        "older": page.query.urlencode(before=page.older, after=None) if page.older is not None else None,
+        "shows": [_filter(query, show) for show in history.Show],
     }
     return render(request, "mine/mine.html", context)
 
@@ -71,7 +71,7 @@ def correct(request: HttpRequest, pk: int) -> HttpResponse:
             messages.error(request, _("That is no digit: nothing was saved."))
     except submissions.AlreadyDecidedError:
         messages.error(request, _("This one was reviewed in the meantime, so it can no longer be changed."))
-    return redirect(f"{reverse('mine')}{history.Wish.parse(request.GET).query()}#drawing-{pk}")
+    return redirect(f"{reverse('mine')}{history.HistoryQuery.parse(request.GET).urlencode()}#drawing-{pk}")
 
 
 @require_POST
@@ -80,7 +80,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Delete a drawing for good."""
     submissions.delete(_find(request, pk))
     messages.info(request, _("Deleted, with all that was said of it."))
-    return redirect(f"{reverse('mine')}{history.Wish.parse(request.GET).query()}")
+    return redirect(f"{reverse('mine')}{history.HistoryQuery.parse(request.GET).urlencode()}")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -132,9 +132,9 @@ def _find(request: HttpRequest, pk: int) -> Submission:
     return found
 
 
-def _filter(wish: history.Wish, show: history.Show) -> dict[str, Any]:
-    query = wish.query(show=show, before=None, after=None)
-    return {"label": show.label, "query": query, "current": show == wish.show}
+def _filter(query: history.HistoryQuery, show: history.Show) -> dict[str, Any]:
+    address = query.urlencode(show=show, before=None, after=None)
+    return {"label": show.label, "query": address, "current": show == query.show}
 
 
 def _card(drawing: Submission, learned: int | None) -> dict[str, Any]:

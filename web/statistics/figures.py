@@ -9,7 +9,7 @@ from typing import NamedTuple
 from django.db.models import QuerySet, Sum
 
 from recognizer import counting
-from recognizer.counting import CONFIDENCE_EDGES, INK_EDGES, Tally
+from recognizer.counting import CONFIDENCE_EDGES, INK_EDGES, DayCounts
 from recognizer.labels import LABELS, Label, position
 from recognizer.models import CountedDay, DailyCount, ModelVersion
 from web.statistics.measures import CHANGED, MOVED, Share, index_by_chance, stability_index
@@ -25,7 +25,7 @@ ENOUGH = 100  # drawings in each of them, below which nothing is compared
 Pair = tuple[Label, Label]
 
 
-class Line(NamedTuple):
+class VerdictCounts(NamedTuple):
     """Drawings of a day of one version, verdict and kind."""
 
     day: date
@@ -37,7 +37,7 @@ class Line(NamedTuple):
     corrected: int
 
 
-class Answer(NamedTuple):
+class AnswerCounts(NamedTuple):
     """Drawings of a day that were read as one digit."""
 
     day: date
@@ -54,8 +54,8 @@ class Counts:
     today: date
     counted: datetime | None = None  # when the last pass began
     complete: bool = True  # also what came since
-    lines: list[Line] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)  # of the days that are compared
+    lines: list[VerdictCounts] = field(default_factory=list)
+    answers: list[AnswerCounts] = field(default_factory=list)  # of the days that are compared
     confidence: dict[date, list[int]] = field(default_factory=dict)
     ink: dict[date, list[int]] = field(default_factory=dict)
     pairs: Counter[Pair] = field(default_factory=Counter)
@@ -69,15 +69,15 @@ class Counts:
     def drawings(self) -> int:
         return sum(line.drawings for line in self.lines)
 
-    def add(self, day: date, tally: Tally) -> None:
+    def add(self, day: date, tally: DayCounts) -> None:
         """Add what was counted just now to what was counted before."""
         self.confidence[day] = _sum([self.confidence.get(day, []), tally.confidence], len(tally.confidence))
         self.ink[day] = _sum([self.ink.get(day, []), tally.ink], len(tally.ink))
         self.pairs.update(tally.pairs)
         for key, count in tally.counts.items():
             said = (count.confirmed, count.corrected)
-            self.lines.append(Line(day, key.version, key.verdict, key.kind, count.drawings, *said))
-            self.answers.append(Answer(day, key.digit, count.drawings, count.confidence, count.ink))
+            self.lines.append(VerdictCounts(day, key.version, key.verdict, key.kind, count.drawings, *said))
+            self.answers.append(AnswerCounts(day, key.digit, count.drawings, count.confidence, count.ink))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +116,13 @@ def read_counts(at: datetime) -> Counts:
         counts.pairs.update({(answered, said): n for answered, said, n in row.pairs})
         last = max(last, row.last)
     counts.lines = [
-        Line(*row)
+        VerdictCounts(*row)
         for row in _counted(counts.first, counts.today)
         .values_list("day", "model_version", "verdict", "kind")
         .annotate(Sum("drawings"), Sum("confirmed"), Sum("corrected"))
     ]
     counts.answers = [
-        Answer(*row)
+        AnswerCounts(*row)
         for row in _counted(counts.today - timedelta(days=RECENT + REFERENCE - 1), counts.today)
         .values_list("day", "digit")
         .annotate(Sum("drawings"), Sum("confidence"), Sum("ink"))
@@ -150,7 +150,7 @@ def by_day(counts: Counts) -> list[tuple[date, int, int]]:
     return [(day, found[day, DailyCount.Kind.INK], found[day, DailyCount.Kind.PICTURE]) for day in days]
 
 
-def accuracy(lines: Iterable[Line]) -> Share | None:
+def accuracy(lines: Iterable[VerdictCounts]) -> Share | None:
     """Return of how many answers that people spoke of they said that they are right; None if nobody spoke."""
     confirmed, corrected = _said(lines)
     return Share(confirmed, confirmed + corrected) if confirmed + corrected else None
@@ -159,7 +159,7 @@ def accuracy(lines: Iterable[Line]) -> Share | None:
 def by_week(counts: Counts) -> list[tuple[date, Share | None]]:
     """Return each week's accuracy by its Monday, the oldest first."""
     monday = counts.today - timedelta(days=counts.today.weekday())
-    weeks: dict[date, list[Line]] = {monday - timedelta(weeks=number): [] for number in reversed(range(WEEKS))}
+    weeks: dict[date, list[VerdictCounts]] = {monday - timedelta(weeks=number): [] for number in reversed(range(WEEKS))}
     for line in counts.lines:
         weeks.get(line.day - timedelta(days=line.day.weekday()), []).append(line)
     return [(week, accuracy(lines)) for week, lines in weeks.items()]
@@ -167,7 +167,7 @@ def by_week(counts: Counts) -> list[tuple[date, Share | None]]:
 
 def by_version(counts: Counts) -> list[tuple[int, Share]]:
     """Return the accuracy of the newest versions of which people said something, the oldest first."""
-    versions: dict[int, list[Line]] = {}
+    versions: dict[int, list[VerdictCounts]] = {}
     for line in counts.lines:
         if number := counts.numbers.get(line.version):
             versions.setdefault(number, []).append(line)
@@ -216,7 +216,7 @@ def drift(counts: Counts) -> list[Feature] | None:
     ]
 
 
-def _said(lines: Iterable[Line]) -> tuple[int, int]:
+def _said(lines: Iterable[VerdictCounts]) -> tuple[int, int]:
     confirmed = corrected = 0
     for line in lines:
         confirmed += line.confirmed
@@ -224,16 +224,18 @@ def _said(lines: Iterable[Line]) -> tuple[int, int]:
     return confirmed, corrected
 
 
-def _drawings(answers: Iterable[Answer]) -> int:
+def _drawings(answers: Iterable[AnswerCounts]) -> int:
     return sum(answer.drawings for answer in answers)
 
 
-def _means(sums: Callable[[Answer], float], recent: list[Answer], reference: list[Answer]) -> tuple[float, float]:
+def _means(
+    sums: Callable[[AnswerCounts], float], recent: list[AnswerCounts], reference: list[AnswerCounts]
+) -> tuple[float, float]:
     late, earlier = (sum(map(sums, answers)) / _drawings(answers) for answers in (recent, reference))
     return late, earlier
 
 
-def _digits(answers: Iterable[Answer]) -> list[int]:
+def _digits(answers: Iterable[AnswerCounts]) -> list[int]:
     """Count the answers, one number for each label."""
     found = [0] * len(LABELS)
     for answer in answers:

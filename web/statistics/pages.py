@@ -165,7 +165,7 @@ def _accuracy(title: str, name: str, rows: str, points: Sequence[tuple[str, str,
     return Figure(
         title,
         [charts.shares_chart([(short, share) for short, _long, share in points], name, title, told)],
-        (rows, _("Said to be right"), _("Interval of 95 %"), _("Judged")),
+        (rows, _("Said to be right"), _("Interval of 95 %"), _("EvalResult")),
         [(label, percent(one.share, 1), _between(one), f"{one.whole:,}") for label, one in reversed(known)],
     )
 

@@ -132,11 +132,11 @@ def _find(version: int) -> ModelVersion:
     return get_object_or_404(ModelVersion, version=version)
 
 
-def _entry(version: int) -> rows.Entry:
+def _entry(version: int) -> rows.TimelineEntry:
     return rows.entry(rows.entries().get(version=version))
 
 
-def _active_entry() -> rows.Entry | None:
+def _active_entry() -> rows.TimelineEntry | None:
     row = rows.entries().filter(state=State.ACTIVE).first()
     return rows.entry(row) if row else None
 

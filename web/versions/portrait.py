@@ -63,7 +63,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ChangedDigits:
     """Where a version differs from the one that it was tuned from."""
 
     before: int
@@ -179,7 +179,7 @@ def reliability(metrics: dict[str, Any]) -> SafeString | None:
     return charts.reliability_chart(bins, _("How often answers are right, by their confidence"), said)
 
 
-def changes(metrics: dict[str, Any]) -> Changes | None:
+def changes(metrics: dict[str, Any]) -> ChangedDigits | None:
     """Tell where MNIST's test set is answered differently than by the version before."""
     told = metrics.get("mnist_test", {}).get("changes")
     if told is None:
@@ -197,7 +197,7 @@ def changes(metrics: dict[str, Any]) -> Changes | None:
         )
         for place, label, before, after in rows
     ]
-    return Changes(told["from"], told["won"], told["lost"], told["other"], shown)
+    return ChangedDigits(told["from"], told["won"], told["lost"], told["other"], shown)
 
 
 def _spread(digits: Sequence[Sequence[int]]) -> list[Sequence[int]]:

@@ -46,7 +46,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TimelineEntry:
     """One version as the timeline shows it."""
 
     version: int
@@ -95,12 +95,12 @@ def entries() -> "QuerySet[ModelVersion, Any]":
     )
 
 
-def entry(row: dict[str, Any]) -> Entry:
+def entry(row: dict[str, Any]) -> TimelineEntry:
     """Make a row of `entries` ready to be shown."""
     report = row["gate_report"] or []
     active, rolled_back = row["state"] == State.ACTIVE, row["cause"] == Promotion.Cause.ROLLBACK
     served = row["activated"] is not None
-    return Entry(
+    return TimelineEntry(
         version=row["version"],
         state=row["state"],
         state_name=str(STATES[State(row["state"])]),

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from training.exchange.examples import ExchangeError, Tally
+from training.exchange.examples import ExchangeError, TransferCount
 from training.exchange.formats import FORMATS, Format
 from training.exchange.outgoing import export_dataset
 
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         if tally.left_out:
             self.stdout.write(f"Left out {tally.left_out:,}: {form.name} cannot hold {form.lacks}.")
 
-    def _write(self, form: Format, path: Path) -> Tally:
+    def _write(self, form: Format, path: Path) -> TransferCount:
         last = time.monotonic()
 
         def progress(done: int) -> None:

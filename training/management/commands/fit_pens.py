@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from training.examination import STRANGERS_FILE
+from training.eval_suite import STRANGERS_FILE
 from training.pens import fit_pens
 from training.replay import PENS_FILE
-from training.strokes import Drawing, load_drawings, writer_bucket
+from training.strokes import PenDrawing, load_drawings, writer_bucket
 
 STRANGERS_BUCKETS = {1, 9}  # of the writers' hash; 1 is the bundled model's validation split, 9 it learned from
 
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         for file, chosen in ((PENS_FILE, known), (STRANGERS_FILE, strangers)):
             self._write(file, chosen)
 
-    def _write(self, file: Path, drawings: list[Drawing]) -> None:
+    def _write(self, file: Path, drawings: list[PenDrawing]) -> None:
         pens = fit_pens(drawings)
         file.write_bytes(pens.to_bytes())
         writers = len({drawing.writer for drawing in drawings})

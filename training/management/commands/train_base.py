@@ -37,7 +37,7 @@ class Command(BaseCommand):
         from training.base_data import load_base_data
         from training.network import CAN_EXPORT
 
-        recipe = base.Recipe()
+        recipe = base.BaseRecipe()
         if options["seed"] is not None:
             recipe = replace(recipe, seed=options["seed"])
         if options["epochs"] is not None:

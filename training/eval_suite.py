@@ -40,15 +40,15 @@ class PeopleSamples(Samples):
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
+class EvalSuite:
     """All that candidates are judged on."""
 
     mnist: Samples  # the test set
     strangers: Samples  # pen digits in the manner of people whom neither labels nor replay know
-    others: Samples  # characters that are no digits, in the manner of the same people
+    negatives: Samples  # characters that are no digits, in the manner of the same people
     holdout: PeopleSamples  # labels of the owners who are only ever judged on
     validation: PeopleSamples  # labels put aside from the owners who are learned from
-    lessons: PeopleSamples  # what was learned: a candidate should at least know that
+    train: PeopleSamples  # what was learned: a candidate should at least know that
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,12 @@ class StrangersMix:
     """How many drawings of strangers there are; the same ones in every run."""
 
     of_each_digit: int = 400
-    others: int = 1500
+    negatives: int = 1500
     seed: int = 2026
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class EvalResult:
     """A model with what it says to everything in an examination."""
 
     model: DigitModel
@@ -83,33 +83,33 @@ class Judged:
         return self.right(samples, name) & ~self.readings[name].sure
 
 
-def make_examination(dataset: Dataset, mnist_test: Digits, strangers: Pens, mix: StrangersMix) -> Examination:
+def make_eval_suite(dataset: Dataset, mnist_test: Digits, strangers: Pens, mix: StrangersMix) -> EvalSuite:
     """Gather everything that a candidate is judged on."""
     rng = np.random.default_rng(mix.seed)
     digits = [digit for digit in DIGITS for _ in range(mix.of_each_digit)]
-    return Examination(
+    return EvalSuite(
         mnist=Samples(mnist_test.images, mnist_test.labels.astype(np.int64)),
         strangers=Samples(_drawn(strangers, digits, rng), np.array(digits)),
-        others=Samples(_drawn(strangers, [None] * mix.others, rng), np.full(mix.others, NOT_A_DIGIT)),
+        negatives=Samples(_drawn(strangers, [None] * mix.negatives, rng), np.full(mix.negatives, NOT_A_DIGIT)),
         **{
             name: _samples(dataset.part(part))
-            for name, part in (("holdout", Part.HOLDOUT), ("validation", Part.VALIDATION), ("lessons", Part.TRAIN))
+            for name, part in (("holdout", Part.HOLDOUT), ("validation", Part.VALIDATION), ("train", Part.TRAIN))
         },
     )
 
 
-def examine(model: DigitModel, examination: Examination) -> Judged:
+def evaluate(model: DigitModel, suite: EvalSuite) -> EvalResult:
     """Have a model read everything in an examination."""
-    names = Examination.__dataclass_fields__
-    return Judged(model, {name: evaluation.read_all(model, getattr(examination, name).images) for name in names})
+    names = EvalSuite.__dataclass_fields__
+    return EvalResult(model, {name: evaluation.read_all(model, getattr(suite, name).images) for name in names})
 
 
-def mnist_changes(before: Judged, after: Judged, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+def mnist_changes(before: EvalResult, after: EvalResult, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
     """List where two models answer MNIST's test set differently: `[place, label, before, after]`, encoded.
 
     All are counted, and the first `MOST_CHANGES` of those lost, those won and the others listed, in this order.
     """
-    was, now = (judged.readings["mnist"].digits for judged in (before, after))
+    was, now = (result.readings["mnist"].digits for result in (before, after))
     kinds = {
         "lost": (was == labels) & (now != labels),
         "won": (was != labels) & (now == labels),
