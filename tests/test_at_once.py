@@ -14,7 +14,7 @@ from recognizer.models import Correction, ModelVersion, Submission
 from recognizer.owners import Owner
 from tests.labels import labelled, person
 from training.dataset import Dataset, Labelled, Part
-from training.loop import _note_samples
+from training.loop import _save_samples
 from training.models import TrainingRun, TrainingSample
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
@@ -98,7 +98,7 @@ def test_drawings_that_are_deleted_in_the_moment_a_run_ends(drawing: Submission,
         part=Part.TRAIN,
     )
     with transaction.atomic():
-        _note_samples(run, Dataset([learned], {}, ""))
+        _save_samples(run, Dataset([learned], {}, ""))
         deleting = meanwhile(lambda: submissions.delete_all(Owner(session=person("somebody"))))
 
     assert deleting.result(10) == 1

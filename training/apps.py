@@ -1,4 +1,4 @@
-"""Makes better models out of accepted corrections."""
+"""Trains better models on accepted corrections."""
 
 from django.apps import AppConfig
 

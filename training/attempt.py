@@ -1,6 +1,6 @@
-"""One worker's go at a training run: taken, watched while it works, and ended.
+"""One worker's attempt at a training run: claim it, watch the work, write how it ended.
 
-The work itself is `loop.learn`. What an attempt writes counts only while the run still belongs to it.
+The work itself is `loop.learn`. An attempt's writes take effect only while the run still belongs to it.
 """
 
 import logging
@@ -32,19 +32,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is. The work writes it whenever it likes; the database gets it once a second."""
+    """Progress of a run. The work updates it at any time; it is saved to the database once a second."""
 
     phase: TrainingRun.Phase | str = ""
-    progress: float = 0.0  # 0 to 1, of the whole run
+    progress: float = 0.0  # of the whole run, 0…1
     epoch: int = 0
     epochs: int = 0
     batch: int = 0
     loss: float | None = None
-    losses: list[float] = field(default_factory=list)  # the mean of each epoch
-    eta: float | None = None  # seconds
+    losses: list[float] = field(default_factory=list)  # mean loss of each epoch
+    eta: float | None = None  # remaining seconds
 
     def columns(self) -> dict[str, Any]:
-        """Return what the row is to say; a number that is none (a loss that diverged) is None."""
+        """Return the row's columns; numbers that are not finite (a diverged loss) become None."""
         return {
             "phase": self.phase,
             "progress": min(max(_finite(self.progress) or 0.0, 0.0), 1.0),
@@ -59,7 +59,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the work ended: succeeded or skipped, and why, in one sentence."""
+    """Result of the work: succeeded or skipped, and the reason in one sentence."""
 
     state: TrainingRun.State
     reason: str = ""
@@ -69,31 +69,33 @@ Learn = Callable[[TrainingRun, Progress], Outcome]
 
 
 class RunFailedError(RuntimeError):
-    """The run cannot go on, for a reason that its one sentence tells an admin."""
+    """The run failed; the message tells an admin why, in one sentence."""
 
 
 class RunStoppedError(BaseException):
-    """Raised in the middle of the work when it has to stop. No `except Exception` on the way holds it up."""
+    """Raised inside the work to stop it; a BaseException, so that no `except Exception` catches it."""
 
 
 def execute(run_id: int, learn: Learn) -> None:
-    """Take a queued run and do its work; a run that is not to be taken is left alone.
+    """Claim a queued run and do its work; do nothing if the run cannot be claimed.
 
-    Call it from the main thread of a process that may end: the work is stopped by a signal, and if it does not react,
-    with its process.
+    Call it from the main thread of a process that may be ended: a signal stops the work, and if that does not help, the
+    process exits.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("A run is executed in a process's main thread: start its worker with --pool prefork.")
     run = _claim(run_id)
     if run is not None:
-        Attempt(run, learn).make()
+        Attempt(run, learn).run_to_end()
 
 
 def hold(run: TrainingRun) -> None:
-    """Make sure, inside a transaction and before what cannot be undone, that the run is still this attempt's.
+    """Check that the run still belongs to this attempt, and lock its row until the transaction ends.
+
+    Call it inside a transaction, before anything that cannot be undone.
 
     Raises:
-        RunStoppedError: it was cancelled, or given to another worker.
+        RunStoppedError: the run was cancelled, or belongs to another worker.
     """
     if rows_of(run).filter(cancel_requested__isnull=True).select_for_update().first() is None:
         raise RunStoppedError
@@ -118,7 +120,7 @@ def _claim(run_id: int) -> TrainingRun | None:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """How an attempt ends; QUEUED is given back, and None not written, for the run is not ours any more."""
+    """How an attempt ends. QUEUED: give the run back. None: write nothing, the run belongs to another worker."""
 
     state: TrainingRun.State | None
     reason: str = ""
@@ -132,7 +134,7 @@ _SHUT_DOWN = _End(State.QUEUED, "Its worker was shut down", counts=False)
 
 
 class Attempt:
-    """One worker's go at a run. One thread makes all its writes: signs of life, progress and, last, the end."""
+    """One worker's attempt at a run. One thread does all its writes: heartbeats, progress, and the end."""
 
     def __init__(self, run: TrainingRun, learn: Learn) -> None:
         self.run = run
@@ -140,19 +142,19 @@ class Attempt:
         self.progress = Progress()
         self._mine = rows_of(run)
         self._began = time.monotonic()
-        self._stop: _End | None = None  # why the work has to stop, once it has to
-        self._asked = 0.0
+        self._stop: _End | None = None  # why the work must stop
+        self._interrupted_at = 0.0
         self._end: _End | None = None
         self._over = threading.Event()
 
-    def make(self) -> None:
-        """Work until it is done or has to stop, and write how it ended."""
+    def run_to_end(self) -> None:
+        """Work until done or stopped, and write how the attempt ended."""
         watch = threading.Thread(target=self._watch, name=f"watch of {self.run}", daemon=True)
         with self._signals():
             watch.start()
             try:
                 self._end = self._work()
-            except RunStoppedError:  # in the moment between the work and here
+            except RunStoppedError:  # raised between the end of the work and this line
                 self._end = self._stop
             finally:
                 self._over.set()
@@ -163,62 +165,62 @@ class Attempt:
             outcome = self._learn(self.run, self.progress)
             return _End(outcome.state, outcome.reason)
         except RunStoppedError:
-            return self._stop  # or None, from `hold`: the row says why
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it and the next one can begin
+            return self._stop  # None if `hold` raised it: the row says why
+        except Exception as error:  # noqa: BLE001 - any error must end the run, so that the next one can start
             return self._failure(error)
 
     def _failure(self, error: Exception) -> _End:
-        """Return how work that raised ends."""
-        if self._stop:  # C code may lose the exception that stops it, and raise another
+        """Return how the attempt ends when the work raised an error."""
+        if self._stop:  # C code may replace our exception with one of its own
             logger.info("Training run %s was told to stop, and its work ended with %r.", self.run.pk, error)
             return self._stop
         match error:
             case RunFailedError():
                 return _End(State.FAILED, str(error))
-            case OperationalError() | InterfaceError():  # a database that was away may be back for the next attempt
+            case OperationalError() | InterfaceError():  # the database may be back for the next attempt
                 return _End(State.QUEUED, "The database failed", f": {error}")
         logger.error("Training run %s failed.", self.run.pk, exc_info=error)
         return _End(State.FAILED, f"{type(error).__name__}: {error}")
 
-    # What follows up to `_write_end` runs in the watching thread.
+    # The methods up to `_write_end` run in the watching thread.
 
     def _watch(self) -> None:
         try:
             while not self._over.wait(runs.LIMITS.beat):
-                reason = self._beat() or self._beyond_limits()
+                reason = self._beat() or self._exceeded_limit()
                 if reason or self._stop:
-                    self._press(self._stop or reason or _LOST)
+                    self._interrupt(self._stop or reason or _LOST)
             self._write_end(self._end or self._stop or self._beat() or _LOST)
         finally:
             connection.close()
 
     def _beat(self) -> _End | None:
-        """Give a sign of life; return what it learned of the run that means stopping."""
+        """Send a heartbeat with the progress; return why the work must stop, if it must."""
         try:
             if not self._mine.update(heartbeat=Now(), **self.progress.columns()):
                 return _LOST
             return _CANCELLED if self._mine.filter(cancel_requested__isnull=False).exists() else None
-        except Error as error:  # away for a moment; if it stays away, others take the run and this attempt sees that
+        except Error as error:  # if the database stays away, another worker takes the run and this attempt notices
             logger.warning("Training run %s could not give a sign of life: %s", self.run.pk, error)
             connection.close()
             return None
 
-    def _beyond_limits(self) -> _End | None:
+    def _exceeded_limit(self) -> _End | None:
         if time.monotonic() - self._began > runs.LIMITS.longest.total_seconds():
             return _End(State.FAILED, f"It took longer than {minutes(runs.LIMITS.longest)}.")
         if memory_gb() > runs.LIMITS.memory:
             return _End(State.FAILED, f"It used more than {runs.LIMITS.memory:g} GB of memory.")
         return None
 
-    def _press(self, reason: _End) -> None:
-        """Ask the work to stop, again at each beat; when it does not, end the process, and the run for it."""
+    def _interrupt(self, reason: _End) -> None:
+        """Interrupt the work, again at each heartbeat; on timeout, write the end and exit the process."""
         if self._stop is None:
-            self._stop, self._asked = reason, time.monotonic()
-        elif self._asked and time.monotonic() - self._asked >= runs.LIMITS.react:
+            self._stop, self._interrupted_at = reason, time.monotonic()
+        elif self._interrupted_at and time.monotonic() - self._interrupted_at >= runs.LIMITS.react:
             logger.error("Training run %s does not stop (%s), so its process ends.", self.run.pk, reason.reason)
             self._write_end(reason)
             os._exit(1)
-        self._asked = self._asked or time.monotonic()
+        self._interrupted_at = self._interrupted_at or time.monotonic()
         main = threading.main_thread().ident
         if main is not None and not self._over.is_set():
             signal.pthread_kill(main, signal.SIGUSR2)
@@ -251,7 +253,7 @@ class Attempt:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Let the watching thread and a worker that shuts down interrupt the work."""
+        """Install signal handlers that stop the work: for the watching thread, and for a worker shutdown."""
         handlers = {signal.SIGUSR2: self._on_stop, signal.SIGTERM: self._on_shutdown}
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
@@ -271,7 +273,7 @@ class Attempt:
 
 
 def memory_gb() -> float:
-    """Return what this process holds in memory now; where the system does not say, the most it ever held."""
+    """Return this process's memory use in GB; where the system does not report it, the peak."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e9

@@ -1,6 +1,6 @@
-"""Distortions for training: what other hands, pens and cameras would have made of the same drawing.
+"""Data augmentation: vary a drawing as other hands, pens and cameras would.
 
-Strokes are distorted as strokes and drawn anew; only pixels that have no strokes (MNIST) are distorted as pixels.
+Strokes are distorted as strokes and drawn again; only images without strokes (MNIST) are distorted as pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,30 +16,30 @@ from recognizer.preprocessing.ink import Stroke, ink_to_input
 
 @dataclass(frozen=True, slots=True)
 class Distortion:
-    """How far a drawing is bent; standard deviations or half-ranges in the units named."""
+    """Strength of the augmentation: standard deviations or half-ranges, in the units given."""
 
     rotation: float = 15.0  # degrees, half-range
     shear: float = 0.3  # half-range
     scale: float = 0.18  # half-range of each axis's factor around 1
     shift: float = 1.8  # pixels of the model input, half-range
-    elastic: float = 1.6  # pixels by which an image's points stray, at most, standard deviation
+    elastic: float = 1.6  # pixels, upper limit of the standard deviation of an image's displacement field
     pen_widths: tuple[float, float] = (1.4, 4.2)  # pixels of the model input
-    waves: float = 0.04  # of the drawing's size, by which ink's points stray, smoothly
-    point_noise: float = 0.015  # of the drawing's size
-    stroke_shift: float = 0.03  # of the drawing's size
-    cut_ends: float = 0.06  # share of a stroke that may be missing at an end
-    resampled: float = 0.3  # share of drawings with fewer points than were made, as a slow device sends them
-    joined: float = 0.08  # share of drawings whose pen did not quite leave the paper between strokes
-    hooked: float = 0.15  # share of strokes with a tick where the pen came down or left
+    waves: float = 0.04  # smooth displacement of ink, share of the drawing's size, standard deviation
+    point_noise: float = 0.015  # share of the drawing's size, upper limit of the standard deviation
+    stroke_shift: float = 0.03  # share of the drawing's size, standard deviation
+    cut_ends: float = 0.06  # maximum share of a stroke that is cut off at each end
+    resampled: float = 0.3  # share of drawings with fewer points, as a slow device sends them
+    joined: float = 0.08  # share of drawings with two strokes joined, as if the pen was not lifted
+    hooked: float = 0.15  # share of strokes with a tick at the start or the end
 
     def eased(self, strength: float) -> "Distortion":
-        """Return the same with all bending at `strength`, 0…1; pens stay as different as they are."""
+        """Return a copy with all distortions scaled by `strength`, 0…1; pen variation is unchanged."""
         bending = ("rotation", "shear", "scale", "shift", "elastic", "waves", "point_noise", "stroke_shift")
         return replace(self, **{name: getattr(self, name) * strength for name in bending})
 
 
 def distort_image(image: ModelInput, distortion: Distortion, rng: np.random.Generator) -> ModelInput:
-    """Bend an image: affine and elastic in one resampling, then another pen width.
+    """Distort an image: affine and elastic in one resampling, then a random line width.
 
     Args:
         image: `(28, 28)` uint8, light on dark.
@@ -57,10 +57,10 @@ def distort_image(image: ModelInput, distortion: Distortion, rng: np.random.Gene
 
 
 def distort_strokes(strokes: Sequence[Stroke], distortion: Distortion, rng: np.random.Generator) -> ModelInput:
-    """Bend ink as ink and draw it: affine, a wavering hand, strokes out of place, short ends, another pen.
+    """Distort ink and draw it: affine, smooth waves, shifted strokes, cut ends, a random pen width.
 
     Returns:
-        `(28, 28)` uint8, slightly off the centre as a careless crop would be.
+        `(28, 28)` uint8, in half of the cases slightly off centre, like a careless crop.
     """
     points = np.concatenate(strokes)
     low, high = points.min(axis=0), points.max(axis=0)
@@ -85,7 +85,7 @@ def distort_strokes(strokes: Sequence[Stroke], distortion: Distortion, rng: np.r
 
 
 def _resampled(path: Stroke, spacing: float) -> Stroke:
-    """Keep only points that are as far apart as a slow device sends them; a path of few, long lines stays as it is."""
+    """Thin out points to about `spacing`, as a slow device sends them; points that are farther apart all stay."""
     if not spacing or len(path) < 3:
         return path
     along = np.cumsum(np.hypot(*np.diff(path, axis=0).T))
@@ -124,14 +124,14 @@ def _affine(distortion: Distortion, rng: np.random.Generator) -> npt.NDArray[np.
 
 
 def _displacement(distortion: Distortion, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """An elastic field (after Simard et al. 2003): noise on a coarse grid, smoothed; `(28, 28, 2)` float32 pixels."""
+    """Return an elastic field (after Simard et al. 2003): upsampled coarse noise, `(28, 28, 2)` float32 pixels."""
     nodes = int(rng.integers(4, 8))
     noise = rng.normal(0, distortion.elastic * rng.random(), (nodes, nodes, 2)).astype(np.float32)
     return cv2.resize(noise, (INPUT_SIDE, INPUT_SIDE), interpolation=cv2.INTER_CUBIC)
 
 
 def _reink(image: ModelInput, rng: np.random.Generator) -> ModelInput:
-    """Thicken or thin the line by a random share of a pixel, and vary its darkness."""
+    """Thicken or thin the line by a random fraction of a pixel, and vary its brightness."""
     choice = rng.random()
     if choice < 0.5:
         morphed = (cv2.dilate if choice < 0.25 else cv2.erode)(image, _CROSS)
@@ -155,7 +155,7 @@ def _nudge(image: ModelInput, distortion: Distortion, rng: np.random.Generator) 
 
 
 def _waves(rng: np.random.Generator, strength: float) -> Callable[[Stroke], Stroke]:
-    """A smooth bending of the plane: two sine waves of about the drawing's size in each direction."""
+    """Return a smooth deformation of the plane: two sine waves of about the drawing's size in each direction."""
     frequency = rng.normal(0, 4.0, (2, 4))  # radians per drawing size
     phase = rng.uniform(0, 2 * np.pi, 4)
     amplitude = np.zeros((4, 2))

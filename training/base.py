@@ -1,6 +1,6 @@
-"""How the bundled model is made: data → fit → calibration → export → evaluation, in one function.
+"""Training of the bundled model: data → fit → calibration → export → evaluation.
 
-Everything that shapes it is in `Recipe`; the same recipe, seed and files give the same training.
+Everything that shapes it is in `BaseRecipe`; the same recipe, seed and files give the same training.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from training.strokes import PenDrawing, to_inputs
 
 @dataclass(frozen=True, slots=True)
 class BaseRecipe:
-    """What makes the bundled model what it is."""
+    """The configuration of the bundled model."""
 
     seed: int = 1
     architecture: network.Architecture = field(default_factory=network.Architecture)
@@ -34,7 +34,7 @@ class BaseRecipe:
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """A finished base model, as it is bundled."""
+    """A finished base model with everything that is bundled."""
 
     artifact: bytes
     checkpoint: bytes
@@ -49,20 +49,22 @@ class BaseModel:
 
 
 class AnotherRecipeError(RuntimeError):
-    """The folder holds a training of another recipe; the message says what to do."""
+    """The work folder belongs to another recipe; the message says what to do."""
 
 
 def fit_base(recipe: BaseRecipe, data: BaseData, work_folder: Path, progress: network.Report) -> Any:
-    """Fit the bundled model's network; interrupted, go on after the last finished epoch; over, load what was fitted.
+    """Fit the bundled model's network: resume after the last finished epoch, or load the result if it is finished.
 
-    So it can be fitted with one Keras backend and finished with another.
+    So one Keras backend can fit it and another can finish it.
 
     Args:
+        recipe: the configuration.
+        data: the training data.
         work_folder: holds the resumable state.
-        progress: told of every batch, and of the network after each epoch.
+        progress: called after every batch, and with the network after each epoch.
 
     Raises:
-        AnotherRecipeError: what the folder holds was not made with this recipe.
+        AnotherRecipeError: the folder's content was made with another recipe.
     """
     _claim(work_folder, recipe)
     fitted = work_folder / "fitted.keras"
@@ -92,7 +94,7 @@ def _claim(work_folder: Path, recipe: BaseRecipe) -> None:
 
 
 def batches_per_epoch(recipe: BaseRecipe, data: BaseData) -> int:
-    """Say how many batches an epoch has."""
+    """Return the number of batches in an epoch."""
     return _epoch_maker(recipe, data).batches_per_epoch
 
 
@@ -101,7 +103,7 @@ def _epoch_maker(recipe: BaseRecipe, data: BaseData) -> EpochMaker:
 
 
 def validate(model: Any, data: BaseData) -> dict[str, float]:
-    """Measure a network in training on validation data: the share of digits that the ten logits name right."""
+    """Return the validation accuracy of a network during training, by the digits' logits alone."""
     sources = {
         "mnist": (data.mnist_validation.images, data.mnist_validation.labels),
         "pens": (to_inputs(data.digits["validation"]), _labels(data.digits["validation"])),
@@ -113,13 +115,13 @@ def validate(model: Any, data: BaseData) -> dict[str, float]:
 
 
 def finish(model: Any, recipe: BaseRecipe, data: BaseData) -> BaseModel:
-    """Calibrate a trained network on validation data, export it, and measure what was exported."""
+    """Calibrate a trained network on validation data, export it, and measure the exported artifact."""
     images, labels = _validation_digits(data)
     temperature = calibration.fit_temperature(digit_part(network.logits_of(model, images)), labels)
     artifact = network.export_artifact(model, temperature)
-    unjudged = DigitModel(artifact, Thresholds(0, 0, 0))
-    answers = evaluation.read_all(unjudged, images).probabilities
-    negatives = evaluation.read_all(unjudged, _validation_negatives(data, recipe.seed)).probabilities
+    without_thresholds = DigitModel(artifact, Thresholds(0, 0, 0))
+    answers = evaluation.read_all(without_thresholds, images).probabilities
+    negatives = evaluation.read_all(without_thresholds, _validation_negatives(data, recipe.seed)).probabilities
     thresholds = calibration.choose_thresholds(answers, labels, negatives, recipe.goals)
     exported = DigitModel(artifact, thresholds)
     if wrong := misread_canaries(exported):
@@ -140,7 +142,7 @@ def finish(model: Any, recipe: BaseRecipe, data: BaseData) -> BaseModel:
 
 
 def measure(model: DigitModel, data: BaseData) -> dict[str, Any]:
-    """Measure on what was never trained or tuned on: MNIST's test set and the held-out writers."""
+    """Return metrics on data never used for training or tuning: MNIST's test set and the held-out writers."""
     mnist = evaluation.read_all(model, data.mnist_test.images)
     drawings = data.digits["test"]
     pen = evaluation.read_all(model, to_inputs(drawings))
@@ -157,7 +159,7 @@ def measure(model: DigitModel, data: BaseData) -> dict[str, Any]:
 
 
 def _validation_digits(data: BaseData) -> tuple[Any, Any]:
-    """MNIST's and the pens' validation digits, the pens' repeated so that both weigh about the same."""
+    """Return the validation digits of MNIST and the pens; the pens' are repeated so that both weigh about the same."""
     drawings = data.digits["validation"]
     pens, labels = to_inputs(drawings), _labels(drawings)
     repeats = max(1, len(data.mnist_validation.labels) // (2 * len(labels)))
@@ -168,7 +170,7 @@ def _validation_digits(data: BaseData) -> tuple[Any, Any]:
 
 
 def _validation_negatives(data: BaseData, seed: int) -> Any:
-    """What is no digit: letters and symbols of the validation writers, and as many scribbles."""
+    """Return non-digits: letters and symbols of the validation writers, and as many scribbles."""
     letters, rng = to_inputs(data.letters["validation"]), np.random.default_rng(seed)
     inks = [(drawing.digit or 0, drawing.strokes) for drawing in data.digits["validation"]]
     return np.concatenate([letters, [ink_to_input(scribble(rng, inks), 1.0) for _ in letters]])

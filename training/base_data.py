@@ -1,4 +1,4 @@
-"""What the bundled model learns from: MNIST, pen strokes, letters and scribbles, mixed and distorted epoch by epoch."""
+"""Training data of the bundled model: MNIST, pen strokes, letters and scribbles, mixed and augmented for each epoch."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,23 +15,23 @@ from training.styles import Styles, restyle
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """How often each source is seen in an epoch, and how it is distorted."""
+    """How often each source occurs in an epoch, and how it is augmented."""
 
-    fold: int = BUNDLED_FOLD  # of the writers, whom to hold out
-    stroke_repeats: int = 4  # each pen digit is drawn so often, differently every time
-    letter_repeats: int = 3
-    scribbles: int = 9000
-    mnist_validation: int = 5000  # the last of MNIST's training digits are kept for validation
+    fold: int = BUNDLED_FOLD  # which writers to hold out
+    stroke_repeats: int = 4  # copies of each pen digit per epoch, each augmented differently
+    letter_repeats: int = 3  # the same for letters
+    scribbles: int = 9000  # per epoch
+    mnist_validation: int = 5000  # MNIST training digits, from the end, kept for validation
     image_distortion: Distortion = field(
         default_factory=lambda: Distortion(rotation=12, shear=0.22, scale=0.14, shift=1.6, elastic=1.2)
     )
     ink_distortion: Distortion = field(default_factory=Distortion)
     styles: Styles = field(default_factory=Styles)
-    eased_share: float = 0.15  # of the epochs, the last: distorted less, as what the site sees is
+    eased_share: float = 0.15  # last share of the epochs with weaker augmentation, closer to what the site sees
     eased_strength: float = 0.5
 
     def in_epoch(self, epoch: int, epochs: int) -> "Mixture":
-        """Return the mixture of an epoch, of so many: the last ones bend drawings less."""
+        """Return the mixture of one of `epochs` epochs; the last ones distort less."""
         if epoch < round(epochs * (1 - self.eased_share)):
             return self
         image, ink = (
@@ -42,17 +42,17 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class BaseData:
-    """All sources of one training, split."""
+    """All data sources of one training, split."""
 
     mnist: Digits
     mnist_validation: Digits
     mnist_test: Digits
     digits: dict[str, list[PenDrawing]]  # by split
-    letters: dict[str, list[PenDrawing]]  # by split; none of them a look-alike of a digit
+    letters: dict[str, list[PenDrawing]]  # by split; without look-alikes of digits
 
 
 def load_base_data(mnist_folder: Path, strokes_file: Path, letters_file: Path, mixture: Mixture) -> BaseData:
-    """Read every source; a writer is in the same split of both stroke files."""
+    """Load all sources; a writer is in the same split of both stroke files."""
     train, test = load_mnist(mnist_folder)
     cut = len(train.labels) - mixture.mnist_validation
     splits = ("train", "validation", "test")
@@ -66,7 +66,7 @@ def load_base_data(mnist_folder: Path, strokes_file: Path, letters_file: Path, m
 
 
 class EpochMaker:
-    """Makes any batch of any epoch from (seed, epoch, batch) alone."""
+    """Builds batches; each depends on (seed, epoch, batch) only."""
 
     def __init__(self, data: BaseData, mixture: Mixture, epochs: int, batch_size: int, seed: int) -> None:
         self._data, self._mixture, self._epochs = data, mixture, epochs
@@ -81,14 +81,14 @@ class EpochMaker:
         return self._size // self._batch_size
 
     def __call__(self, epoch: int, batch: int) -> tuple[npt.NDArray[np.uint8], list[int | None]]:
-        """Return images `(batch size, 28, 28)` uint8 and their labels, None for what is not a digit."""
+        """Return images `(batch size, 28, 28)` uint8 and their labels, None for "not a digit"."""
         if self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng((self._seed, epoch)).permutation(self._size))
         rng = np.random.default_rng((self._seed, epoch, batch))
         mixture = self._mixture.in_epoch(epoch, self._epochs)
         chosen = self._order[1][batch * self._batch_size : (batch + 1) * self._batch_size]
-        made = [self._sample(int(index), mixture, rng) for index in chosen]
-        return np.stack([image for image, _ in made]), [label for _, label in made]
+        samples = [self._sample(int(index), mixture, rng) for index in chosen]
+        return np.stack([image for image, _ in samples]), [label for _, label in samples]
 
     def _sample(
         self, index: int, mixture: Mixture, rng: np.random.Generator

@@ -1,4 +1,4 @@
-"""Confidence that means what it says: the temperature and the verdicts' thresholds, fitted on validation data."""
+"""Calibration: fits the temperature and the verdict thresholds on validation data."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,17 +14,17 @@ Floats = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class VerdictGoals:
-    """What the thresholds are chosen for, as shares of the validation data."""
+    """Targets for choosing the thresholds, as shares of the validation data."""
 
-    negatives_rejected: float = 0.9  # of what is no digit, called so: the rest is at least in doubt. More, if it …
-    rejected: float = 0.0005  # … costs so many real digits, is not worth it
-    doubted_as_digit: float = 0.005  # of real digits at most, unsure because they may be none
-    sure_right: float = 0.999  # at least, of the sure answers
-    sure: float = 0.975  # of real digits at least, sure: comes before `sure_right`
+    negatives_rejected: float = 0.9  # share of non-digits to reject; lowered if rejecting that many …
+    rejected: float = 0.0005  # … would also reject more than this share of real digits
+    doubted_as_digit: float = 0.005  # maximum share of real digits that are unsure because they may not be digits
+    sure_right: float = 0.999  # minimum accuracy of sure answers
+    sure: float = 0.975  # minimum share of real digits with a sure answer; takes precedence over `sure_right`
 
 
 def fit_temperature(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> float:
-    """Find the temperature with the least cross-entropy (Guo et al. 2017).
+    """Return the temperature with the lowest cross-entropy (Guo et al. 2017).
 
     Args:
         logits: `(n, digits)`.
@@ -36,13 +36,13 @@ def fit_temperature(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> flo
 
 
 def match_temperature(logits: Floats, probabilities: Floats) -> float:
-    """Find the temperature at which answers are nearest to another model's, by cross-entropy.
+    """Return the temperature at which the answers are closest to another model's, by cross-entropy.
 
-    So a fine-tuned model inherits the calibration of the one it came from, which was fitted on people's digits.
+    A fine-tuned model inherits the calibration of its parent this way, which was fitted on people's digits.
 
     Args:
         logits: `(n, digits)`.
-        probabilities: `(n, digits)` that the other model gives the same inputs.
+        probabilities: `(n, digits)`, the other model's answers to the same inputs.
     """
     candidates = np.exp(np.linspace(np.log(0.3), np.log(3), 181))
     losses = [
@@ -54,12 +54,12 @@ def match_temperature(logits: Floats, probabilities: Floats) -> float:
 def choose_thresholds(
     answers: Floats, labels: npt.NDArray[np.integer[Any]], negatives: Floats, goals: VerdictGoals
 ) -> Thresholds:
-    """Choose the verdicts' thresholds on real digits and on what is none.
+    """Return verdict thresholds chosen on real digits and on non-digits.
 
     Args:
-        answers: `(n, ANSWER_SIZE)` of the exported artifact on digits.
+        answers: `(n, ANSWER_SIZE)`, the exported artifact's answers to digits.
         labels: `(n,)` digits.
-        negatives: `(m, ANSWER_SIZE)` of the same on what is no digit.
+        negatives: `(m, ANSWER_SIZE)`, its answers to non-digits.
     """
     digits, is_digit = digit_part(answers), is_digit_part(answers)
     confidence, right = digits.max(axis=1), digits.argmax(axis=1) == labels
@@ -78,16 +78,16 @@ def choose_thresholds(
 
 
 def match_thresholds(thresholds: Thresholds, champion: Floats, candidate: Floats, digits: int) -> Thresholds:
-    """Find the thresholds at which a candidate rejects as many others, and doubts as many digits, as the champion does.
+    """Return thresholds at which a candidate rejects as many non-digits and doubts as many digits as the champion.
 
-    A fine-tune learns the champion's answers, not its log-odds: what was next to no digit may be ten times likelier
-    and still be next to none, while the threshold lies in between.
+    Fine-tuning preserves the champion's probabilities, not its log-odds: a probability near 0 may grow tenfold, stay
+    near 0, and still cross a threshold.
 
     Args:
         thresholds: the champion's.
-        champion: `(n,)` probabilities of being a digit, of drawings that neither learned.
-        candidate: `(n,)` its own of the same drawings.
-        digits: how many of them, the first, are digits; the others are none.
+        champion: `(n,)`, its probabilities of being a digit, on drawings that neither model was trained on.
+        candidate: `(n,)`, the candidate's on the same drawings.
+        digits: the first so many drawings are digits, the others are not.
     """
 
     def matched(threshold: float, of: slice) -> float:
@@ -104,7 +104,7 @@ def _cross_entropy(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> floa
 
 
 def log_softmax(logits: Floats) -> Floats:
-    """Turn `(n, k)` logits into log-probabilities of the same shape."""
+    """Return the log-probabilities of `(n, k)` logits, same shape."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     logs: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return logs

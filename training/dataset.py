@@ -1,6 +1,6 @@
-"""What a run learns from: the accepted labels, split by owner, weighed so that nobody's word is most of it.
+"""The dataset of a training run: accepted labels, split by owner, with each owner's weight capped.
 
-Nothing of it is copied: a deleted submission is in no later set.
+Each run reads the labels from the database anew, so a deleted submission is in no later dataset.
 """
 
 import hashlib
@@ -32,54 +32,54 @@ from training.packed import PackedInk, stored_strokes
 
 Part = TrainingSample.Part
 
-ASKED_AT_ONCE = 500  # numbers in one query
-NOBODY = "nobody"  # the owner of what only staff can label: imported drawings, and those sent without a cookie
-NEWCOMERS = "newcomers"  # all owners whom reviewers do not know: for each of them, another one costs nothing
-FETCHED_AT_ONCE = 50  # labels with their ink, of which some is half a megabyte
+ASKED_AT_ONCE = 500  # submission ids per query
+NOBODY = "nobody"  # owner of drawings that have no account and no session: only staff can label them
+NEWCOMERS = "newcomers"  # all owners whom reviewers do not know: one person can create many of them for free
+FETCHED_AT_ONCE = 50  # labels with their ink per query; some ink takes half a megabyte
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRules:
-    """How labels become a dataset. Shares are of what the network sees while it learns."""
+    """Split and weights of a dataset. Shares are fractions of the samples that the network sees in training."""
 
-    holdout_owners: float = 0.1  # of the owners: none of their drawings is learned, all judge
-    validation_drawings: float = 0.12  # of the other owners' drawings: they choose between candidates
-    labels_share: float = 0.25  # of what is seen, at most, from people; the rest is replay
-    owner_share: float = 0.06  # of what is seen, at most, from one owner
-    correction_weight: float = 0.3  # at least; a label weighs as much as the champion doubts it, 0 to 1
-    confirmation_weight: float = 0.1  # at least, of a label that the model had right when it was drawn
-    most_labels: int = 20_000  # the newest, people's before imported ones
+    holdout_owners: float = 0.1  # of owners; all their drawings are in the holdout, none is trained on
+    validation_drawings: float = 0.12  # of the other owners' drawings; used for validation
+    labels_share: float = 0.25  # maximum share of people's labels; the rest is replay
+    owner_share: float = 0.06  # maximum share of one owner's labels
+    correction_weight: float = 0.3  # minimum; a label's weight is 1 - the champion's probability of it
+    confirmation_weight: float = 0.1  # minimum weight of a label that confirms the model's answer
+    most_labels: int = 20_000  # cap: newest first, imported ones and cheap confirmations last
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A drawing of somebody's, and what it is."""
+    """A labelled drawing."""
 
     submission: int
     owner: str
-    voice: str  # the owner, or `NEWCOMERS`: whose word it counts as where models are compared
-    budget: str  # the owner, or `NEWCOMERS`: whose share of what is learned it takes
+    voice: str  # the owner, or `NEWCOMERS`: whose vote it is when models are compared (`recognizer.voices`)
+    budget: str  # the owner, or `NEWCOMERS`: whose `owner_share` it counts towards
     digit: Label
-    confirms: bool  # the model had it right
+    confirms: bool  # the label is the model's answer
     image: ModelInput
-    ink: PackedInk | None  # None: it came as a picture, or is learned as one
+    ink: PackedInk | None  # None: trained on as a picture
     part: Part
-    share: float = 0.0  # of what the network sees; 0 unless it is trained on
+    share: float = 0.0  # of all training samples; 0 outside the train part
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The labels of one run, by part, with what tells it from another."""
+    """The labels of one run by part, and the fingerprint of everything that shaped them."""
 
     labels: list[Labelled]
-    left_out: dict[str, int]  # reason: drawings
+    left_out: dict[str, int]  # reason → number of drawings
     fingerprint: str
 
     def part(self, part: Part) -> list[Labelled]:
         return [label for label in self.labels if label.part == part]
 
     def counts(self) -> dict[str, Any]:
-        """Say how many drawings went where, for people."""
+        """Return the statistics that are stored and shown with the run."""
         train = self.part(Part.TRAIN)
         return {
             **{part.value: len(self.part(part)) for part in Part},
@@ -102,13 +102,13 @@ def _by_digit(labels: Iterable[Labelled]) -> dict[str, int]:
 def build_dataset(
     rules: DatasetRules, champion: DigitModel, reserved: Sequence[npt.NDArray[np.uint8]], *ingredients: object
 ) -> Dataset:
-    """Gather the accepted labels, part and weigh them.
+    """Build the dataset: fetch the accepted labels, remove duplicates, split them and weight them.
 
     Args:
-        champion: what it doubts weighs more.
-        reserved: images `(n, 28, 28)` uint8 that judge candidates, such as MNIST's test set; whoever sends one of
-            them, or nearly, does not get it learned.
-        ingredients: whatever else shapes the result (recipe, replay), for the fingerprint.
+        champion: the active model; labels that it finds unlikely get more weight.
+        reserved: images `(n, 28, 28)` uint8 of other evaluation sets, such as MNIST's test set. Drawings that are
+            (nearly) the same are left out, so that nobody can train the model on its test data.
+        ingredients: everything else that shapes the training (recipe, replay), for the fingerprint.
     """
     left_out: Counter[str] = Counter()
     known = set(known_accounts(now()).values_list("pk", flat=True))
@@ -116,24 +116,24 @@ def build_dataset(
     for row in _accepted(rules.most_labels):
         try:
             labels.append(_labelled(row, rules, known))
-        except PreprocessingError:  # some imports have neither ink nor picture that could be brought to a new input
+        except PreprocessingError:  # some imports have neither ink nor picture to preprocess again
             left_out["drawn before the preprocessing changed, and kept as its input only"] += 1
     fingerprint = _fingerprint(labels, rules, *ingredients)
     if labels:
-        labels = _never_learned(labels, left_out)
-        labels = _without_duplicates(labels, reserved, left_out)
-        labels = _validation_apart(labels, rules)
-        labels = _weighed(labels, rules, champion)
+        labels = _remove_trained(labels, left_out)
+        labels = _remove_duplicates(labels, reserved, left_out)
+        labels = _split_validation(labels, rules)
+        labels = _set_shares(labels, rules, champion)
     return Dataset(labels, dict(left_out), fingerprint)
 
 
 def _accepted(most: int) -> Iterator[Correction]:
-    """Fetch the accepted corrections, few at a time.
+    """Fetch at most `most` accepted corrections, in batches that bound the memory.
 
-    Each comes with its ink as JSON text, in `ink`, and with whether a rule accepted it, in `by_rule`.
+    Two attributes are added: `ink`, the ink as JSON text, and `by_rule`, whether a rule accepted the correction.
     """
     accepted = Correction.objects.standing().filter(state=Correction.State.ACCEPTED)
-    # Neither a large import nor what anybody can have accepted by rules, thousands a day, pushes the others out.
+    # A large import, or the thousands a day that rules accept from anybody, must not push out the other labels.
     cheap = BY_RULE & Q(agrees=True, newcomer=True)
     last = Case(When(cheap, then=2), When(triage=IMPORTED, then=1), default=0)
     ordered = accepted.alias(agrees=CONFIRMS, newcomer=anonymous(now())).order_by(last, "-id")
@@ -147,7 +147,7 @@ def _accepted(most: int) -> Iterator[Correction]:
 
 
 def owner_of(submission: Submission) -> str:
-    """Name whose a drawing is: an account, an anonymous session, or nobody, who counts as one owner."""
+    """Return the key of a drawing's owner: an account, a session, or `NOBODY`, which counts as one owner."""
     if submission.account_id:
         return f"account {submission.account_id}"
     return f"session {submission.session}" if submission.session else NOBODY
@@ -173,7 +173,7 @@ def _labelled(correction: Correction, rules: DatasetRules, known: set[int]) -> L
 
 
 def _input(submission: Submission, strokes: list[Stroke], surface: float) -> ModelInput:
-    """Return the drawing in today's preprocessing, whatever it was drawn under."""
+    """Return the drawing as model input, preprocessed again if its preprocessing version is outdated."""
     if submission.preprocessing_version == PREPROCESSING_VERSION:
         return np.frombuffer(submission.input, np.uint8).reshape(28, 28)
     if strokes:
@@ -182,38 +182,38 @@ def _input(submission: Submission, strokes: list[Stroke], surface: float) -> Mod
 
 
 def _keyed_share(text: str) -> float:
-    """Map a text to 0…1: the same on every host and in every run of a site, and unknown to whoever lacks its key."""
+    """Map a text to 0…1 by a keyed hash: stable on one site, and unpredictable without its secret key."""
     return int.from_bytes(salted_hmac("training.dataset", text, algorithm="sha256").digest()[:6], "big") / 2**48
 
 
-def _never_learned(labels: list[Labelled], left_out: Counter[str]) -> list[Labelled]:
-    """Leave out of the holdout what a run learned before its owner took it into an account that is on that side."""
+def _remove_trained(labels: list[Labelled], left_out: Counter[str]) -> list[Labelled]:
+    """Remove holdout drawings that an earlier run trained on, before their owner moved them into a holdout account."""
     held = [label.submission for label in labels if label.part == Part.HOLDOUT]
-    learned: set[int] = set()
+    trained: set[int] = set()
     for start in range(0, len(held), ASKED_AT_ONCE):
         used = TrainingSample.objects.filter(submission__in=held[start : start + ASKED_AT_ONCE])
-        learned |= set(used.exclude(part=Part.HOLDOUT).values_list("submission", flat=True))
-    if learned:
-        left_out["in the holdout, but learned before"] = len(learned)
-    return [label for label in labels if label.submission not in learned]
+        trained |= set(used.exclude(part=Part.HOLDOUT).values_list("submission", flat=True))
+    if trained:
+        left_out["in the holdout, but learned before"] = len(trained)
+    return [label for label in labels if label.submission not in trained]
 
 
-def _without_duplicates(
+def _remove_duplicates(
     labels: list[Labelled], reserved: Sequence[npt.NDArray[np.uint8]], left_out: Counter[str]
 ) -> list[Labelled]:
-    """Leave out what judges candidates elsewhere, what is labelled in two ways, and copies across the split."""
+    """Remove copies of test data, drawings with contradictory labels, and holdout copies of training drawings."""
     if not labels:
         return []
     signed = signatures(np.stack([label.image for label in labels]))
-    judges = np.zeros(len(labels), np.bool_)
+    is_reserved = np.zeros(len(labels), np.bool_)
     for images in reserved:
-        judges |= has_neighbour(signed, signatures(images), SAME_DRAWING)
-    learned = np.array([label.part == Part.TRAIN for label in labels]) & ~judges
-    copies = ~learned & has_neighbour(signed, signed[learned])
+        is_reserved |= has_neighbour(signed, signatures(images), SAME_DRAWING)
+    trained = np.array([label.part == Part.TRAIN for label in labels]) & ~is_reserved
+    copies = ~trained & has_neighbour(signed, signed[trained])
     disputed = _disputed(labels, groups(signed, SAME_DRAWING))
     kept = []
     for index, label in enumerate(labels):
-        if judges[index]:
+        if is_reserved[index]:
             left_out["the same as a digit of a test set"] += 1
         elif disputed[index]:
             left_out["the same as one with another label"] += 1
@@ -225,22 +225,22 @@ def _without_duplicates(
 
 
 def _disputed(labels: list[Labelled], group: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-    """Find the labels that most owners of the same drawing contradict; in a draw, all of them."""
-    said: dict[int, Counter[int | None]] = defaultdict(Counter)
+    """Return the mask of labels without a majority among the owners of the same drawing; in a tie, no label has one."""
+    votes: dict[int, Counter[int | None]] = defaultdict(Counter)
     for number, digit, _ in {
         (int(number), label.digit, label.owner) for number, label in zip(group, labels, strict=True)
     }:
-        said[number][digit] += 1
+        votes[number][digit] += 1
     return np.array(
         [
-            2 * said[int(number)][label.digit] <= said[int(number)].total()
+            2 * votes[int(number)][label.digit] <= votes[int(number)].total()
             for number, label in zip(group, labels, strict=True)
         ]
     )
 
 
-def _validation_apart(labels: list[Labelled], rules: DatasetRules) -> list[Labelled]:
-    """Put some of the drawings to learn aside, copies of one drawing together."""
+def _split_validation(labels: list[Labelled], rules: DatasetRules) -> list[Labelled]:
+    """Move a share of the training drawings to validation; copies of one drawing stay together."""
     if not labels:
         return []
     group = groups(signatures(np.stack([label.image for label in labels])), SAME_DRAWING)
@@ -255,15 +255,15 @@ def _validation_apart(labels: list[Labelled], rules: DatasetRules) -> list[Label
     ]
 
 
-def _weighed(labels: list[Labelled], rules: DatasetRules, champion: DigitModel) -> list[Labelled]:
-    """Give each label to learn its share of what the network sees, no owner's total above the bound.
+def _set_shares(labels: list[Labelled], rules: DatasetRules, champion: DigitModel) -> list[Labelled]:
+    """Set each training label's share of the training samples, with each owner's total capped.
 
-    What rules accepted of newcomers has one owner's share together: they may be one person with many cookies.
+    Newcomers' labels that rules accepted share one owner's cap: they may be one person with many cookies.
     """
     weights = {
         label.submission: max(
             rules.confirmation_weight if label.confirms else rules.correction_weight,
-            1 - _belief(champion, label),
+            1 - _probability(champion, label),
         )
         for label in labels
         if label.part == Part.TRAIN
@@ -281,17 +281,17 @@ def _weighed(labels: list[Labelled], rules: DatasetRules, champion: DigitModel) 
     ]
 
 
-def _belief(champion: DigitModel, label: Labelled) -> float:
-    """The probability that the champion gives a label."""
+def _probability(champion: DigitModel, label: Labelled) -> float:
+    """Return the probability that the champion gives to a label."""
     answer = champion.probabilities(label.image)
     is_digit = is_digit_part(answer)
     return float(1 - is_digit if label.digit is None else answer[label.digit] * is_digit)
 
 
 def bounded_shares(totals: dict[str, float], whole: float, most: float) -> dict[str, float]:
-    """Part `whole` in proportion to the totals, nobody above `most`; what one may not have goes to the others.
+    """Divide `whole` in proportion to the totals, each share capped at `most`; the excess goes to the others.
 
-    With too few to take it all, less than `whole` is given out.
+    If all shares reach the cap, their sum is less than `whole`.
     """
     given: dict[str, float] = {}
     left, rest = whole, dict(totals)
@@ -317,7 +317,7 @@ def _by_owner(labels: Iterable[Labelled]) -> dict[str, float]:
 
 
 def _fingerprint(labels: Sequence[Labelled], rules: DatasetRules, *ingredients: object) -> str:
-    """Digest everything that shapes what is learned: (ids, labels, owners' parts), preprocessing, replay, recipe."""
+    """Hash everything that shapes the training: (id, label, part) of each row, preprocessing, rules, ingredients."""
     rows = sorted((label.submission, encode(label.digit), label.part.value) for label in labels)
     everything = [rows, PREPROCESSING_VERSION, asdict(rules), [repr(ingredient) for ingredient in ingredients]]
     return hashlib.sha256(json.dumps(everything).encode()).hexdigest()

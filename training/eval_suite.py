@@ -1,4 +1,4 @@
-"""What candidates are judged on, and what models say to it. Nothing of it is ever learned from."""
+"""The evaluation suite of candidates, and the models' results on it. Only its `train` part is ever trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from training.evaluation import Readings
 from training.pens import Pens
 
 STRANGERS_FILE = Path(__file__).parent / "strangers.npz"
-"""The pen model of writers whose manner no replay has."""
+"""Pen model fitted on writers that the replay never uses."""
 
-MOST_CHANGES = 48  # of MNIST's digits, listed with a version that answers them differently than the one before
+MOST_CHANGES = 48  # cap on the changed MNIST answers that are listed with a version
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Images `(n, 28, 28)` uint8 and what they are: `(n,)` digits, or `NOT_A_DIGIT`."""
+    """Images `(n, 28, 28)` uint8 and their labels `(n,)`: digits, or `NOT_A_DIGIT`."""
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
@@ -33,27 +33,27 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class PeopleSamples(Samples):
-    """Labels that people gave: also whose word each is, and how much of what is learned."""
+    """Samples with people's labels, each with its voter and its share in training."""
 
-    voices: npt.NDArray[np.int64]  # (n,) a number per voice
-    shares: npt.NDArray[np.float64]  # (n,) of what the network sees; 0 unless it is trained on
+    voices: npt.NDArray[np.int64]  # (n,) index of the voice that labelled it
+    shares: npt.NDArray[np.float64]  # (n,) of all training samples; 0 outside the train part
 
 
 @dataclass(frozen=True, slots=True)
 class EvalSuite:
-    """All that candidates are judged on."""
+    """All samples that candidates are evaluated on."""
 
     mnist: Samples  # the test set
-    strangers: Samples  # pen digits in the manner of people whom neither labels nor replay know
-    negatives: Samples  # characters that are no digits, in the manner of the same people
-    holdout: PeopleSamples  # labels of the owners who are only ever judged on
-    validation: PeopleSamples  # labels put aside from the owners who are learned from
-    train: PeopleSamples  # what was learned: a candidate should at least know that
+    strangers: Samples  # digits from the strangers' pen model, whose writers are in neither labels nor replay
+    negatives: Samples  # characters that are not digits, from the same pen model
+    holdout: PeopleSamples  # labels of owners that are never trained on
+    validation: PeopleSamples  # labels set aside from the training owners
+    train: PeopleSamples  # the training labels: a candidate should at least have learned these
 
 
 @dataclass(frozen=True, slots=True)
 class StrangersMix:
-    """How many drawings of strangers there are; the same ones in every run."""
+    """Number of drawings from the strangers' pen model. The seed is fixed, so every run has the same ones."""
 
     of_each_digit: int = 400
     negatives: int = 1500
@@ -62,7 +62,7 @@ class StrangersMix:
 
 @dataclass(frozen=True, slots=True)
 class EvalResult:
-    """A model with what it says to everything in an examination."""
+    """A model and its readings of all parts of the evaluation suite."""
 
     model: DigitModel
     readings: dict[str, Readings]
@@ -75,22 +75,22 @@ class EvalResult:
         return int((~self.right(samples, name)).sum())
 
     def guessed_right(self, samples: Samples, name: str) -> npt.NDArray[np.bool_]:
-        """Tell what it read right without being sure.
+        """Return the mask of samples that the model read right without being sure.
 
-        Such labels are no evidence against a successor. Where the border runs is public: whoever draws there chooses
-        what another model reads differently, and need only confirm the answers.
+        Such labels are no evidence against a later model. The decision boundary is public: an attacker can draw near
+        it, where another model answers differently, and only has to confirm the answers.
         """
         return self.right(samples, name) & ~self.readings[name].sure
 
 
 def make_eval_suite(dataset: Dataset, mnist_test: Digits, strangers: Pens, mix: StrangersMix) -> EvalSuite:
-    """Gather everything that a candidate is judged on."""
+    """Build the evaluation suite."""
     rng = np.random.default_rng(mix.seed)
     digits = [digit for digit in DIGITS for _ in range(mix.of_each_digit)]
     return EvalSuite(
         mnist=Samples(mnist_test.images, mnist_test.labels.astype(np.int64)),
-        strangers=Samples(_drawn(strangers, digits, rng), np.array(digits)),
-        negatives=Samples(_drawn(strangers, [None] * mix.negatives, rng), np.full(mix.negatives, NOT_A_DIGIT)),
+        strangers=Samples(_draw_all(strangers, digits, rng), np.array(digits)),
+        negatives=Samples(_draw_all(strangers, [None] * mix.negatives, rng), np.full(mix.negatives, NOT_A_DIGIT)),
         **{
             name: _samples(dataset.part(part))
             for name, part in (("holdout", Part.HOLDOUT), ("validation", Part.VALIDATION), ("train", Part.TRAIN))
@@ -99,15 +99,15 @@ def make_eval_suite(dataset: Dataset, mnist_test: Digits, strangers: Pens, mix: 
 
 
 def evaluate(model: DigitModel, suite: EvalSuite) -> EvalResult:
-    """Have a model read everything in an examination."""
+    """Read every sample of the suite with a model."""
     names = EvalSuite.__dataclass_fields__
     return EvalResult(model, {name: evaluation.read_all(model, getattr(suite, name).images) for name in names})
 
 
 def mnist_changes(before: EvalResult, after: EvalResult, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """List where two models answer MNIST's test set differently: `[place, label, before, after]`, encoded.
+    """List the MNIST test digits that two models answer differently, as `[index, label, before, after]`, encoded.
 
-    All are counted, and the first `MOST_CHANGES` of those lost, those won and the others listed, in this order.
+    All of them are counted. At most `MOST_CHANGES` are listed: first lost ones, then won ones, then others.
     """
     was, now = (result.readings["mnist"].digits for result in (before, after))
     kinds = {
@@ -123,25 +123,25 @@ def mnist_changes(before: EvalResult, after: EvalResult, labels: npt.NDArray[np.
     }
 
 
-def _drawn(pens: Pens, digits: Sequence[int | None], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def _draw_all(pens: Pens, digits: Sequence[int | None], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     return np.stack([ink_to_input(pens.draw(digit, rng), 1.0) for digit in digits])
 
 
 def stacked(images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
-    """Stack inputs, perhaps none: `(n, 28, 28)` uint8."""
+    """Stack inputs into `(n, 28, 28)` uint8; the list may be empty."""
     return np.stack(images) if images else np.empty((0, 28, 28), np.uint8)
 
 
 def gains_of_voices(
     voices: npt.NDArray[np.int64], before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]
 ) -> npt.NDArray[Any]:
-    """Count by how many drawings more each voice is read right after than before: one number per voice."""
+    """Return for each voice how many more of its drawings are read right after than before."""
     different, voice = np.unique(voices, return_inverse=True)
     return np.bincount(voice, after.astype(np.float64) - before, len(different))
 
 
 def only(samples: PeopleSamples, wanted: npt.NDArray[np.bool_]) -> PeopleSamples:
-    """Keep some samples: `wanted` is `(n,)`."""
+    """Return the samples that the mask `wanted` `(n,)` selects."""
     names = PeopleSamples.__dataclass_fields__
     return PeopleSamples(**{name: getattr(samples, name)[wanted] for name in names})
 

@@ -1,4 +1,4 @@
-"""How well a model reads: measured on the exported artifact, through the production engine."""
+"""Metrics of a model (accuracy, recall, calibration), measured on its artifact through the production engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What a model says of many inputs."""
+    """A model's answers to `n` inputs."""
 
     probabilities: npt.NDArray[np.float32]  # (n, ANSWER_SIZE), as the network answers
     digits: npt.NDArray[np.int64]  # (n,) the digit answered, or `NOT_A_DIGIT`
@@ -33,7 +33,7 @@ class Readings:
 
 
 def read_all(model: DigitModel, images: npt.NDArray[np.uint8]) -> Readings:
-    """Read `(n, 28, 28)` uint8 one by one, as the site does."""
+    """Read images `(n, 28, 28)` uint8 one by one, as the site does."""
     answers = [model.probabilities(image) for image in images]
     probabilities = np.stack(answers) if answers else np.empty((0, ANSWER_SIZE), np.float32)
     exact = probabilities.astype(np.float64)  # as `DigitModel.read` compares them
@@ -46,7 +46,7 @@ def read_all(model: DigitModel, images: npt.NDArray[np.uint8]) -> Readings:
 
 
 def digit_metrics(readings: Readings, labels: npt.NDArray[np.integer[Any]]) -> dict[str, Any]:
-    """Summarise readings of real digits; an answer "not a digit" counts as wrong."""
+    """Return metrics of readings of real digits; the answer "not a digit" counts as wrong."""
     right = readings.digits == labels
     return {
         "n": len(labels),
@@ -60,7 +60,7 @@ def digit_metrics(readings: Readings, labels: npt.NDArray[np.integer[Any]]) -> d
 
 
 def detailed_digit_metrics(readings: Readings, labels: npt.NDArray[np.integer[Any]]) -> dict[str, Any]:
-    """Summarise readings of a test set in the detail that a version's page shows: what is taken for what, and when."""
+    """Return `digit_metrics` with the confusion matrix and the reliability diagram that a version's page shows."""
     return {
         **digit_metrics(readings, labels),
         "confusion": confusion_matrix(readings, labels),
@@ -72,7 +72,7 @@ def detailed_digit_metrics(readings: Readings, labels: npt.NDArray[np.integer[An
 
 
 def not_digit_metrics(readings: Readings) -> dict[str, Any]:
-    """Summarise readings of what is not a digit."""
+    """Return metrics of readings of non-digits."""
     return {
         "n": len(readings.digits),
         "rejected": _share(readings.digits == NOT_A_DIGIT),
@@ -81,7 +81,7 @@ def not_digit_metrics(readings: Readings) -> dict[str, Any]:
 
 
 def mean_over_writers(drawings: Sequence[PenDrawing], readings: Readings) -> float:
-    """Average the writers' accuracies, so that one who drew much counts like one who drew little."""
+    """Return the mean of the writers' accuracies: each writer counts the same, however much they drew."""
     writers: dict[str, list[bool]] = {}
     for drawing, digit in zip(drawings, readings.digits, strict=True):
         writers.setdefault(drawing.writer, []).append(drawing.digit == digit)
@@ -89,7 +89,7 @@ def mean_over_writers(drawings: Sequence[PenDrawing], readings: Readings) -> flo
 
 
 def confusion_matrix(readings: Readings, labels: npt.NDArray[np.integer[Any]]) -> list[list[int]]:
-    """Count (label, answer): a row for each digit, a column for each label, "not a digit" last."""
+    """Return counts of (label, answer): a row for each digit, a column for each answer, "not a digit" last."""
     matrix = np.zeros((len(DIGITS), len(LABELS)), int)
     answers = np.array([position(decode(digit)) for digit in readings.digits.tolist()], int)
     np.add.at(matrix, (labels, answers), 1)
@@ -99,17 +99,17 @@ def confusion_matrix(readings: Readings, labels: npt.NDArray[np.integer[Any]]) -
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """Answers of about the same confidence."""
+    """Answers with similar confidence."""
 
     n: int
-    confidence: float  # their mean
-    right: float  # the share that is
+    confidence: float  # mean
+    right: float  # accuracy
 
 
 def calibration_bins(
     probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]]
 ) -> list[CalibrationBin]:
-    """Group answers by confidence into bins of equal width, leaving empty ones out: a reliability diagram."""
+    """Return the reliability diagram: answers in equal-width bins of confidence, without the empty bins."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     return [

@@ -1,10 +1,10 @@
-"""The gates: what a candidate must pass to be promoted, judged on its exported artifact through the production engine.
+"""The gates that a candidate must pass to be promoted. They test the exported artifact through the production engine.
 
-Champion and candidate read the same samples, so that what differs is the model and not the luck of the draw.
+Champion and candidate read the same samples, so a difference is due to the model and not to the sample.
 
-People's labels are compared by owner, not by drawing: each owner whom people know has one vote, all others together
-have one (`recognizer.voices`), and what the champion was not sure of has none. So nobody decides a gate who has many
-drawings, many cookies, or a hand for what is about to flip.
+People's labels are compared by owner, not by drawing: each known owner has one vote, all other owners together have
+one (`recognizer.voices`), and drawings that the champion was unsure of do not count. So nobody can decide a gate with
+many drawings, many cookies, or drawings near the decision boundary.
 """
 
 import time
@@ -24,43 +24,43 @@ from training.eval_suite import EvalResult, EvalSuite, PeopleSamples, gains_of_v
 
 @dataclass(frozen=True, slots=True)
 class GateLimits:
-    """Every threshold. Shares are 0…1, significances are one-sided probabilities."""
+    """The thresholds of all gates. Shares are 0…1; significance levels are for one-sided p-values."""
 
-    mnist_accuracy: float = 0.995
-    significance: float = 0.02  # below it, "worse than the champion" is no chance; half a dozen gates ask
-    recall_drop: float = 0.005  # of one digit; a smaller one is not noticed by anybody …
-    recall_significance: float = 0.05  # … nor one that chance explains
-    drift_significance: float = 0.01  # against the bundled model, over all runs so far
-    rejection_drop: float = 0.03  # of characters that are no digits, against the champion …
+    mnist_accuracy: float = 0.995  # minimum
+    significance: float = 0.02  # a lower p-value means worse than the champion; half a dozen gates test it
+    recall_drop: float = 0.005  # of one digit, maximum; nobody notices a smaller one …
+    recall_significance: float = 0.05  # … and one with a higher p-value may be chance
+    drift_significance: float = 0.01  # against the bundled model: the effect of all runs so far
+    rejection_drop: float = 0.03  # in the rejection rate of non-digits, maximum, against the champion …
     rejection_drift: float = 0.05  # … and against the bundled model
-    calibration_error: float = 0.01
-    sure_right: float = 0.998  # of the sure answers
-    agreement: float = 0.997  # of artifact and network, share of equal answers
-    size: int = 1_000_000  # bytes
-    slowdown: float = 1.5  # of a reading, against the champion
-    latency_readings: int = 200
+    calibration_error: float = 0.01  # expected calibration error, maximum
+    sure_right: float = 0.998  # accuracy of the sure answers, minimum
+    agreement: float = 0.997  # share of equal answers of artifact and network, minimum
+    size: int = 1_000_000  # bytes, maximum
+    slowdown: float = 1.5  # inference time relative to the champion, maximum
+    latency_readings: int = 200  # that are timed
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the gates look at."""
+    """The data that the gates test: the evaluation results of champion, candidate and bundled model."""
 
     suite: EvalSuite
     champion: EvalResult
     candidate: EvalResult
     bundled: EvalResult
     artifact_size: int
-    agreement: float  # of artifact and network
+    agreement: float  # share of equal answers of artifact and network, 0…1
     limits: GateLimits = field(default_factory=GateLimits)
 
     def changes(self, name: str, against: EvalResult | None = None) -> "Disagreement":
-        """Compare two models on the same samples."""
+        """Compare the candidate with the champion, or with `against`, on the same samples."""
         samples = getattr(self.suite, name)
         before, after = (result.right(samples, name) for result in (against or self.champion, self.candidate))
         return Disagreement(len(before), int((before & ~after).sum()), int((~before & after).sum()))
 
     def votes(self, name: str) -> "Votes":
-        """Let each voice vote for the model that reads more of its drawings right."""
+        """Let each voice vote for the model that reads more of its drawings correctly."""
         samples: PeopleSamples = getattr(self.suite, name)
         counted = self.champion.readings[name].sure
         before, after = (result.right(samples, name)[counted] for result in (self.champion, self.candidate))
@@ -71,35 +71,35 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """How many samples two models differ on, or how many voices."""
+    """Counts of samples, or voices, on which two models differ."""
 
     n: int
     lost: int  # right before, wrong now
-    won: int
+    won: int  # wrong before, right now
 
     @property
-    def chance(self) -> float:
-        """The probability of at least so many lost by chance: McNemar's exact test, one-sided."""
+    def p_value(self) -> float:
+        """The one-sided p-value of McNemar's exact test for `lost`."""
         return binomial_tail(self.lost, self.lost + self.won)
 
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """How voices judge between two models."""
+    """The votes of all voices on two models."""
 
     changes: Disagreement  # of voices
-    drawings: int  # that they judged by
+    drawings: int  # that the votes are based on
 
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """One gate's judgement."""
+    """The result of one gate."""
 
     value: float
     threshold: float
     passed: bool
     n: int
-    owners: int | None = None  # voices behind it; None where the labels are not people's
+    owners: int | None = None  # number of voices; None if the labels are not people's
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _mnist_accuracy(evidence: Evidence) -> GateResult:
 def _no_worse(name: str) -> Callable[[Evidence], GateResult]:
     def judge(evidence: Evidence) -> GateResult:
         changes, threshold = evidence.changes(name), evidence.limits.significance
-        return GateResult(changes.chance, threshold, changes.chance >= threshold, changes.n)
+        return GateResult(changes.p_value, threshold, changes.p_value >= threshold, changes.n)
 
     return judge
 
@@ -128,8 +128,8 @@ def _no_worse(name: str) -> Callable[[Evidence], GateResult]:
 def _no_worse_for_people(name: str) -> Callable[[Evidence], GateResult]:
     def judge(evidence: Evidence) -> GateResult:
         votes, threshold = evidence.votes(name), evidence.limits.significance
-        chance = votes.changes.chance
-        return GateResult(chance, threshold, chance >= threshold, votes.drawings, votes.changes.n)
+        p_value = votes.changes.p_value
+        return GateResult(p_value, threshold, p_value >= threshold, votes.drawings, votes.changes.n)
 
     return judge
 
@@ -137,13 +137,13 @@ def _no_worse_for_people(name: str) -> Callable[[Evidence], GateResult]:
 def _no_drift(name: str) -> Callable[[Evidence], GateResult]:
     def judge(evidence: Evidence) -> GateResult:
         changes, threshold = evidence.changes(name, evidence.bundled), evidence.limits.drift_significance
-        return GateResult(changes.chance, threshold, changes.chance >= threshold, changes.n)
+        return GateResult(changes.p_value, threshold, changes.p_value >= threshold, changes.n)
 
     return judge
 
 
 def _recall(evidence: Evidence) -> GateResult:
-    """The largest fall of one digit's recall that chance does not explain, on MNIST and the strangers together."""
+    """Return the largest significant drop in one digit's recall, on MNIST and the strangers' digits together."""
     limits, worst, total = evidence.limits, 0.0, 0
     parts = ("mnist", "strangers")
     labels = np.concatenate([getattr(evidence.suite, part).labels for part in parts])
@@ -162,9 +162,9 @@ def _recall(evidence: Evidence) -> GateResult:
 
 
 def _learned(evidence: Evidence) -> GateResult:
-    """What is wrong of what was taught, as a share of what the champion has wrong, each label by its share in learning.
+    """Return the candidate's errors on the training labels as a fraction of the champion's, weighted by label share.
 
-    With nothing wrong there is nothing to gain.
+    Labels that the champion read correctly without being sure do not count. Without champion errors the value is 0.
     """
     samples, name = evidence.suite.train, "train"
     wrong = ~evidence.champion.right(samples, name)
@@ -183,10 +183,10 @@ def _rejects_negatives_still(evidence: Evidence) -> GateResult:
 
 
 def _rejection(evidence: Evidence, against: EvalResult, threshold: float) -> GateResult:
-    """A fall, beyond chance, of the share of characters that are no digits and are not taken for one."""
+    """Return the drop in the rejection rate of non-digits; only a significant one fails."""
     changes = evidence.changes("negatives", against)
     fall = (changes.lost - changes.won) / max(changes.n, 1)
-    passed = fall <= threshold or changes.chance >= evidence.limits.significance
+    passed = fall <= threshold or changes.p_value >= evidence.limits.significance
     return GateResult(fall, threshold, passed, changes.n)
 
 
@@ -252,9 +252,9 @@ GATES: Sequence[Gate] = (
 
 
 def judge(evidence: Evidence, gates: Sequence[Gate] = GATES) -> list[dict[str, Any]]:
-    """Judge a candidate: one row per gate with its value, threshold, whether it passed, and on how many samples.
+    """Test a candidate: return one row per gate with its value, threshold, whether it passed, and the sample size.
 
-    Rows of gates that ask people's labels also have `owners`, the number of voices behind them.
+    Rows of gates on people's labels also have `owners`, the number of voices.
     """
     report = []
     for gate in gates:
@@ -272,7 +272,7 @@ def judge(evidence: Evidence, gates: Sequence[Gate] = GATES) -> list[dict[str, A
 
 
 def binomial_tail(k: int, n: int) -> float:
-    """The probability of at least k heads in n tosses of a fair coin."""
+    """Return the probability of at least k heads in n tosses of a fair coin."""
     if k <= 0:
         return 1.0
     counts = np.arange(k, n + 1)
@@ -281,7 +281,10 @@ def binomial_tail(k: int, n: int) -> float:
 
 
 def _best_times(images: npt.NDArray[np.uint8], *models: DigitModel) -> list[float]:
-    """The median seconds of a reading, the best of three rounds, taking turns: others use the machine too."""
+    """Return each model's median inference time in seconds, the best of three interleaved rounds.
+
+    Interleaving is fair when other processes load the machine.
+    """
     best = [float("inf")] * len(models)
     for _ in range(3):
         for index, model in enumerate(models):

@@ -1,4 +1,4 @@
-"""The loop: dataset → fine-tune → gates → promotion, from top to bottom. Runs in a training worker's child process."""
+"""The training loop: dataset → fine-tune → gates → promotion. Runs in a child process of a training worker."""
 
 import hashlib
 import resource
@@ -41,11 +41,11 @@ from training.replay import PENS_FILE, make_replay
 State, Phase = TrainingRun.State, TrainingRun.Phase
 
 MNIST_VALIDATION = 5000
-"""The last of MNIST's training digits choose between candidates; the bundled model did not learn them either."""
+"""Number of MNIST training digits, from the end, kept for validation. The bundled model was not trained on them."""
 
-NOTHING = Digits(stacked([]), np.empty(0, np.uint8))
+NO_DIGITS = Digits(stacked([]), np.empty(0, np.uint8))
 
-BEGINS = {  # at what share of a whole run each phase begins, as measured
+PHASE_STARTS = {  # progress of the whole run at which each phase starts, 0…1, as measured
     Phase.DATA: 0.0,
     Phase.START: 0.06,
     Phase.FIT: 0.18,
@@ -56,12 +56,12 @@ BEGINS = {  # at what share of a whole run each phase begins, as measured
 
 
 def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) -> Outcome:
-    """Make a better model from the accepted labels, prove it, and promote it.
+    """Fine-tune the champion on the accepted labels, evaluate the candidate, and promote it if it passes the gates.
 
     Raises:
-        RunFailedError: something is missing or broken; the sentence says what to do.
+        RunFailedError: something is missing or broken; the message says what to do.
     """
-    if run.version:  # an earlier attempt came as far as that, and died before it could say so
+    if run.version:  # an earlier attempt registered the version, but died before it could finish the run
         return Outcome(State.SUCCEEDED, f"{_name(run.version)} was made by an earlier attempt.")
     recipe = recipe or Recipe()
     clock = Clock(run, progress)
@@ -72,38 +72,38 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
         known, kept = _split(train)
         pens, strangers = (Pens.from_bytes(file.read_bytes()) for file in (PENS_FILE, STRANGERS_FILE))
         reserved = (test.images, kept.images, canary_digits().images)
-        dataset = build_dataset(recipe.rules, serving, reserved, recipe, *_digests())
-        _note(run, parent=champion, fingerprint=dataset.fingerprint, counts=dataset.counts())
-        earlier = _learned_before(run, dataset)
-        if reason := _nothing_to_do(run, dataset, earlier):
+        dataset = build_dataset(recipe.rules, serving, reserved, recipe, *_source_digests())
+        _save(run, parent=champion, fingerprint=dataset.fingerprint, counts=dataset.counts())
+        earlier = _find_earlier_run(run, dataset)
+        if reason := _skip_reason(run, dataset, earlier):
             return Outcome(State.SKIPPED, reason)
         replay = make_replay(known, pens, _misread(dataset, serving), recipe.replay, recipe.seed)
-        unseen = make_replay(kept, pens, NOTHING, recipe.unseen, recipe.seed + 1)
+        unseen = make_replay(kept, pens, NO_DIGITS, recipe.unseen, recipe.seed + 1)
         suite = make_eval_suite(dataset, test, strangers, recipe.strangers)
         before = evaluate(serving, suite)
 
     with clock.phase(Phase.START):
-        from training import finetune, network  # TensorFlow, which only this process loads
+        from training import finetune, network  # imports TensorFlow, which no other process loads
 
         teacher = network.load_checkpoint(checkpoint)
         answers = network.logits_of(teacher, replay)
 
     with clock.phase(Phase.FIT):
-        careful = recipe.tune.after(_setbacks(champion))
+        config = recipe.tune.after(_count_failed_candidates(champion))
         batches = finetune.TrainingBatches(dataset.part(Part.TRAIN), replay, answers, recipe)
         tuned = finetune.fine_tune(teacher, batches, recipe, clock.fit_report(recipe))
         sure = before.readings["validation"].sure & (suite.validation.labels != NOT_A_DIGIT)
         validation = only(suite.validation, sure)
-        candidate, tried = finetune.choose_blend(teacher, tuned, careful, validation, kept, unseen)
+        candidate, trials = finetune.choose_blend(teacher, tuned, config, validation, kept, unseen)
 
     with clock.phase(Phase.EXPORT):
-        wanted, digits = evaluation.read_all(serving, unseen).probabilities, len(unseen) - recipe.unseen.non_digits
+        expected, digits = evaluation.read_all(serving, unseen).probabilities, len(unseen) - recipe.unseen.non_digits
         logits = network.logits_of(candidate, unseen[:digits])
-        temperature = calibration.match_temperature(digit_part(logits), digit_part(wanted[:digits]))
+        temperature = calibration.match_temperature(digit_part(logits), digit_part(expected[:digits]))
         artifact, content = network.export_artifact(candidate, temperature), network.save_checkpoint(candidate)
-        given = evaluation.read_all(DigitModel(artifact, serving.thresholds), unseen).probabilities
+        actual = evaluation.read_all(DigitModel(artifact, serving.thresholds), unseen).probabilities
         thresholds = calibration.match_thresholds(
-            serving.thresholds, is_digit_part(wanted), is_digit_part(given), digits
+            serving.thresholds, is_digit_part(expected), is_digit_part(actual), digits
         )
 
     with clock.phase(Phase.GATES):
@@ -128,22 +128,22 @@ def learn(run: TrainingRun, progress: Progress, recipe: Recipe | None = None) ->
                 "run": run.pk,
                 "fingerprint": dataset.fingerprint,
                 "drawings": dataset.counts(),
-                "blends": [asdict(blend) for blend in tried],
+                "blends": [asdict(blend) for blend in trials],
                 "temperature": round(temperature, 4),
                 "recipe": asdict(recipe),
             },
         )
-        _note(run, version=version)
-        _note_samples(run, dataset)
+        _save(run, version=version)
+        _save_samples(run, dataset)
         outcome = _decide(version, champion, report)
-        if again := _second_try(earlier):
-            outcome = replace(outcome, reason=f"{outcome.reason} {again}")
+        if retry_note := _retry_note(earlier):
+            outcome = replace(outcome, reason=f"{outcome.reason} {retry_note}")
     registry.prune()
     return outcome
 
 
 def _decide(version: ModelVersion, champion: ModelVersion, report: list[dict[str, Any]]) -> Outcome:
-    """Promote a candidate that passed every gate, unless it was judged against what no longer serves."""
+    """Promote a candidate that passed every gate, unless the champion was replaced during the run."""
     failed = [row for row in report if not row["passed"]]
     if failed:
         registry.reject(version)
@@ -161,37 +161,37 @@ def _decide(version: ModelVersion, champion: ModelVersion, report: list[dict[str
     return Outcome(State.SUCCEEDED, f"{_name(version)} passed its gates and is active.")
 
 
-def _learned_before(run: TrainingRun, dataset: Dataset) -> TrainingRun | None:
-    """Return the latest run that learned from exactly the same."""
+def _find_earlier_run(run: TrainingRun, dataset: Dataset) -> TrainingRun | None:
+    """Return the latest successful run with the same dataset fingerprint."""
     return TrainingRun.objects.learned().filter(fingerprint=dataset.fingerprint).exclude(pk=run.pk).first()
 
 
-def _second_try(earlier: TrainingRun | None) -> str:
-    """Say why the same labels were learned once more, if it is because the site took back what they had made."""
+def _retry_note(earlier: TrainingRun | None) -> str:
+    """Return a note that this run retries the labels of a version that was rolled back, else an empty string."""
     if not earlier or not earlier.version or not _was_rolled_back(earlier.version):
         return ""
     return f"{_name(earlier.version)}, made from the same labels, was rolled back: this run was more careful."
 
 
-def _nothing_to_do(run: TrainingRun, dataset: Dataset, earlier: TrainingRun | None) -> str:
+def _skip_reason(run: TrainingRun, dataset: Dataset, earlier: TrainingRun | None) -> str:
     if not dataset.part(Part.TRAIN):
         return "There are no accepted labels to learn from yet."
-    if earlier and not run.force and not _second_try(earlier):
+    if earlier and not run.force and not _retry_note(earlier):
         made = f", which made {_name(earlier.version).lower()}" if earlier.version else ""
         return f"Nothing changed since {earlier}{made}."
     return ""
 
 
 ROLLED_BACK = Q(successions__cause=Promotion.Cause.ROLLBACK)
-"""Of versions that the site took back by itself."""
+"""Condition on versions: an automatic rollback replaced them."""
 
 
 def _was_rolled_back(version: ModelVersion) -> bool:
     return ModelVersion.objects.filter(ROLLED_BACK, pk=version.pk).exists()
 
 
-def _setbacks(champion: ModelVersion) -> int:
-    """Count the versions tuned from this one that the gates rejected or the site took back."""
+def _count_failed_candidates(champion: ModelVersion) -> int:
+    """Count the candidates tuned from this champion that the gates rejected or that were rolled back."""
     rejected = Q(state=ModelVersion.State.REJECTED)
     return champion.children.filter(rejected | ROLLED_BACK).distinct().count()
 
@@ -228,32 +228,32 @@ def _mnist() -> tuple[Digits, Digits]:
 
 
 def _split(train: Digits) -> tuple[Digits, Digits]:
-    """Part MNIST's training digits into those to replay and those to choose by."""
+    """Split MNIST's training digits into replay and validation."""
     cut = len(train.labels) - min(MNIST_VALIDATION, int(0.1 * len(train.labels)))
     return Digits(train.images[:cut], train.labels[:cut]), Digits(train.images[cut:], train.labels[cut:])
 
 
 def _misread(dataset: Dataset, champion: DigitModel) -> Digits:
-    """Return the digits to learn that the champion reads as something else."""
+    """Return the training digits that the champion misreads."""
     digits = [label for label in dataset.part(Part.TRAIN) if label.digit is not None]
     wrong = [label for label in digits if champion.read(label.image).digit != label.digit]
     return Digits(stacked([label.image for label in wrong]), np.array([label.digit for label in wrong], np.uint8))
 
 
-def _digests() -> list[str]:
-    """Digests of the replay's and the examination's sources, for the fingerprint."""
+def _source_digests() -> list[str]:
+    """Return the SHA-256 digests of the files behind replay and evaluation, for the fingerprint."""
     files = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (PENS_FILE, STRANGERS_FILE)]
     return [*files, *settings.MNIST_FILES.values()]
 
 
 def _agreement(logits: np.ndarray, result: EvalResult) -> float:
-    """The share of strangers' digits that artifact and network name alike."""
+    """Return the share of strangers' digits on which the exported artifact and the network agree, 0…1."""
     answers = result.readings["strangers"].probabilities
     return float((digit_part(logits).argmax(axis=1) == digit_part(answers).argmax(axis=1)).mean())
 
 
 def _metrics(suite: EvalSuite, champion: EvalResult, result: EvalResult) -> dict[str, Any]:
-    """Measure what the version's page shows."""
+    """Return the metrics that the version's page shows."""
     mnist = suite.mnist.labels
     metrics: dict[str, Any] = {
         "mnist_test": evaluation.detailed_digit_metrics(result.readings["mnist"], mnist)
@@ -268,16 +268,16 @@ def _metrics(suite: EvalSuite, champion: EvalResult, result: EvalResult) -> dict
     return metrics
 
 
-def _note(run: TrainingRun, **changes: Any) -> None:
+def _save(run: TrainingRun, **changes: Any) -> None:
     if not connection.in_atomic_block:
-        close_old_connections()  # minutes may have passed: one that broke meanwhile is replaced
+        close_old_connections()  # minutes may have passed: reconnect if the connection broke
     for name, value in changes.items():
         setattr(run, name, value)
     run.save(update_fields=list(changes))
 
 
-def _note_samples(run: TrainingRun, dataset: Dataset) -> None:
-    """Record exactly which submissions were used; those deleted meanwhile leave no trace."""
+def _save_samples(run: TrainingRun, dataset: Dataset) -> None:
+    """Record which submissions were used; skip those that were deleted during the run."""
     left = Submission.objects.filter(pk__in=[label.submission for label in dataset.labels]).lock()
     TrainingSample.objects.bulk_create(
         [
@@ -300,7 +300,7 @@ def _name(version: ModelVersion) -> str:
 
 
 class Clock:
-    """Tells how far a run is, and what each phase took."""
+    """Reports a run's progress, and measures time and memory of each phase."""
 
     def __init__(self, run: TrainingRun, progress: Progress) -> None:
         self._run, self._progress = run, progress
@@ -308,18 +308,18 @@ class Clock:
 
     @contextmanager
     def phase(self, phase: TrainingRun.Phase) -> Iterator[None]:
-        """Note a phase's beginning, and at its end its seconds and the process's peak memory so far, in MB."""
-        self._at(phase, 0.0)
+        """Report the start of a phase; at its end, save its seconds and the process's peak memory so far in MB."""
+        self._report(phase, 0.0)
         start = time.monotonic()
         try:
             yield
         finally:
             seconds = round(time.monotonic() - start, 2)
             self._run.timings[phase.value] = {"seconds": seconds, "peak_mb": round(_peak_mb())}
-        _note(self._run, timings=self._run.timings)
+        _save(self._run, timings=self._run.timings)
 
     def fit_report(self, recipe: Recipe) -> Callable[[int, int, float, Any], None]:
-        """Return what the fit calls after every batch."""
+        """Return a callback that reports progress after every batch of the fit."""
         self._progress.epochs = recipe.tune.epochs
         losses: list[float] = []
 
@@ -329,14 +329,14 @@ class Clock:
                 losses.append(round(loss, 5))
                 self._progress.losses = list(losses)
             done = epoch * recipe.tune.batches + batch
-            self._at(Phase.FIT, done / (recipe.tune.epochs * recipe.tune.batches))
+            self._report(Phase.FIT, done / (recipe.tune.epochs * recipe.tune.batches))
 
         return report
 
-    def _at(self, phase: TrainingRun.Phase, share: float) -> None:
-        later = [begin for begin in BEGINS.values() if begin > BEGINS[phase]]
+    def _report(self, phase: TrainingRun.Phase, share: float) -> None:
+        later = [begin for begin in PHASE_STARTS.values() if begin > PHASE_STARTS[phase]]
         self._progress.phase = phase
-        self._progress.progress = BEGINS[phase] + share * (min(later, default=1.0) - BEGINS[phase])
+        self._progress.progress = PHASE_STARTS[phase] + share * (min(later, default=1.0) - PHASE_STARTS[phase])
         elapsed = time.monotonic() - self._began
         done = self._progress.progress
         self._progress.eta = round(elapsed * (1 - done) / done, 1) if done > 0 else None

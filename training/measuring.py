@@ -1,6 +1,6 @@
-"""Measures what a version's page shows where the version came without it: bundled models, and earlier releases' ones.
+"""Measures detailed MNIST metrics of versions that lack them: bundled models, and versions of earlier releases.
 
-A candidate is measured when it is examined. Two models read MNIST's test set in a few seconds, on one core.
+A new candidate is measured during its evaluation. Two models read MNIST's test set in a few seconds on one core.
 """
 
 import logging
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 def measure_missing() -> ModelVersion | None:
-    """Measure one version in detail, the newest that was not, if this host has MNIST; return it.
+    """Measure the newest version without detailed metrics and return it; None if there is none or MNIST is missing.
 
     Raises:
-        MnistError: MNIST is not what was published.
+        MnistError: MNIST differs from the published files.
     """
     if (folder := find_mnist()) is None:
         return None
@@ -35,7 +35,7 @@ def measure_missing() -> ModelVersion | None:
 
 
 def measure(version: ModelVersion, model: DigitModel, test: Digits) -> None:
-    """Store with a version how it reads MNIST's test set in detail; the numbers that it came with stay."""
+    """Save a version's detailed metrics on MNIST's test set; existing values are kept."""
     labels, after = test.labels.astype(np.int64), _read(model, test)
     measured: dict[str, Any] = evaluation.detailed_digit_metrics(after.readings["mnist"], labels)
     if before := version.parent and _load(version.parent):
@@ -47,8 +47,8 @@ def measure(version: ModelVersion, model: DigitModel, test: Digits) -> None:
 
 
 def _unmeasured() -> QuerySet[ModelVersion]:
-    kept = ModelVersion.objects.filter(files__kind=ModelFile.Kind.ARTIFACT)
-    return kept.filter(metrics__mnist_test__confusion__isnull=True).select_related("parent")
+    with_artifact = ModelVersion.objects.filter(files__kind=ModelFile.Kind.ARTIFACT)
+    return with_artifact.filter(metrics__mnist_test__confusion__isnull=True).select_related("parent")
 
 
 def _load(version: ModelVersion) -> DigitModel | None:

@@ -1,4 +1,4 @@
-"""What the training keeps: its runs, what each learned from, and the optimiser comparison."""
+"""Models of the training: runs, the samples of each run, and the optimiser comparison."""
 
 from typing import Self
 
@@ -12,18 +12,18 @@ from recognizer.models import ModelVersion, Submission
 
 
 class RunQuerySet(models.QuerySet["TrainingRun"]):
-    """Reads of runs."""
+    """Queries on training runs."""
 
     def live(self) -> Self:
-        """Limit to those that wait or work; the database allows one."""
+        """Return queued and running runs; the database allows only one."""
         return self.filter(state__in=TrainingRun.LIVE)
 
     def learned(self) -> Self:
-        """Limit to those that made a candidate, promoted or not."""
+        """Return runs that made a candidate, promoted or not."""
         return self.filter(state=TrainingRun.State.SUCCEEDED)
 
     def with_versions(self) -> Self:
-        """Fetch the version it started from and the one it made along."""
+        """Also fetch the version that each run started from and the one it made."""
         return self.select_related("parent", "version")
 
 
@@ -111,12 +111,12 @@ class TrainingRun(models.Model):
 
     @property
     def live(self) -> bool:
-        """Whether it waits or works."""
+        """Whether the run is queued or running."""
         return self.state in self.LIVE
 
 
 class TrainingSample(models.Model):
-    """That a run used a submission, and for what. It goes when the submission is deleted."""
+    """A submission used by a run, and its part of the dataset. Deleted with the submission."""
 
     class Part(models.TextChoices):
         TRAIN = "train"
@@ -138,7 +138,7 @@ class TrainingSample(models.Model):
 
 
 class OptimizerResult(models.Model):
-    """What one optimiser reached in the comparison: the report's network, trained on MNIST."""
+    """The result of one optimiser in the comparison: the report's network, trained on MNIST."""
 
     name = models.CharField(max_length=40)
     learning_rate = models.FloatField()

@@ -1,9 +1,10 @@
-"""The network: its layers, its loss, its fit and its export. The only module that imports TensorFlow.
+"""The network: layers, losses, training and export. The only module that imports TensorFlow.
 
-With another `KERAS_BACKEND` it fits as well, where an accelerator is at hand say; only TensorFlow exports.
+Another `KERAS_BACKEND` can train too, for example on an accelerator; only TensorFlow can export.
 
-One network answers two questions of a 28×28 input: which digit it is (ten logits), and whether it is one at all
-(the last logit). Targets are packed alike, `(n, ANSWER_SIZE)`: a one-hot digit, or zeros for none, then 1 or 0.
+One network answers two questions about a 28×28 input: which digit it is (ten logits), and whether it is a digit at all
+(the last logit). Targets are packed the same way, `(n, ANSWER_SIZE)`: a one-hot digit, or zeros for a non-digit, then 1
+or 0.
 """
 
 import os
@@ -15,7 +16,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # on few cores, operations side by side get in each other's way
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # parallel operations slow each other down on few cores
 
 import keras
 import numpy as np
@@ -29,9 +30,9 @@ CAN_EXPORT = keras.backend.backend() == "tensorflow"
 if CAN_EXPORT:
     import tensorflow as tf
 
-AT_ONCE = 200  # images that the network is run on: its activations take a megabyte each
+AT_ONCE = 200  # images per inference batch: the activations take a megabyte each
 
-Tensor = Any  # of whatever backend
+Tensor = Any  # of any backend
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Inputs `(n, 28, 28, 1)` in 0…1 and packed targets `(n, ANSWER_SIZE)`."""
@@ -39,7 +40,7 @@ Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Convolutions in order, each `(filters, kernel side, stride)` with batch normalisation and ReLU."""
+    """Convolutions in order as `(filters, kernel side, stride)`, each with batch normalisation and ReLU."""
 
     convolutions: tuple[tuple[int, int, int], ...] = (
         (32, 3, 1),  # 28×28
@@ -51,28 +52,28 @@ class Architecture:
         (128, 3, 1),
         (128, 3, 1),
     )
-    dropout: float = 0.3
+    dropout: float = 0.3  # fraction of the units to drop
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How weights are found."""
+    """Hyperparameters of the training from scratch."""
 
     epochs: int = 60
     batch_size: int = 256
-    learning_rate: float = 3e-3  # at its peak; linear warm-up, then half a cosine down to zero
+    learning_rate: float = 3e-3  # peak; linear warm-up, then cosine decay to zero
     warmup_share: float = 0.04  # of all steps
     weight_decay: float = 3e-2
     label_smoothing: float = 0.05
-    not_a_digit_weight: float = 0.3  # of the last logit's loss
+    not_a_digit_weight: float = 0.3  # weight of the last logit's loss
     mixed_precision: bool = True  # bfloat16 arithmetic, float32 weights
 
 
 class FusedBatchNormalization(layers.BatchNormalization):
-    """Batch normalisation in one operation, for mixed precision; computes what Keras's own layer does.
+    """Batch normalisation as one fused operation, for mixed precision; computes the same as Keras's layer.
 
-    That one is written out in float32, a pass over memory for each step of the formula, and took two thirds of a fit.
-    A network in float32 has the plain layer, so that whoever loads a checkpoint needs nothing of ours.
+    Keras's layer does each step of the formula in float32 with its own pass over memory, and took two thirds of the
+    training time. A float32 network uses the plain layer, so that a checkpoint loads without our code.
     """
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: None = None) -> Tensor:
@@ -112,7 +113,7 @@ def build_network(architecture: Architecture) -> keras.Model:
 
 
 def packed_loss(fit: Fit) -> Callable[[Tensor, Tensor], Tensor]:
-    """Cross-entropy over the digits, silent for what is not one, plus the weighted one of the last logit."""
+    """Return the loss: cross-entropy over the digits, 0 for non-digits, plus the weighted one of the last logit."""
 
     def loss(target: Tensor, logits: Tensor) -> Tensor:
         one_hot, is_digit = digit_part(target), is_digit_part(target)
@@ -124,29 +125,29 @@ def packed_loss(fit: Fit) -> Callable[[Tensor, Tensor], Tensor]:
     return loss
 
 
-def taught_loss(tune: FineTuneConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """Cross-entropy with a label where there is one, with the teacher's softened answer where there is none.
+def distillation_loss(tune: FineTuneConfig) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of the fine-tune: cross-entropy with the label, or distillation from the teacher on replay.
 
-    Targets are `(n, 2 * ANSWER_SIZE)`: a packed target, then the teacher's logits, all zeros where the label counts.
+    Targets are `(n, 2 * ANSWER_SIZE)`: a packed target, then the teacher's logits, all 0 for labelled samples.
     """
 
     def loss(target: Tensor, logits: Tensor) -> Tensor:
         label, teacher = target[:, :ANSWER_SIZE], target[:, ANSWER_SIZE:]
-        taught = ops.cast(ops.any(teacher != 0, axis=1), logits.dtype)
-        softened = ops.softmax(digit_part(teacher) / tune.temperature)
+        is_replay = ops.cast(ops.any(teacher != 0, axis=1), logits.dtype)
+        soft_targets = ops.softmax(digit_part(teacher) / tune.temperature)
         student = ops.log_softmax(digit_part(logits) / tune.temperature)
-        digit = -(tune.temperature**2) * ops.sum(softened * student, axis=1)
+        digit = -(tune.temperature**2) * ops.sum(soft_targets * student, axis=1)
         is_digit = ops.sigmoid(is_digit_part(teacher))
         digitness = ops.binary_crossentropy(is_digit, is_digit_part(logits), from_logits=True)
         distilled = digit * is_digit + tune.taught_not_a_digit_weight * digitness
-        return taught * distilled + (1 - taught) * labelled(label, logits)
+        return is_replay * distilled + (1 - is_replay) * labelled(label, logits)
 
     labelled = packed_loss(Fit(label_smoothing=tune.label_smoothing, not_a_digit_weight=tune.not_a_digit_weight))
     return loss
 
 
 class EpochBatches(keras.utils.PyDataset):
-    """Batches made by a function of (epoch, batch) alone, so that a resumed fit sees what it would have."""
+    """Batches that depend on (epoch, batch) only, so that a resumed fit sees the same ones."""
 
     def __init__(self, batches_per_epoch: int, make: Callable[[int, int], Batch]) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=16)
@@ -161,8 +162,8 @@ class EpochBatches(keras.utils.PyDataset):
         return self._make(self.epoch, index)
 
 
-class _Follow(keras.callbacks.Callback):
-    """Tells the batches which epoch it is, and the caller how far the fit is."""
+class _Reporter(keras.callbacks.Callback):
+    """Sets the epoch of the batches, and reports progress to the caller."""
 
     def __init__(self, batches: EpochBatches, report: "Report") -> None:
         super().__init__()
@@ -179,13 +180,13 @@ class _Follow(keras.callbacks.Callback):
 
 
 Report = Callable[[int, int, float, keras.Model | None], None]
-"""Called with (epoch, batches done in it, mean loss, the model at an epoch's end)."""
+"""Callback with (epoch, batches done in it, mean loss, the model at the end of an epoch else None)."""
 
 
 def fit_network(
     network: keras.Model, batches: EpochBatches, fit: Fit, seed: int, checkpoint_folder: Path, report: Report
 ) -> None:
-    """Train in place; interrupted, it goes on after the last finished epoch found in the checkpoint folder."""
+    """Train the network in place; resume after the last finished epoch in the checkpoint folder, if there is one."""
     keras.utils.set_random_seed(seed)
     steps = fit.epochs * len(batches)
     warmup = max(1, round(steps * fit.warmup_share))
@@ -199,7 +200,7 @@ def fit_network(
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     network.compile(optimizer, packed_loss(fit))
     resume = keras.callbacks.BackupAndRestore(str(checkpoint_folder), delete_checkpoint=False)
-    network.fit(batches, epochs=fit.epochs, verbose=0, callbacks=[resume, _Follow(batches, report)], shuffle=False)
+    network.fit(batches, epochs=fit.epochs, verbose=0, callbacks=[resume, _Reporter(batches, report)], shuffle=False)
 
 
 def tune_network(
@@ -209,12 +210,12 @@ def tune_network(
     seed: int,
     report: Report,
 ) -> keras.Model:
-    """Train a copy of a trained network on targets of `taught_loss`, and return the copy in float32.
+    """Fine-tune a copy of a trained network on targets of `distillation_loss`, and return the copy in float32.
 
-    Batch normalisation stays as it is, statistics and scales: a few drawings must not move what millions settled.
+    Batch normalisation is frozen, statistics and scales: a few drawings must not change what millions of samples set.
 
     Args:
-        epoch: returns the batches of an epoch, given its number and the network as it is when the epoch begins.
+        epoch: returns the batches of an epoch, given its number and the network at the start of the epoch.
     """
     keras.utils.set_random_seed(seed)
     student = _in_precision(network, "mixed_bfloat16" if tune.mixed_precision else "float32")
@@ -225,16 +226,16 @@ def tune_network(
     schedule = keras.optimizers.schedules.CosineDecay(
         tune.learning_rate / 25, steps - warmup, warmup_target=tune.learning_rate, warmup_steps=warmup
     )
-    student.compile(keras.optimizers.Adam(schedule), taught_loss(tune))
+    student.compile(keras.optimizers.Adam(schedule), distillation_loss(tune))
     for number in range(tune.epochs):
         batches = epoch(number, student)
-        follow = _Follow(batches, report)
+        follow = _Reporter(batches, report)
         student.fit(batches, initial_epoch=number, epochs=number + 1, verbose=0, callbacks=[follow], shuffle=False)
     return in_float32(student)
 
 
 def blend(one: keras.Model, other: keras.Model, share: float) -> keras.Model:
-    """Average two networks' weights, `share` of the other's (Wortsman et al. 2022: between two, less is forgotten)."""
+    """Return the weighted average of two networks, `share` of `other`, which forgets less (Wortsman et al. 2022)."""
     blended = in_float32(one)
     pairs = zip(one.get_weights(), other.get_weights(), strict=True)
     blended.set_weights([(1 - share) * first + share * second for first, second in pairs])
@@ -242,14 +243,14 @@ def blend(one: keras.Model, other: keras.Model, share: float) -> keras.Model:
 
 
 def new_network(architecture: Architecture, fit: Fit, seed: int) -> keras.Model:
-    """Build a network with seeded weights in the precision that the fit asks for."""
+    """Build a network with seeded weights, in the precision of `fit`."""
     keras.utils.set_random_seed(seed)
     keras.mixed_precision.set_global_policy("mixed_bfloat16" if fit.mixed_precision else "float32")
     return build_network(architecture)
 
 
 def logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Run the network as it will be exported, in float32: `(n, 28, 28)` uint8 → `(n, ANSWER_SIZE)`."""
+    """Run the network in float32, as it is exported: `(n, 28, 28)` uint8 → `(n, ANSWER_SIZE)` logits."""
     exact = network if _is_exact(network) else in_float32(network)
     inputs = pack_inputs(images)
     starts = range(0, len(inputs), AT_ONCE)
@@ -257,14 +258,14 @@ def logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArra
     return np.concatenate(parts) if parts else np.empty((0, ANSWER_SIZE), np.float32)
 
 
-def rough_logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Run the network in its own precision: `(n, 28, 28)` uint8 → `(n, ANSWER_SIZE)`; faster, and less exact."""
+def fast_logits_of(network: keras.Model, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Run the network in its own precision, faster and less exact: `(n, 28, 28)` uint8 → `(n, ANSWER_SIZE)` logits."""
     logits: npt.NDArray[np.float32] = network.predict(pack_inputs(images), batch_size=512, verbose=0)
     return logits
 
 
 def in_float32(network: keras.Model) -> keras.Model:
-    """Copy a network out of mixed precision."""
+    """Return a copy of the network in float32."""
     return _in_precision(network, "float32")
 
 
@@ -292,15 +293,15 @@ def _in_precision(network: keras.Model, policy: str) -> keras.Model:
 
 
 def export_artifact(network: keras.Model, temperature: float) -> bytes:
-    """Export for serving: calibrated probabilities, weights in 8 bits, activations in float.
+    """Export for serving: calibrated probabilities, 8-bit weights, float activations.
 
     Returns:
-        A `.tflite`: `(1, 28, 28, 1)` float32 in 0…1 → `(1, ANSWER_SIZE)` float32. The digits' probabilities add up
-        to 1 (softmax of the logits over the temperature); the last is the probability of being a digit.
+        `.tflite` bytes: `(1, 28, 28, 1)` float32 in 0…1 → `(1, ANSWER_SIZE)` float32. The digits' probabilities sum
+        to 1 (softmax of the logits divided by the temperature); the last one is the probability of being a digit.
     """
     inputs = keras.Input(batch_shape=(1, 28, 28, 1), name="drawing")
     logits = in_float32(network)(inputs)
-    # Named float32, or the fit's bfloat16 would be exported, which LiteRT does not run.
+    # Explicitly float32: LiteRT cannot run the bfloat16 of mixed precision.
     scaled = layers.Rescaling(1 / temperature, dtype="float32")(logits)
     digits = layers.Softmax(dtype="float32")(digit_part(scaled))
     is_digit = layers.Activation("sigmoid", dtype="float32")(is_digit_part(logits)[:, None])
@@ -312,7 +313,7 @@ def export_artifact(network: keras.Model, temperature: float) -> bytes:
 
 
 def save_checkpoint(network: keras.Model) -> bytes:
-    """Return the network as `.keras` bytes in float32, without the optimiser's state."""
+    """Return the network as `.keras` bytes in float32, without the optimiser state."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "digits.keras"
         in_float32(network).save(path)
@@ -320,7 +321,7 @@ def save_checkpoint(network: keras.Model) -> bytes:
 
 
 def load_checkpoint(content: bytes) -> keras.Model:
-    """Load `.keras` bytes; nothing in them is executed (`safe_mode`)."""
+    """Load a network from `.keras` bytes without executing code in them (`safe_mode`)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "digits.keras"
         path.write_bytes(content)
@@ -328,12 +329,12 @@ def load_checkpoint(content: bytes) -> keras.Model:
 
 
 def pack_inputs(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Turn `(n, 28, 28)` uint8 into the network's `(n, 28, 28, 1)` float32 in 0…1."""
+    """Convert images `(n, 28, 28)` uint8 to the network's input `(n, 28, 28, 1)` float32 in 0…1."""
     return images[..., None].astype(np.float32) / np.float32(255)
 
 
 def pack_targets(digits: Sequence[int | None]) -> npt.NDArray[np.float32]:
-    """Pack labels, None for what is not a digit, into `(n, ANSWER_SIZE)` targets."""
+    """Pack labels, None for "not a digit", into targets `(n, ANSWER_SIZE)` float32."""
     targets = np.zeros((len(digits), ANSWER_SIZE), np.float32)
     for row, digit in enumerate(digits):
         if digit is not None:

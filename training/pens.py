@@ -1,10 +1,10 @@
-"""A statistical model of pen strokes: how people draw a character, and how it varies from one to the next.
+"""A generative model of pen strokes: how people draw each character, and how their drawings vary.
 
-A site does not own the drawings that the bundled model was trained on, and a fine-tune without them forgets them. So
-the bundled model brings this along, fitted on the same writers: it draws what nobody drew, in their manner.
+A site does not have the drawings that the bundled model was trained on, and a fine-tune without them would forget
+them. So the bundled model ships with this pen model, fitted on the same writers, which generates similar drawings.
 
-Each way of drawing a character (a cluster of drawings with equally many strokes) is a mean path and its principal modes
-of variation, after the point distribution models of Cootes, Taylor, Cooper and Graham (1995).
+Each way of drawing a character (a cluster of drawings with the same number of strokes) is a mean path with its
+principal modes of variation: the point distribution model of Cootes, Taylor, Cooper and Graham (1995).
 """
 
 import io
@@ -24,14 +24,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class PenFit:
-    """How ways of drawing are found."""
+    """Hyperparameters of the fit."""
 
-    points: int = 20  # each stroke is resampled to so many, evenly along its length
-    strokes: int = 4  # drawings of more are left out
-    smallest: int = 8  # drawings that a way must have been seen in
-    drawings_per_way: int = 30  # about; more ways for what is drawn in more ways
-    most_ways: int = 6  # of one character with one number of strokes
-    variance: float = 0.97  # of a way's variance that its modes keep
+    points: int = 20  # per stroke, resampled evenly along its length
+    strokes: int = 4  # drawings with more are left out
+    smallest: int = 8  # minimum number of drawings per way
+    drawings_per_way: int = 30  # about; more drawings give more ways
+    most_ways: int = 6  # per character and number of strokes
+    variance: float = 0.97  # share of a way's variance that its modes explain
     most_modes: int = 12
     rounds: int = 20  # of k-means
     seed: int = 5
@@ -42,33 +42,33 @@ class Way:
     """One way of drawing a character."""
 
     digit: int | None
-    share: float  # of the drawings of its character
-    mean: Floats  # (strokes, points, 2), the longer side of the drawing is about 1
+    share: float  # number of its drawings, used as its weight among the ways of its character
+    mean: Floats  # (strokes, points, 2); the drawing's longer side is about 1
     modes: Floats  # (modes, strokes, points, 2), scaled to one standard deviation
 
 
 class Pens:
-    """Draws characters in the manner of the people it was fitted on."""
+    """Generates characters like those of the writers it was fitted on."""
 
-    REACH = 2.0  # standard deviations that a mode may be off
+    CLIP = 2.0  # standard deviations at which a mode's amount is clipped
 
     def __init__(self, ways: Sequence[Way]) -> None:
         self.ways = list(ways)
         self._digits = [[way for way in self.ways if way.digit == digit] for digit in DIGITS]
-        self._others = [way for way in self.ways if way.digit is None]
+        self._negatives = [way for way in self.ways if way.digit is None]
         if not all(self._digits):
             raise ValueError("a way of drawing is missing for some digit")
 
     def draw(self, digit: int | None, rng: np.random.Generator) -> list[Stroke]:
-        """Draw a digit, or for None something that is not one, as strokes in a frame of about 1 × 1."""
-        ways = self._others if digit is None else self._digits[digit]
+        """Generate a digit, or for None a character that is not one, as strokes in a box of about 1 × 1."""
+        ways = self._negatives if digit is None else self._digits[digit]
         shares = np.array([way.share for way in ways])
         way = ways[rng.choice(len(ways), p=shares / shares.sum())]
-        amounts = np.clip(rng.normal(size=len(way.modes)), -self.REACH, self.REACH)
+        amounts = np.clip(rng.normal(size=len(way.modes)), -self.CLIP, self.CLIP)
         return list(way.mean + np.tensordot(amounts, way.modes, 1))
 
     def to_bytes(self) -> bytes:
-        """Pack into a NumPy archive of half-precision arrays, without pickles."""
+        """Return the model as a NumPy archive of half-precision arrays, without pickles."""
         arrays = {}
         for number, way in enumerate(self.ways):
             arrays[f"{number}.label"] = np.array([encode(way.digit), way.share], np.float32)
@@ -80,7 +80,7 @@ class Pens:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Pens":
-        """Unpack what `to_bytes` packed."""
+        """Load a model from the bytes of `to_bytes`."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             ways = []
             for number in range(len(arrays.files) // 3):
@@ -91,7 +91,7 @@ class Pens:
 
 
 def fit_pens(drawings: Sequence[PenDrawing], fit: PenFit | None = None) -> Pens:
-    """Find the ways in which people draw each character."""
+    """Fit the pen model: cluster each character's drawings into ways, and find the modes of each way."""
     fit = fit or PenFit()
     rng = np.random.default_rng(fit.seed)
     by_form: dict[tuple[str, int], list[Floats]] = defaultdict(list)
@@ -107,10 +107,10 @@ def fit_pens(drawings: Sequence[PenDrawing], fit: PenFit | None = None) -> Pens:
 
 
 def _canonical(strokes: list[Stroke], points: int) -> Floats:
-    """Bring a drawing to one size, each stroke to as many points: `(strokes, points, 2)`.
+    """Normalise a drawing's size and the number of points per stroke: `(strokes, points, 2)`.
 
-    The same picture drawn in another order or direction gives the same array: strokes run from top to bottom (closed
-    or level ones from left to right) and are sorted by where they lie.
+    Stroke order and direction do not matter: strokes run from top to bottom (closed or level ones from left to right)
+    and are sorted by position.
     """
     everything = np.concatenate(strokes)
     low, high = everything.min(axis=0), everything.max(axis=0)
@@ -142,17 +142,17 @@ def _ways(character: str, paths: Floats, fit: PenFit, rng: np.random.Generator) 
         mean = members.mean(axis=0)
         _, deviations, modes = np.linalg.svd(members - mean, full_matrices=False)
         variances = deviations**2
-        kept = int(np.searchsorted(np.cumsum(variances) / max(variances.sum(), 1e-12), fit.variance)) + 1
-        kept = min(kept, fit.most_modes, len(members) // 2)
-        scaled = modes[:kept] * (deviations[:kept, None] / np.sqrt(len(members) - 1))
+        mode_count = int(np.searchsorted(np.cumsum(variances) / max(variances.sum(), 1e-12), fit.variance)) + 1
+        mode_count = min(mode_count, fit.most_modes, len(members) // 2)
+        scaled = modes[:mode_count] * (deviations[:mode_count, None] / np.sqrt(len(members) - 1))
         shape = paths.shape[1:]
         digit = int(character) if character.isdecimal() else None
-        ways.append(Way(digit, float(len(members)), mean.reshape(shape), scaled.reshape(kept, *shape)))
+        ways.append(Way(digit, float(len(members)), mean.reshape(shape), scaled.reshape(mode_count, *shape)))
     return ways
 
 
 def _clusters(flat: Floats, count: int, fit: PenFit, rng: np.random.Generator) -> list[Floats]:
-    """Part rows by k-means (Lloyd 1982), the first centres spread as in k-means++ (Arthur and Vassilvitskii 2007)."""
+    """Cluster rows by k-means (Lloyd 1982) with k-means++ initialisation (Arthur and Vassilvitskii 2007)."""
     centres = flat[[rng.integers(len(flat))]]
     while len(centres) < count:
         nearest = ((flat[:, None] - centres) ** 2).sum(axis=2).min(axis=1)

@@ -1,4 +1,4 @@
-"""Celery's queues, on any broker."""
+"""Celery queues, for any broker."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ MOST_WAITING = 100  # messages in a queue; expired ones stay until a worker disc
 
 
 def is_full(channel: Any, queue: str) -> bool:
-    """Return whether messages pile up in a queue because no worker takes them."""
+    """Return whether a queue is full, because no worker takes its messages."""
     try:
         return int(channel.queue_declare(queue, passive=True).message_count) >= MOST_WAITING
-    except ChannelError:  # Redis knows no empty queue
+    except ChannelError:  # on Redis an empty queue does not exist
         return False

@@ -1,7 +1,7 @@
-"""What keeps a fine-tune from forgetting: digits that the champion reads already, with its own answers as targets.
+"""Replay: samples that the champion already reads correctly, with its answers as soft targets, to prevent forgetting.
 
-Three sources: MNIST's training digits, characters drawn by the bundled pen model, and scribbles. None of them is
-anybody's drawing on this site.
+There are three sources: MNIST's training digits, characters from the bundled pen model, and scribbles. None of them is
+a visitor's drawing.
 """
 
 from dataclasses import dataclass, field
@@ -20,39 +20,43 @@ from training.scribbles import scribble
 from training.styles import Styles, restyle
 
 PENS_FILE = Path(__file__).parent / "pens.npz"
-"""The pen model of the writers that the bundled model was trained on."""
+"""Pen model fitted on writers that the bundled model was trained on."""
 
 Images = npt.NDArray[np.uint8]
 
-AT_ONCE = 64  # misread drawings compared with all of MNIST at a time: some 40 MB
+AT_ONCE = 64  # misread drawings compared with all of MNIST at a time: about 40 MB
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayMix:
-    """How many of each are in the pool that a fine-tune draws its replay from."""
+    """Composition of the pool that a fine-tune samples its replay from."""
 
     mnist: int = 6000
-    contrasts: int = 60  # of MNIST's digits for each drawing that is misread: the most like it that are something else
-    most_contrasts: int = 5000  # in all, and of so many misread drawings, the first
+    contrasts: int = 60  # MNIST digits per misread drawing: the most similar ones with another label
+    most_contrasts: int = 5000  # cap on their total, and on the misread drawings considered
     pens: int = 5000
-    negatives: int = 4000  # characters that are no digits
+    negatives: int = 4000  # characters that are not digits
     scribbles: int = 700
-    plain: float = 0.7  # of MNIST's digits and the pens', as they are; the others distorted
+    plain: float = 0.7  # share of MNIST and pen digits without distortion
     styles: Styles = field(default_factory=Styles)
     distortion: Distortion = field(default_factory=Distortion)
 
     @property
     def non_digits(self) -> int:
-        """How many of a pool, the last, are no digits."""
+        """The number of non-digits; they are the last of the pool."""
         return self.negatives + self.scribbles
 
 
 def make_replay(mnist: Digits, pens: Pens, misread: Digits, mix: ReplayMix, seed: int) -> Images:
-    """Make the pool: `(n, 28, 28)` uint8.
+    """Build the replay pool, `(n, 28, 28)` uint8.
 
     Args:
-        misread: drawings that the champion misreads, with their labels. What looks like them and is something else is
-            in danger: a one with a level bar, learned, takes sevens along.
+        mnist: digits to sample from.
+        pens: draws digits and other characters.
+        misread: drawings that the champion misreads, with their labels. Similar drawings with another label are at
+            risk: after training on a one with a level bar, a model may read sevens as ones.
+        mix: how many of each.
+        seed: of the sampling.
     """
     rng = np.random.default_rng(seed)
     inks = []
@@ -72,7 +76,7 @@ def make_replay(mnist: Digits, pens: Pens, misread: Digits, mix: ReplayMix, seed
 
 
 def _contrasts(mnist: Digits, misread: Digits, mix: ReplayMix) -> Images:
-    """Find MNIST's digits that are most like a misread drawing and have another label."""
+    """Return the MNIST digits most similar to a misread drawing that have another label, `(n, 28, 28)` uint8."""
     if not len(misread.labels):
         return mnist.images[:0]
     most = max(1, min(mix.contrasts, mix.most_contrasts // len(misread.labels)))

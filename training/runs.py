@@ -1,8 +1,9 @@
-"""The life of a training run: asked for, taken by one worker, watched, ended.
+"""The life cycle of a training run: requested, claimed by one worker, supervised, finished.
 
-The database decides; a message only wakes a worker up. A run is taken by one conditional UPDATE, and whatever an
-attempt writes later holds only while the run is still that attempt's. So lost and doubled messages, two schedulers and
-workers that come back from the dead are harmless. Times are compared on the database's clock, which all hosts share.
+The database holds the state; a message only wakes a worker up. One conditional UPDATE claims a run, and later writes of
+an attempt take effect only while the run still belongs to it. So lost and duplicate messages, two schedulers, and
+workers that return after they were given up are harmless. Times are compared on the database's clock, which all hosts
+share.
 """
 
 import logging
@@ -23,7 +24,7 @@ from training.models import TrainingRun
 
 logger = logging.getLogger(__name__)
 
-# "Training run 7 is over: it …"
+# "Training run 7 …"
 ENDED = {"succeeded": "succeeded", "skipped": "was skipped", "failed": "failed", "cancelled": "was cancelled"}
 
 State, Phase, Trigger = TrainingRun.State, TrainingRun.Phase, TrainingRun.Trigger
@@ -31,49 +32,49 @@ State, Phase, Trigger = TrainingRun.State, TrainingRun.Phase, TrainingRun.Trigge
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """How long things may take before somebody acts."""
+    """Timeouts and limits of training runs."""
 
-    beat: float = 1.0  # seconds between two signs of life
-    react: float = 3.0  # seconds for the work to stop when asked; then its process ends
-    longest: timedelta = timedelta(minutes=30)  # one attempt; the broker's visibility timeout is above it
-    memory: float = 3.0  # GB, of the process that learns
-    lost: timedelta = timedelta(seconds=20)  # without a sign of life: its worker is dead
+    beat: float = 1.0  # seconds between two heartbeats
+    react: float = 3.0  # seconds for the work to stop when interrupted; then its process is ended
+    longest: timedelta = timedelta(minutes=30)  # of one attempt; the broker's visibility timeout must be longer
+    memory: float = 3.0  # GB, of the training process
+    lost: timedelta = timedelta(seconds=20)  # without a heartbeat: the worker counts as dead
     attempts: int = 3
-    resend: timedelta = timedelta(seconds=60)  # a message that nobody followed is sent again
-    wait: timedelta = timedelta(minutes=30)  # for a worker; then the run has failed
-    end: int = 60  # tries, a second apart, to write how a run ended
+    resend: timedelta = timedelta(seconds=60)  # until an unanswered message is sent again
+    wait: timedelta = timedelta(minutes=30)  # for a worker; then the run fails
+    end: int = 60  # attempts, one second apart, to write the final state
 
 
 LIMITS = RunLimits()
 
 
 class LiveRunError(Exception):
-    """A run is queued or running already; there is one at a time."""
+    """A run is already queued or running; only one is allowed at a time."""
 
     def __init__(self, run: TrainingRun) -> None:
         super().__init__(f"Training run {run.pk} is {run.state}.")
         self.run = run
 
 
-# --- Asking and cancelling --------------------------------------------------------------------------------------------
+# --- Requesting and cancelling ----------------------------------------------------------------------------------------
 
 
 def request(
     trigger: TrainingRun.Trigger, by: AbstractBaseUser | AnonymousUser | None = None, *, force: bool = False
 ) -> TrainingRun:
-    """Queue a run and wake a worker up.
+    """Queue a run and wake up a worker.
 
     Raises:
         LiveRunError: one is queued or running.
     """
-    supervise()  # a dead one must not stand in the way
+    supervise()  # a dead run must not block the new one
     while True:
         try:
             with transaction.atomic():
                 run = TrainingRun.objects.create(trigger=trigger, requested_by_id=by.pk if by else None, force=force)
         except IntegrityError:
             live = TrainingRun.objects.live().first()
-            if live is None:  # it has just ended
+            if live is None:  # it ended in the meantime
                 continue
             raise LiveRunError(live) from None
         _send(run.pk)
@@ -81,15 +82,15 @@ def request(
 
 
 def request_when_enough(corrections: int, hours: float) -> TrainingRun | None:
-    """Queue a run if there are that many new accepted corrections, and no run was asked for in that many hours.
+    """Queue a run if there are `corrections` new accepted corrections and no run was requested in the last `hours`.
 
-    New is what was accepted after the last run that looked at them began. Confirmations do not count: the model was
-    right there.
+    New means accepted after the last successful or skipped run started. Confirmations do not count: the model was
+    right about those.
 
     Raises:
         LiveRunError: one is queued or running.
     """
-    if TrainingRun.objects.exclude(_away_by("created", timedelta(hours=hours))).exists():
+    if TrainingRun.objects.exclude(_is_stale("created", timedelta(hours=hours))).exists():
         return None
     accepted = Correction.objects.standing().filter(state=Correction.State.ACCEPTED)
     looked = TrainingRun.objects.filter(state__in=(State.SUCCEEDED, State.SKIPPED)).first()
@@ -102,7 +103,7 @@ def request_when_enough(corrections: int, hours: float) -> TrainingRun | None:
 
 
 def cancel(run: TrainingRun) -> bool:
-    """End a queued run at once, ask a running one to stop; return False if it is over."""
+    """Cancel a queued run at once, ask a running one to stop; return False if the run has ended."""
     queued = Q(state=State.QUEUED)
     changed = (
         TrainingRun.objects.live()
@@ -119,7 +120,7 @@ def cancel(run: TrainingRun) -> bool:
 
 
 def _send(run_id: int) -> None:
-    """Wake a worker up, once what was written is there for it to read."""
+    """Wake up a worker after the transaction commits, so that it can read the run."""
     transaction.on_commit(partial(_publish, run_id))
 
 
@@ -133,7 +134,7 @@ def _publish(run_id: int) -> None:
                 logger.warning("No message about training run %s was sent: no training worker takes any.", run_id)
             else:
                 train.apply_async((run_id,), queue=queues.TRAINING, expires=expires, retry=False, producer=producer)
-    except BrokerError as error:  # the run stays queued, and `supervise` sends again
+    except BrokerError as error:  # the run stays queued, and `supervise` sends the message again
         logger.warning("No message about training run %s could be sent: %s", run_id, error)
 
 
@@ -141,16 +142,16 @@ def _publish(run_id: int) -> None:
 
 
 def supervise() -> None:
-    """Bring on what is stuck: runs whose worker died, whose message got lost, or that no worker takes."""
+    """Recover stuck runs: those whose worker died, whose message got lost, or that no worker takes."""
     for run in TrainingRun.objects.filter(_dead()):
         give_back(run, rows_of(run).filter(_dead()), "Its worker died")
     queued = TrainingRun.objects.filter(state=State.QUEUED)
     queued.filter(cancel_requested__isnull=False).update(
         state=State.CANCELLED, finished=Now(), reason="Cancelled between two attempts."
     )
-    unheard = queued.filter(_away_by("sent", LIMITS.resend))
-    # After a night with everything off, the last message is old too: it gets another one, and a worker time to take it.
-    waiting = unheard.alias(since=Coalesce("heartbeat", "created")).filter(
+    stale = queued.filter(_is_stale("sent", LIMITS.resend))
+    # If everything was off for a night, the last message is old too: send it again, and give a worker time to take it.
+    waiting = stale.alias(since=Coalesce("heartbeat", "created")).filter(
         since__lt=Now() - LIMITS.wait, sent__gt=Now() - 3 * LIMITS.resend
     )
     waiting.update(
@@ -158,29 +159,29 @@ def supervise() -> None:
         finished=Now(),
         reason=f"No training worker took it in {minutes(LIMITS.wait)}; is one running?",
     )
-    for run in unheard:
-        if unheard.filter(pk=run.pk).update(sent=Now()):
+    for run in stale:
+        if stale.filter(pk=run.pk).update(sent=Now()):
             _send(run.pk)
 
 
 def _dead() -> Q:
-    return Q(_away_by("heartbeat", LIMITS.lost), state=State.RUNNING)
+    return Q(_is_stale("heartbeat", LIMITS.lost), state=State.RUNNING)
 
 
-def _away_by(moment: str, time: timedelta) -> Q:
-    """Whether a moment is that long ago, or ahead: then the clock was set back since."""
+def _is_stale(moment: str, time: timedelta) -> Q:
+    """Match times more than `time` ago, or ahead: then the clock was set back."""
     return Q(**{f"{moment}__lt": Now() - time}) | Q(**{f"{moment}__gt": Now() + time})
 
 
 def rows_of(run: TrainingRun) -> "QuerySet[TrainingRun]":
-    """Return the run's row while this attempt has it, nothing after."""
+    """Return a query for the run's row that is empty once this attempt no longer owns the run."""
     return TrainingRun.objects.filter(pk=run.pk, state=State.RUNNING, attempt=run.attempt, worker=run.worker)
 
 
 def give_back(
     run: TrainingRun, mine: "QuerySet[TrainingRun]", why: str, detail: str = "", *, counts: bool = True
 ) -> None:
-    """End an attempt that came to nothing: queue the run again, unless it was cancelled or has had its attempts."""
+    """End a failed attempt: queue the run again, unless it was cancelled or has no attempts left."""
     if mine.filter(cancel_requested__isnull=False).update(
         state=State.CANCELLED, finished=Now(), eta=None, reason=f"Cancelled. {why}."
     ):
@@ -193,9 +194,9 @@ def give_back(
         and mine.update(state=State.FAILED, finished=Now(), eta=None, reason=sentence(reason))
     ):
         return
-    # A worker that is stopping still takes messages, so none is sent to it: to `supervise`, the last one is long ago.
-    again: dict[str, Any] = {"sent": Now()} if counts else {"sent": Now() - LIMITS.wait, "attempt": run.attempt - 1}
-    if mine.filter(cancel_requested__isnull=True).update(state=State.QUEUED, eta=None, **again):
+    # A worker that is shutting down still takes messages, so none is sent now; `supervise` sends it, as `sent` is old.
+    changes: dict[str, Any] = {"sent": Now()} if counts else {"sent": Now() - LIMITS.wait, "attempt": run.attempt - 1}
+    if mine.filter(cancel_requested__isnull=True).update(state=State.QUEUED, eta=None, **changes):
         logger.warning("Training run %s is queued again. %s%s.", run.pk, why, detail)
         if counts:
             _send(run.pk)

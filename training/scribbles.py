@@ -1,4 +1,4 @@
-"""Drawings that are not digits, made by code: what idle hands, stray pens and whole numbers leave on a canvas."""
+"""Synthetic drawings that are not digits: doodles, stray strokes, icons and numbers of several digits."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ def scribble(rng: np.random.Generator, digits: Sequence[Ink]) -> Strokes:
     """Draw something that is not a digit.
 
     Args:
-        digits: single ones, to be put side by side into numbers, or laid on their side.
+        digits: single digits, to combine into numbers or to turn on their side.
     """
     chance = rng.random()
     if chance < 0.2:
@@ -27,7 +27,7 @@ def scribble(rng: np.random.Generator, digits: Sequence[Ink]) -> Strokes:
 
 
 def _number(rng: np.random.Generator, digits: Sequence[Ink]) -> Strokes:
-    """Two or three digits in a row, some of them touching."""
+    """Draw two or three digits in a row, some of them touching."""
     number: Strokes = []
     left = 0.0
     for _ in range(rng.integers(2, 4)):
@@ -41,7 +41,7 @@ def _number(rng: np.random.Generator, digits: Sequence[Ink]) -> Strokes:
 
 
 def _lying(rng: np.random.Generator, digits: Sequence[Ink]) -> Strokes:
-    """A digit on its side; but a zero on its side is one."""
+    """Draw a digit on its side. A zero on its side is still a zero, so it is replaced by an icon."""
     digit, ink = digits[int(rng.integers(len(digits)))]
     if digit == 0:
         return _icon(rng)
@@ -50,12 +50,12 @@ def _lying(rng: np.random.Generator, digits: Sequence[Ink]) -> Strokes:
 
 
 def _knot(rng: np.random.Generator) -> Strokes:
-    """A pen that goes round and round without a plan."""
+    """Draw a random walk that goes round and round."""
     steps = int(rng.integers(40, 160))
     heading = np.cumsum(rng.normal(rng.normal(0, 0.25), 0.45, steps))
     path = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
     pull = rng.uniform(0.9, 1.0)
-    for index in range(1, steps):  # keeps it in one place
+    for index in range(1, steps):  # keep it near its start
         path[index:] -= (1 - pull) * (path[index] - path[0])
     return [path]
 
@@ -68,7 +68,7 @@ def _zigzag(rng: np.random.Generator) -> Strokes:
 
 
 def _hatching(rng: np.random.Generator) -> Strokes:
-    """Crossing lines, at least two each way, as a grid or a fence."""
+    """Draw a grid or fence: at least two lines in each direction."""
     lines: Strokes = []
     for way in (0, 1):
         for place in np.linspace(0, 1, int(rng.integers(2, 5))):
@@ -79,8 +79,8 @@ def _hatching(rng: np.random.Generator) -> Strokes:
 
 
 def _polygon(rng: np.random.Generator) -> Strokes:
-    """A closed outline with corners: a triangle, a box, a kite."""
-    corners = int(rng.integers(3, 5))  # more would pass for a zero
+    """Draw a closed outline with corners: a triangle, a box, a kite."""
+    corners = int(rng.integers(3, 5))  # more would look like a zero
     angles = np.sort(
         rng.uniform(0, 2 * np.pi) + np.arange(corners) * 2 * np.pi / corners + rng.normal(0, 0.15, corners)
     )
@@ -107,7 +107,7 @@ def _spiral(rng: np.random.Generator) -> Strokes:
 
 
 def _parallels(rng: np.random.Generator) -> Strokes:
-    """Two to five strokes that do not meet: equals signs, tallies, rain."""
+    """Draw two to five strokes that do not touch: equals signs, tally marks, rain."""
     count = int(rng.integers(2, 6))
     angle = rng.uniform(0, np.pi)
     return [
@@ -118,7 +118,7 @@ def _parallels(rng: np.random.Generator) -> Strokes:
 
 
 def _blob(rng: np.random.Generator) -> Strokes:
-    """A closed outline with bulges, or with dents between them."""
+    """Draw a closed outline with bulges or with dents between them."""
     angle = np.linspace(0, 2 * np.pi, 60)
     bulges = int(rng.integers(3, 8))
     wave = np.cos(bulges * angle / 2 + rng.uniform(0, np.pi))
@@ -129,7 +129,7 @@ def _blob(rng: np.random.Generator) -> Strokes:
 
 
 def _dented(rng: np.random.Generator) -> Strokes:
-    """A closed outline with one to three deep dents: a bean, a bite, a bone."""
+    """Draw a closed outline with one to three deep dents, like a bean or a bone."""
     angle = np.linspace(0, 2 * np.pi, 80)
     radius = np.ones_like(angle)
     for place in np.cumsum(rng.uniform(1.5, 2.6, rng.integers(1, 4))):
@@ -140,7 +140,7 @@ def _dented(rng: np.random.Generator) -> Strokes:
 
 
 def _ring(rng: np.random.Generator) -> Strokes:
-    """A ring with two to five marks in it, as in signs, faces and dials; one alone would be a zero's slash or dot."""
+    """Draw a ring with two to five marks in it, like a face or a dial; a single mark would be a zero's slash or dot."""
     angle = np.linspace(0, 2 * np.pi, 40)
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (rng.uniform(0.7, 1.1), 1)
     marks = [_part(rng) * rng.uniform(0.15, 0.4) for _ in range(rng.integers(2, 6))]
@@ -148,12 +148,12 @@ def _ring(rng: np.random.Generator) -> Strokes:
 
 
 def _icon(rng: np.random.Generator) -> Strokes:
-    """Three to six lines, bows and rings put together anyhow: plans, tools, flags, faces."""
+    """Draw three to six lines, arcs and rings at random places: plans, tools, flags, faces."""
     return [_part(rng) * rng.uniform(0.3, 0.8) + rng.uniform(-0.8, 0.8, 2) for _ in range(rng.integers(3, 7))]
 
 
 def _part(rng: np.random.Generator) -> Stroke:
-    """A line, a bow, a ring or a corner about (0, 0), of size 2."""
+    """Draw a line, an arc, a ring or a corner around (0, 0), of size 2."""
     kind = rng.integers(4)
     if kind == 3:
         return _turned(np.array([[-1, rng.uniform(-1, 1)], [0, 0], [rng.uniform(-1, 1), 1.0]]), rng)

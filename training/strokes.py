@@ -1,7 +1,7 @@
-"""Pen strokes of known writers: the file format, and the split that keeps a writer on one side of it.
+"""Pen strokes of known writers: the file format, and a split that never divides a writer's drawings.
 
-The file is gzipped JSON, `[{"label", "strokes": [[[x, y], …], …], "writer", "res", …}]`: `label` a digit or another
-character, `strokes` in tablet units with y down, `res` the longer side of the drawing in them.
+The file is gzipped JSON, `[{"label", "strokes": [[[x, y], …], …], "writer", "res", …}]`: `label` is a digit or another
+character, `strokes` are in tablet units with y down, `res` is the longer side of the drawing in tablet units.
 """
 
 import gzip
@@ -17,29 +17,29 @@ from recognizer.preprocessing.geometry import ModelInput
 from recognizer.preprocessing.ink import Stroke, ink_to_input
 
 SPLIT_BUCKETS = 10
-FOLDS = 5  # each holds out another fifth of the writers, two buckets
-BUNDLED_FOLD = 3  # the bundled model's: these writers are never trained on, never tuned on
+FOLDS = 5  # each holds out a different fifth of the writers, two buckets
+BUNDLED_FOLD = 3  # of the bundled model: its test writers are never used for training or tuning
 
 
 @dataclass(frozen=True, slots=True)
 class PenDrawing:
-    """One character that one person drew: `digit` is 0–9, or None for what is not a digit."""
+    """One character drawn by one person: `digit` is 0–9, or None for a non-digit."""
 
     digit: int | None
     strokes: list[Stroke]
     writer: str
     size: float  # the longer side, tablet units
-    character: str  # what was asked for, a digit or another sign
+    character: str  # the character that the writer was asked for
 
     def to_input(self) -> ModelInput:
-        """Draw it as production does: `(28, 28)` uint8."""
+        """Preprocess it as production does: `(28, 28)` uint8."""
         return ink_to_input(self.strokes, self.size)
 
 
 def writer_split(writer: str, fold: int = BUNDLED_FOLD) -> str:
-    """Say which of `train`, `validation` and `test` a writer belongs to: a stable hash, equal on every machine.
+    """Return a writer's split, `train`, `validation` or `test`, by a stable hash that is equal on every machine.
 
-    Of ten buckets two are for the test, one is for validation: calibration, thresholds and the choice between recipes.
+    Two of ten buckets are for test, one for validation (calibration, thresholds and the choice between recipes).
     """
     bucket = writer_bucket(writer)
     if bucket % FOLDS == fold:
@@ -48,14 +48,14 @@ def writer_split(writer: str, fold: int = BUNDLED_FOLD) -> str:
 
 
 def writer_bucket(writer: str) -> int:
-    """Map a writer to one of `SPLIT_BUCKETS` numbers, equal on every machine."""
+    """Return a writer's bucket, 0 to `SPLIT_BUCKETS` - 1; equal on every machine."""
     return int.from_bytes(hashlib.sha256(writer.encode()).digest()[:4], "big") % SPLIT_BUCKETS
 
 
 def load_drawings(path: Path, split: str | None = None, fold: int = BUNDLED_FOLD) -> list[PenDrawing]:
-    """Read a strokes file, all of it or one split of a fold.
+    """Load a strokes file, or one split of a fold.
 
-    Characters flagged as `lookalike` (an O, an l) are left out: alone they can be read as a digit.
+    Characters flagged as `lookalike` (O, l) are left out: without context they can be read as digits.
 
     Raises:
         ValueError: the file is not in the format of this module's docstring.
@@ -79,5 +79,5 @@ def load_drawings(path: Path, split: str | None = None, fold: int = BUNDLED_FOLD
 
 
 def to_inputs(drawings: Iterable[PenDrawing]) -> np.ndarray:
-    """Draw them all: `(n, 28, 28)` uint8."""
+    """Preprocess all drawings: `(n, 28, 28)` uint8."""
     return np.stack([drawing.to_input() for drawing in drawings])

@@ -1,4 +1,4 @@
-"""What Celery calls: the run itself, on its own queue, and what the schedule looks at."""
+"""Celery tasks: the training run, on its own queue, and scheduled jobs."""
 
 import logging
 import os
@@ -15,28 +15,26 @@ from training import attempt, measuring, runs
 
 logger = logging.getLogger(__name__)
 
-HARD_LIMIT = (
-    int(runs.LIMITS.longest.total_seconds()) + 60
-)  # seconds, for a process so stuck that it cannot watch itself
+HARD_LIMIT = int(runs.LIMITS.longest.total_seconds()) + 60  # seconds; for a process too stuck to watch itself
 
 
 @shared_task(acks_late=True, reject_on_worker_lost=True, time_limit=HARD_LIMIT)
 def train(run_id: int) -> None:
-    """Do a queued run; a message about any other does nothing."""
-    from training import loop  # only a process that trains needs it
+    """Execute a run if it is queued; otherwise do nothing."""
+    from training import loop  # only a training process needs it
 
     attempt.execute(run_id, loop.learn)
 
 
 @shared_task
 def supervise() -> None:
-    """Notice dead workers and lost messages."""
+    """Recover runs with dead workers or lost messages."""
     runs.supervise()
 
 
 @shared_task
 def scheduled_run() -> None:
-    """Ask for a run because it is time."""
+    """Request the scheduled run."""
     try:
         runs.request(runs.Trigger.SCHEDULE)
     except runs.LiveRunError as error:
@@ -45,7 +43,7 @@ def scheduled_run() -> None:
 
 @shared_task
 def run_when_enough(corrections: int, hours: float) -> None:
-    """Ask for a run if enough new corrections were accepted, and the last run is that many hours ago."""
+    """Request a run if enough new corrections were accepted and none was requested in the last `hours`."""
     try:
         runs.request_when_enough(corrections, hours)
     except runs.LiveRunError as error:
@@ -54,7 +52,7 @@ def run_when_enough(corrections: int, hours: float) -> None:
 
 @shared_task
 def measure_models() -> None:
-    """Measure a version that came without the details that its page shows."""
+    """Measure one version that lacks detailed metrics."""
     try:
         version = measuring.measure_missing()
     except (MnistError, OSError) as error:
@@ -65,11 +63,11 @@ def measure_models() -> None:
 
 
 @worker_ready.connect
-def notice_what_happened(**_: Any) -> None:
-    """Look after runs as soon as a worker is up: the machine may have gone down in the middle of one."""
+def recover_runs(**_: Any) -> None:
+    """Recover runs as soon as a worker is up: the machine may have crashed during one."""
     try:
         runs.supervise()
-    except Error as error:  # the schedule will try again; a worker starts without its database too
+    except Error as error:  # the schedule will retry; a worker may start before its database
         logger.warning("Could not look after training runs: %s", error)
     finally:
         connections.close_all()
@@ -77,7 +75,7 @@ def notice_what_happened(**_: Any) -> None:
 
 @worker_shutting_down.connect
 def give_runs_back(**_: Any) -> None:
-    """Do not wait for a run when the worker is told to stop: its process gives it back for the next worker."""
+    """On shutdown, tell the process of a run to give it back to the queue, instead of waiting for its end."""
     for request in state.active_requests:
         if request.name == train.name and request.worker_pid:
             os.kill(request.worker_pid, signal.SIGTERM)
