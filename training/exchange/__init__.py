@@ -1,1 +1,1 @@
-"""Labelled digits out of the site and into it: IDX, NPZ, PNG and ndjson strokes. See docs/data.md."""
+"""Export and import of labelled digits: IDX, NPZ, PNG and ndjson strokes. See docs/data.md."""

@@ -1,4 +1,4 @@
-"""Zip files: written without times, read without trust."""
+"""Zip files: written without timestamps, read as untrusted input."""
 
 import gzip
 import zipfile
@@ -9,8 +9,8 @@ from typing import IO, BinaryIO
 
 from training.exchange.examples import LIMITS, ExchangeError
 
-ENTRY = b"PK\x01\x02"  # begins each entry of a zip's table of contents
-OTHER_FILES = 100  # beside the pictures
+ENTRY = b"PK\x01\x02"  # signature of an entry in a zip's central directory
+OTHER_FILES = 100  # allowed besides the pictures
 SCAN_BLOCK = 1024 * 1024  # bytes
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1  # flag
@@ -18,7 +18,7 @@ ENCRYPTED = 0x1  # flag
 
 @contextmanager
 def new_entry(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
-    """Write one file of an archive, in a stream; its date is always 1980, so that it tells nothing."""
+    """Open a new file in an archive for streamed writing; its date is always 1980, so it reveals nothing."""
     info = zipfile.ZipInfo(name)
     info.compress_type = zipfile.ZIP_DEFLATED
     info.external_attr = 0o644 << 16
@@ -28,10 +28,10 @@ def new_entry(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def open_archive(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
-    """Open a zip once its table of contents is known to fit into memory and to name plain files only.
+    """Open a zip after checking that its central directory fits into memory and lists plain files only.
 
     Raises:
-        ExchangeError: it holds too many files, or one outside its own folder, encrypted or packed in an odd way.
+        ExchangeError: it has too many files, or one that is outside its folder, encrypted, or not stored or deflated.
     """
     if _entries_at_most(file) > LIMITS.pictures + OTHER_FILES:
         raise ExchangeError(f"The zip holds more than {LIMITS.pictures:,} files.")
@@ -45,7 +45,7 @@ def open_archive(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
 
 
 def find_entry(archive: zipfile.ZipFile, *endings: str) -> zipfile.ZipInfo:
-    """Find the one file whose name has one of these endings.
+    """Return the only file whose name has one of these endings.
 
     Raises:
         ExchangeError: there is none, or more than one.
@@ -57,27 +57,27 @@ def find_entry(archive: zipfile.ZipFile, *endings: str) -> zipfile.ZipInfo:
 
 
 def open_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
-    """Open a file of the archive to read it piece by piece; a gzipped one is unpacked on the way."""
+    """Open a file of the archive for streamed reading; a gzipped file is decompressed on the fly."""
     entry = archive.open(info)
     return gzip.GzipFile(fileobj=entry) if info.filename.endswith(".gz") else entry  # type: ignore[return-value]
 
 
 def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
-    """Read a whole file of the archive.
+    """Read a file of the archive completely.
 
     Raises:
         ExchangeError: it is larger than `most` bytes.
     """
-    if info.file_size > most:  # zipfile never unpacks more than it was told here
+    if info.file_size > most:  # zipfile never decompresses more than this size
         raise ExchangeError(f"{info.filename[:100]!r} is larger than {most:,} bytes.")
     return archive.read(info)
 
 
 def read_exactly(stream: IO[bytes], size: int) -> bytes:
-    """Read so many bytes.
+    """Read exactly `size` bytes.
 
     Raises:
-        ExchangeError: there are fewer.
+        ExchangeError: the stream has fewer.
     """
     content = stream.read(size)
     if len(content) != size:
@@ -86,17 +86,17 @@ def read_exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 def expect_end(stream: IO[bytes]) -> None:
-    """Make sure that nothing follows.
+    """Check that the stream is at its end.
 
     Raises:
-        ExchangeError: something does.
+        ExchangeError: it has more data.
     """
     if stream.read(1):
         raise ExchangeError("The file goes on where it should end: it holds more than its header announces.")
 
 
 def _entries_at_most(file: BinaryIO) -> int:
-    """Count what may be entries, without the table of contents, which a hostile file would fill memory with."""
+    """Return an upper bound of the entries without parsing the central directory, which could fill the memory."""
     file.seek(0)
     count, tail = 0, b""
     while block := file.read(SCAN_BLOCK):

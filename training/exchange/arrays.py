@@ -1,4 +1,4 @@
-"""IDX and NPZ: all images in one array, all labels in another, both in a zip. Neither is ever whole in memory."""
+"""IDX and NPZ: a zip with one array of images and one of labels. Both are streamed, never held in memory whole."""
 
 import shutil
 import tokenize
@@ -24,7 +24,7 @@ Labels = npt.NDArray[np.int64]
 
 @contextmanager
 def _gathered(examples: Iterable[Example]) -> Iterator[tuple[BinaryIO, npt.NDArray[np.int8]]]:
-    """Lay the images end to end in a temporary file: how many there are is known only after the last."""
+    """Write the images to a temporary file, because the number of images is known only at the end."""
     labels = bytearray()
     with TemporaryFile() as images:
         for example in examples:
@@ -55,7 +55,7 @@ IMAGES_IDX, LABELS_IDX = "images-idx3-ubyte", "labels-idx1-ubyte"
 
 
 def write_idx(examples: Iterable[Example], out: BinaryIO) -> None:
-    """Write a zip with the two files that MNIST has for each part, here `digits-…`. All labels are digits."""
+    """Write a zip with an images and a labels file as MNIST has them, named `digits-…`. All labels must be digits."""
     with _gathered(examples) as (images, labels), zipfile.ZipFile(out, "w") as archive:
         with new_entry(archive, f"digits-{IMAGES_IDX}") as entry:
             entry.write(_idx_header(len(labels), INPUT_SIDE, INPUT_SIDE))
@@ -65,10 +65,10 @@ def write_idx(examples: Iterable[Example], out: BinaryIO) -> None:
 
 
 def read_idx(file: BinaryIO) -> Iterator[Example]:
-    """Read a zip with an images and a labels file, gzipped each or not.
+    """Read a zip with an images and a labels file, each gzipped or not.
 
     Raises:
-        ExchangeError: they are not of MNIST's form, or do not belong together.
+        ExchangeError: they do not have MNIST's format, or do not match each other.
     """
     with (
         open_archive(file) as archive,
@@ -107,7 +107,7 @@ def write_npz(examples: Iterable[Example], out: BinaryIO) -> None:
 
 
 def read_npz(file: BinaryIO) -> Iterator[Example]:
-    """Read `images` and `labels`; the header is checked before any of the data is looked at, and never unpickled.
+    """Read `images` and `labels`; the headers are checked before any data is read, and nothing is unpickled.
 
     Raises:
         ExchangeError: they have another shape or type.
@@ -129,9 +129,9 @@ def read_npz(file: BinaryIO) -> Iterator[Example]:
 def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     try:
         if npy.read_magic(stream) != (1, 0):
-            raise ExchangeError("Expected .npy files of version 1.0.")  # later ones have headers of any length
+            raise ExchangeError("Expected .npy files of version 1.0.")  # later versions allow headers of any length
         shape, fortran_order, dtype = npy.read_array_header_1_0(stream)
-    except (ValueError, SyntaxError, TypeError, tokenize.TokenError) as error:  # a header that is no literal of NumPy's
+    except (ValueError, SyntaxError, TypeError, tokenize.TokenError) as error:  # not a valid NumPy header
         raise ExchangeError("A header in the zip is not NumPy's.") from error
     if fortran_order:
         raise ExchangeError("The arrays are in Fortran's order: save them as numpy.ascontiguousarray gives them.")

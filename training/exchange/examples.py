@@ -1,4 +1,4 @@
-"""What is exchanged: a drawing and what it is, without whose it was or when; and how much of it."""
+"""The examples that are exchanged: a drawing and its label, without owner and time; and the limits of a file."""
 
 import hashlib
 from collections import Counter
@@ -18,30 +18,30 @@ from recognizer.models import Correction
 from recognizer.preprocessing import INPUT_SIDE, ModelInput
 from recognizer.submissions import Drawing
 
-BATCH = 500  # rows that are in memory at a time …
-INK_BATCH = 50  # … and with their ink: what was stored before it was bounded has half a megabyte each
-POINTS = 100_000  # of ink that an import has in memory at most, and one drawing's more; a point takes some 100 bytes
-LONGEST_MESSAGE = 200  # characters; a file's own numbers and names are quoted in it
+BATCH = 500  # rows in memory at a time …
+INK_BATCH = 50  # … and with ink: old ink, stored before its size was bounded, takes half a megabyte each
+POINTS = 100_000  # of ink that an import collects before it stores a batch; a point takes about 100 bytes
+LONGEST_MESSAGE = 200  # characters; it may quote numbers and names from the file
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeLimits:
-    """What a file may hold. Whoever wrote it may have meant harm; sizes are bytes, unpacked."""
+    """Limits of a file, which may be hostile. Sizes are in bytes after decompression."""
 
     rows: int = 1_000_000
-    uploaded_rows: int = 20_000  # through the site: they are read while the browser waits, about half a minute
-    pictures: int = 100_000  # in a zip, whose table of contents is held in memory
+    uploaded_rows: int = 20_000  # through the site: the browser waits about half a minute while they are read
+    pictures: int = 100_000  # in a zip, whose central directory is held in memory
     picture: int = 16 * 1024  # a 28×28 PNG is a few hundred bytes
     table: int = 32 * 1024**2  # labels.csv
-    table_line: int = 4_096  # characters of a line of it
-    line: int = 2 * 1024**2  # of strokes: twice the longest drawing that the site takes
+    table_line: int = 4_096  # characters per line of labels.csv
+    line: int = 2 * 1024**2  # of ndjson: twice the longest drawing that the site accepts
 
 
 LIMITS = ExchangeLimits()
 
 
 class ExchangeError(ValueError):
-    """A file cannot be read or written as asked; the message says why in one line."""
+    """A file cannot be read or written; the message says why in one line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…")
@@ -53,13 +53,13 @@ class Example:
 
     digit: Label
     drawing: Drawing
-    answer: Label = None  # what the site's model said; known of what goes out
-    model_version: int | None = None  # which model that was
+    answer: Label = None  # the site model's answer; set on export only
+    model_version: int | None = None  # of the model that gave the answer
 
 
 @dataclass(slots=True)
 class TransferCount:
-    """How many went through, by label, and how many did not."""
+    """Number of transferred drawings by label, and of those left out."""
 
     digits: Counter[Label] = field(default_factory=Counter)
     left_out: int = 0
@@ -74,16 +74,16 @@ class TransferCount:
 
 
 def accepted_examples(ink: bool) -> Iterator[Example]:
-    """Yield every drawing whose standing correction is accepted, with its ink if that is wanted.
+    """Yield every drawing whose standing correction is accepted, with its ink if `ink` is set.
 
-    Their order is that of a keyed hash of the submission's id: stable, and without the key nobody can bring the rows
-    back into the order of drawing, in which the drawings of one owner stand together.
+    The order is by a keyed hash of the submission's id. It is stable, and without the key nobody can restore the order
+    of drawing, in which one owner's drawings are adjacent.
     """
     ids, step = _shuffled_ids(), INK_BATCH if ink else BATCH
     for start in range(0, len(ids), step):
         batch: list[int] = ids[start : start + step].tolist()
         found = {row["submission_id"]: row for row in _rows(batch, ink) if row["state"] == Correction.State.ACCEPTED}
-        yield from (_example(found[pk]) for pk in batch if pk in found)  # some may have been deleted meanwhile
+        yield from (_example(found[pk]) for pk in batch if pk in found)  # some may have been deleted in the meantime
 
 
 def _shuffled_ids() -> npt.NDArray[np.int64]:
@@ -98,9 +98,9 @@ def _shuffled_ids() -> npt.NDArray[np.int64]:
 
 
 def _rows(submissions: list[int], ink: bool) -> Any:
-    """Fetch the columns that go out, and no other: nothing here knows of owners or times.
+    """Fetch only the exported columns, so that no owner or time can leak.
 
-    The state is not asked for in the query: SQLite would take its index and walk all accepted rows for each batch.
+    The query does not filter by state: SQLite would use that index and scan all accepted rows for each batch.
     """
     return (
         Correction.objects.standing()
@@ -120,5 +120,5 @@ def _rows(submissions: list[int], ink: bool) -> Any:
 def _example(row: dict[str, Any]) -> Example:
     image: ModelInput = np.frombuffer(row["submission__input"], np.uint8).reshape(INPUT_SIDE, INPUT_SIDE)
     ink = row.get("ink")
-    drawing = Drawing(image, ink=ink and orjson.loads(ink))  # as points it takes ten times the memory: one at a time
+    drawing = Drawing(image, ink=ink and orjson.loads(ink))  # one at a time: parsed ink takes ten times the memory
     return Example(row["digit"], drawing, row["submission__digit"], row["submission__model_version__version"])

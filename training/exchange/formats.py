@@ -1,4 +1,4 @@
-"""The four formats, and how to tell them apart."""
+"""The four file formats, and how to detect them."""
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -14,12 +14,12 @@ from training.exchange.quickdraw import read_ndjson, write_ndjson
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A form that labelled digits can take in a file."""
+    """A file format for labelled digits."""
 
     name: str
     suffix: str
     title: str
-    lacks: str  # what it cannot hold, which is left out of it
+    lacks: str  # examples that it cannot hold and leaves out
     ink: bool  # whether it holds strokes
     holds: Callable[[Example], bool]
     write: Callable[[Iterable[Example], BinaryIO], None]
@@ -59,10 +59,10 @@ FORMATS = {
 
 
 def guess_format(file: BinaryIO) -> Format:
-    """Tell a file's format by what is in it.
+    """Detect a file's format from its content.
 
     Raises:
-        ExchangeError: it is none of the four.
+        ExchangeError: it has none of the four formats.
     """
     file.seek(0)
     start = file.read(64).lstrip()

@@ -1,4 +1,4 @@
-"""Into the site: labelled digits of a file become submissions with accepted corrections."""
+"""Import: stores the labelled digits of a file as submissions with accepted corrections."""
 
 import hashlib
 import uuid
@@ -17,15 +17,15 @@ from training.exchange.examples import BATCH, LIMITS, POINTS, Example, ExchangeE
 from training.exchange.formats import Format, guess_format
 
 Progress = Callable[[int, int], None]
-"""Is told now and then how many drawings are done, and of how many."""
+"""Callback with the number of drawings done, and the total."""
 
 Known = set[bytes]
-"""Digests of input and label of what is accepted already."""
+"""Digests of (input, label) of accepted drawings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What came of an import; `tally.left_out` counts the drawings that were there already."""
+    """Result of an import; `tally.left_out` counts drawings that existed already."""
 
     owner: uuid.UUID
     tally: TransferCount
@@ -38,26 +38,27 @@ def import_dataset(
     rows: int = LIMITS.rows,
     progress: Progress | None = None,
 ) -> Import:
-    """Store a file's drawings, each read by the active model, each with an accepted correction.
+    """Read each drawing of a file with the active model, and store it with an accepted correction.
 
-    All of them belong to one new anonymous owner, whatever their number. So the training treats an import as one
-    person: it is on one side of the split by owner, and its share of a training set is bounded. Nobody has that
-    owner's cookie; staff find and delete an import by its owner's id.
+    All drawings belong to one new anonymous owner. So training treats an import as one person: it is on one side of
+    the split by owner, and its share of the samples is capped. Nobody has that owner's cookie; staff find and delete an
+    import by its owner's id.
 
-    The same 28×28 input with the same label as one that is accepted already, here or earlier in the file, is left out.
-    The whole file is read and checked once before anything is stored, and what fails later is taken back.
+    A 28×28 input is left out if it was already accepted with the same label, on the site or earlier in the file. The
+    whole file is read and checked before anything is stored; if storing fails later, it is undone.
 
     Args:
         file: seekable; read twice.
-        form: guessed unless given.
-        by: who decided that the labels are right, if somebody is logged in.
-        rows: the most drawings that are taken.
+        form: the format; detected if None.
+        by: the user who vouches for the labels, if any.
+        rows: maximum number of drawings.
+        progress: called after every batch.
 
     Raises:
-        ExchangeError: the file is not of the format, damaged, or beyond the limits.
+        ExchangeError: the file has another format, is damaged, or exceeds the limits.
         ModelRefusedError: no model serves.
     """
-    form, total = _checked(file, form, rows)
+    form, total = _check(file, form, rows)
     done = Import(uuid.uuid4(), TransferCount())
     known = _known()
     try:
@@ -65,22 +66,22 @@ def import_dataset(
             _store(batch, done, by, known)
             if progress:
                 progress(done.tally.total + done.tally.left_out, total)
-    except BaseException:  # whatever it was, half an import is none
+    except BaseException:  # never keep a partial import
         submissions.delete_all(Owner(session=done.owner))
         raise
     return done
 
 
-def _checked(file: BinaryIO, form: Format | None, rows: int) -> tuple[Format, int]:
-    """Read the whole file and store nothing; return its format and how many drawings it holds."""
+def _check(file: BinaryIO, form: Format | None, rows: int) -> tuple[Format, int]:
+    """Read the whole file without storing anything; return its format and the number of drawings."""
     try:
         form = form or guess_format(file)
         return form, _count(form.read(file), rows)
     except ExchangeError:
         raise
     except Exception as error:
-        # Readers of hostile files raise whatever they trip over (BadZipFile, zlib.error, EOFError, struct.error, …),
-        # and each of these means the same to whoever sent it.
+        # Hostile files make the readers raise many kinds of errors (BadZipFile, zlib.error, EOFError, struct.error, …),
+        # and all of them mean the same to the sender.
         what = form.name if form else "zip"
         raise ExchangeError(f"The file is damaged, or is not of the {what} form ({type(error).__name__}).") from error
 
@@ -98,7 +99,7 @@ def _count(examples: Iterator[Example], rows: int) -> int:
 
 
 def _batches(examples: Iterator[Example]) -> Iterator[list[Example]]:
-    """Part drawings into those that are in memory together."""
+    """Split the drawings into batches that fit into memory."""
     batch: list[Example] = []
     points = 0
     for example in examples:
@@ -122,7 +123,7 @@ def _digest(digit: int | None, image: bytes) -> bytes:
 
 
 def _store(batch: list[Example], done: Import, by: AbstractBaseUser | AnonymousUser | None, known: Known) -> None:
-    """Read the new ones with the model, then keep them in one short transaction: the site goes on meanwhile."""
+    """Read the new drawings with the model, then store them in one short transaction that does not block the site."""
     new = [example for example in batch if _is_new(example, known)]
     owner = Owner(session=done.owner)
     answers = [submissions.read(example.drawing) for example in new]

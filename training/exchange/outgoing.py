@@ -1,4 +1,4 @@
-"""Out of the site: what was accepted, in one of the formats."""
+"""Export: writes accepted drawings in one of the formats."""
 
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -7,27 +7,29 @@ from training.exchange.examples import BATCH, Example, TransferCount, accepted_e
 from training.exchange.formats import Format
 
 Progress = Callable[[int], None]
-"""Is told now and then how many drawings are done."""
+"""Callback with the number of drawings done."""
 
 
 def export_dataset(form: Format, out: BinaryIO, progress: Progress | None = None) -> TransferCount:
-    """Write every drawing whose label was accepted and that the format can hold; say how many of each there were.
+    """Write every accepted drawing that the format can hold; return the counts.
 
-    What goes out is the 28×28 input, the ink where the format has it, the label, and what the model said. No owner, no
-    id and no time: a day alone would part a small site's drawings by owner.
+    A drawing is exported with its 28×28 input, its ink if the format has it, its label, and the model's answer. Owner,
+    id and time are left out: on a small site the day alone could identify the owner.
 
     Args:
-        out: seekable, and left where the writing ended.
+        form: the format.
+        out: seekable; its position is left at the end of the data.
+        progress: called every `BATCH` drawings.
 
     Raises:
-        ExchangeError: there are more than the format should hold.
+        ExchangeError: there are more drawings than the format can hold.
     """
     tally = TransferCount()
-    form.write(_held(form, tally, progress), out)
+    form.write(_exportable(form, tally, progress), out)
     return tally
 
 
-def _held(form: Format, tally: TransferCount, progress: Progress | None) -> Iterator[Example]:
+def _exportable(form: Format, tally: TransferCount, progress: Progress | None) -> Iterator[Example]:
     for number, example in enumerate(accepted_examples(ink=form.ink), 1):
         if form.holds(example):
             tally.digits[example.digit] += 1

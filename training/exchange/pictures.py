@@ -1,4 +1,4 @@
-"""PNG: a zip with one 28×28 picture per drawing, and a table of labels."""
+"""PNG: a zip with one 28×28 picture per drawing and a CSV file of labels."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from training.exchange.examples import LIMITS, Example, ExchangeError
 
 TABLE = "labels.csv"
 COLUMNS = ("file", "label", "answer", "model_version")
-FORM = (INPUT_SIDE, INPUT_SIDE), "L"  # size and mode, as Pillow calls them
+FORM = (INPUT_SIDE, INPUT_SIDE), "L"  # Pillow's size and mode
 CODES = {str(encode(label)): label for label in LABELS}
 
 
@@ -26,7 +26,7 @@ def write_png(examples: Iterable[Example], out: BinaryIO) -> None:
     """Write `images/0000001.png` … and `labels.csv`: file, label, the model's answer and its version; -1: not a digit.
 
     Raises:
-        ExchangeError: there are more pictures than a zip's table of contents should have.
+        ExchangeError: there are more pictures than a zip's central directory should list.
     """
     with TemporaryFile("w+", newline="", encoding="ascii") as lines, zipfile.ZipFile(out, "w") as archive:
         table = csv.writer(lines, lineterminator="\n")
@@ -35,7 +35,7 @@ def write_png(examples: Iterable[Example], out: BinaryIO) -> None:
             if number > LIMITS.pictures:
                 raise ExchangeError(f"There are more than {LIMITS.pictures:,} drawings: export npz or idx.")
             name = f"images/{number:07}.png"
-            archive.writestr(zipfile.ZipInfo(name), _png(example.drawing.input))  # a PNG is packed already
+            archive.writestr(zipfile.ZipInfo(name), _png(example.drawing.input))  # PNG is already compressed
             table.writerow([name, encode(example.digit), encode(example.answer), example.model_version])
         lines.seek(0)
         with new_entry(archive, TABLE) as entry:
@@ -44,10 +44,10 @@ def write_png(examples: Iterable[Example], out: BinaryIO) -> None:
 
 
 def read_png(file: BinaryIO) -> Iterator[Example]:
-    """Read the pictures that the table names, model inputs as they are. Other columns than file and label are ignored.
+    """Read the pictures listed in `labels.csv` as model inputs. Columns other than file and label are ignored.
 
     Raises:
-        ExchangeError: the table or a picture is missing, too large or not of this form.
+        ExchangeError: the CSV file or a picture is missing, too large or malformed.
     """
     with open_archive(file) as archive:
         content = read_entry(archive, find_entry(archive, TABLE), LIMITS.table)
@@ -77,7 +77,7 @@ def _rows(text: TextIO) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _lines(text: TextIO) -> Iterator[str]:
-    """Read lines; a long one may have millions of columns, each of which is an object in memory."""
+    """Read lines of bounded length: a long line may have millions of columns, each an object in memory."""
     number = 0
     while line := text.readline(LIMITS.table_line + 1):
         number += 1
@@ -97,7 +97,7 @@ def _model_input(content: bytes, where: str) -> ModelInput:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             form = image.size, image.mode
             pixels = np.array(image) if form == FORM else None
-    except Exception as error:  # decoders of hostile files raise whatever they trip over
+    except Exception as error:  # hostile files make the decoder raise many kinds of errors
         raise ExchangeError(f"{where}: the picture is no whole PNG file.") from error
     if pixels is None:
         raise ExchangeError(f"{where}: expected 28×28 pixels of 8 bits grey (L); got {form}.")

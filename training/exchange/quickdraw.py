@@ -1,4 +1,4 @@
-"""ndjson strokes as Quick, Draw! has them: one drawing per line. Pressure has no place in that form and is left out."""
+"""ndjson strokes in the format of Quick, Draw!: one drawing per line. The format has no pressure, so it is left out."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -12,15 +12,15 @@ from recognizer.preprocessing import PreprocessingError
 from recognizer.submissions import Drawing
 from training.exchange.examples import LIMITS, Example, ExchangeError
 
-TIME_DECIMALS = 2  # of a ms: ink that was stored before times were whole has two
-SIMPLIFIED_SIDE = 256  # pixels: the surface of Quick, Draw!'s simplified drawings, which do not name it
+TIME_DECIMALS = 2  # of a ms: old ink has two; newer times are whole
+SIMPLIFIED_SIDE = 256  # pixels: the surface of Quick, Draw!'s simplified drawings, which do not state it
 
 
 def write_ndjson(examples: Iterable[Example], out: BinaryIO) -> None:
     """Write `{"word", "drawing": [[[x, …], [y, …], [t, …]], …], "recognized", "width", "height"}` per line.
 
-    `t` is in ms since the drawing's first point, and missing where the pen's time was not known. `recognized`: the
-    site's model said the same as the label.
+    `t` is in ms since the drawing's first point, and missing if the times are unknown. `recognized` is true if the
+    site model's answer was the label.
     """
     for example in examples:
         ink = example.drawing.ink or {}
@@ -35,12 +35,12 @@ def write_ndjson(examples: Iterable[Example], out: BinaryIO) -> None:
 
 
 def read_ndjson(file: BinaryIO) -> Iterator[Example]:
-    """Read drawings, through the checks and the preprocessing that those sent to the site pass.
+    """Read drawings with the same checks and preprocessing as drawings sent to the site.
 
-    Where width and height are missing, the surface is Quick, Draw!'s 256 pixels, or as large as the drawing.
+    If width and height are missing, the surface is Quick, Draw!'s 256 pixels, or the size of a larger drawing.
 
     Raises:
-        ExchangeError: a line is too long, is not such a drawing, or has no ink.
+        ExchangeError: a line is too long, is not a drawing of this format, or has no ink.
     """
     file.seek(0)
     number = 0
@@ -53,7 +53,7 @@ def read_ndjson(file: BinaryIO) -> Iterator[Example]:
 
 
 def _columns(strokes: list[list[list[float]]]) -> list[list[list[float]]]:
-    """Turn points into columns of x, y and time. A program may have sent times since 1970: only their steps go out."""
+    """Convert points to columns of x, y and time. Times become relative: clients may send times since 1970."""
     began = next((stroke[0][2] for stroke in strokes if stroke and len(stroke[0]) > 2), 0.0)
     columns = []
     for stroke in filter(None, strokes):

@@ -1,6 +1,6 @@
-"""The report's experiment: one network, trained on MNIST by several optimisers. Its settings and what came of them.
+"""The report's experiment, one network trained on MNIST by several optimisers: its settings and results.
 
-The network is in `training.experiment.network`. Nothing here needs TensorFlow, so a web process may read the results.
+The network is in `training.experiment.network`. This module needs no TensorFlow, so a web process can read results.
 """
 
 import json
@@ -18,7 +18,7 @@ SHIPPED_RESULTS = Path(__file__).parent / "results.json"
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """One way to find the weights. What `options` leaves out is Keras' default."""
+    """An optimiser and its settings. Options that are not given have Keras' defaults."""
 
     name: str
     learning_rate: float
@@ -29,11 +29,11 @@ class Optimizer:
 
     @property
     def key(self) -> tuple[str, float]:
-        """What tells it from the others."""
+        """The unique key of the optimiser: name and learning rate."""
         return self.name, self.learning_rate
 
 
-# In the order of the run: the report's two numbers, and what explains the worse one, come first.
+# In the order of the run: first the report's two results, and the one that explains the worse of them.
 OPTIMIZERS = (
     Optimizer("Adam", 0.001, "Adam", reported=0.9915),
     Optimizer("Adadelta", 0.001, "Adadelta", note="Keras’ default rate", reported=0.8453),
@@ -48,28 +48,28 @@ OPTIMIZERS = (
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What is the same for every optimiser, besides the network and the data."""
+    """Settings shared by all optimisers, besides network and data."""
 
     epochs: int = 12
     batch_size: int = 128
-    seed: int = 1  # of the first weights, the order of the batches and dropout
+    seed: int = 1  # of initial weights, batch order and dropout
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One pass over the training digits."""
+    """Results of one pass over the training digits."""
 
-    loss: float  # mean over the epoch's batches, with dropout
-    accuracy: float  # on the test set after it; looked at, never used to choose
+    loss: float  # training loss, mean over the epoch's batches, with dropout
+    accuracy: float  # on the test set after the epoch; reported, never used for selection
 
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """What one optimiser reached."""
+    """The result of one optimiser."""
 
     optimizer: Optimizer
     history: tuple[Epoch, ...]
-    seconds: float  # of processor time over all cores, for the fit alone
+    seconds: float  # processor time of the fit, all cores together
 
     @property
     def accuracy(self) -> float:
@@ -79,15 +79,15 @@ class FitResult:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Results under one protocol, best first."""
+    """All results under one protocol, best first."""
 
     protocol: Protocol
     results: tuple[FitResult, ...]
-    measured: dict[str, Any] = field(default_factory=dict)  # of a shipped one: when and with what
+    measured: dict[str, Any] = field(default_factory=dict)  # of shipped results: date, Keras version, cores
 
 
 def stored(protocol: Protocol) -> Comparison:
-    """Read this site's own results under one protocol."""
+    """Return this site's own results under one protocol."""
     rows = OptimizerResult.objects.filter(**asdict(protocol))
     return Comparison(
         protocol, _best_first(_result(row.name, row.learning_rate, row.history, row.seconds) for row in rows)
@@ -95,7 +95,7 @@ def stored(protocol: Protocol) -> Comparison:
 
 
 def store(protocol: Protocol, result: FitResult) -> None:
-    """Keep a result, in the place of an earlier one under the same protocol."""
+    """Save a result; it replaces an earlier one under the same protocol."""
     OptimizerResult.objects.update_or_create(
         name=result.optimizer.name,
         learning_rate=result.optimizer.learning_rate,
@@ -110,7 +110,7 @@ def store(protocol: Protocol, result: FitResult) -> None:
 
 
 def published() -> Comparison | None:
-    """Return what the site shows: its own most complete comparison (the newest of them), else the shipped one."""
+    """Return the comparison that the site shows: its most complete one (the newest in a tie), else the shipped one."""
     rows = OptimizerResult.objects.order_by("created").values_list("epochs", "batch_size", "seed")
     own = [Protocol(*row) for row in rows]
     if own:
@@ -119,7 +119,7 @@ def published() -> Comparison | None:
 
 
 def write_results(path: Path, comparison: Comparison) -> None:
-    """Write a comparison as JSON, one line for each result; a reader never sees half a file."""
+    """Write a comparison atomically as JSON, one line per result."""
     head = {"protocol": asdict(comparison.protocol), "measured": comparison.measured}
     lines = [
         json.dumps(
@@ -140,7 +140,7 @@ def write_results(path: Path, comparison: Comparison) -> None:
 
 
 def read_results(path: Path) -> Comparison:
-    """Read what `write_results` wrote."""
+    """Read a file of `write_results`."""
     content = json.loads(path.read_text())
     results = _best_first(
         _result(row["name"], row["learning_rate"], row["history"], row["seconds"]) for row in content["results"]

@@ -1,6 +1,6 @@
-"""The network of the report and its fit: two convolutions, two dense layers, trained on MNIST by a named optimiser.
+"""The report's network and its training: two convolutions and two dense layers, trained on MNIST by a given optimiser.
 
-It is the network of Keras' own MNIST example, which the report most likely used.
+It is the network of Keras' MNIST example, which the report most likely used.
 """
 
 import os
@@ -19,7 +19,7 @@ from recognizer.mnist import Digits
 from training.experiment.comparison import Epoch, FitResult, Optimizer, Protocol
 
 Report = Callable[[int, int, float], None]
-"""Called with (epoch, batches done in it, mean loss of the epoch so far)."""
+"""Callback with (epoch, batches done in it, mean loss of the epoch so far)."""
 
 
 def fit_report_network(
@@ -30,18 +30,18 @@ def fit_report_network(
     report: Report,
     epoch_done: Callable[[Epoch], None],
 ) -> FitResult:
-    """Train the network anew; weights, batches and dropout depend on the protocol's seed alone.
+    """Train the network from scratch; weights, batches and dropout depend on the protocol's seed only.
 
     Args:
-        report: told of every batch.
-        epoch_done: told of each epoch, with the accuracy on `test`.
+        report: called after every batch.
+        epoch_done: called after every epoch, with the accuracy on `test`.
     """
     network = _new_network(protocol.seed)
     make = getattr(keras.optimizers, optimizer.keras_class)
     network.compile(
         make(learning_rate=optimizer.learning_rate, **dict(optimizer.options)),
         "sparse_categorical_crossentropy",
-        jit_compile=False,  # measured: XLA takes eight times as long on a CPU
+        jit_compile=False,  # XLA takes eight times as long on a CPU, as measured
     )
     inputs, labels = _inputs(train), train.labels.astype(np.int32)
     order = np.random.default_rng(protocol.seed)

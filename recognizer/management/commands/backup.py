@@ -1,4 +1,4 @@
-"""`backup FILE`: everything that the site keeps, in one file."""
+"""`backup FILE`: back up the whole database into one file."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`recount_statistics`: count anew what the statistics show."""
+"""`recount_statistics`: update the counts behind the statistics."""
 
 from datetime import date
 from typing import Any

@@ -1,4 +1,4 @@
-"""`restore FILE`: what `backup` wrote, into an empty database."""
+"""`restore FILE`: restore a backup into an empty database."""
 
 from pathlib import Path
 from typing import Any

@@ -15,7 +15,7 @@ from recognizer.mnist import Digits, MnistError, ensure_mnist, load_mnist
 from training.experiment import comparison
 from training.experiment.comparison import OPTIMIZERS, Comparison, Epoch, Optimizer, Protocol
 
-LINE_SECONDS = 15.0  # between two lines of progress
+LINE_SECONDS = 15.0  # between two progress lines
 
 
 class Command(BaseCommand):
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         if min(protocol.epochs, protocol.batch_size) < 1 or protocol.seed < 0:
             raise CommandError("Epochs and batch size are 1 or more, the seed is 0 or more.")
         file: Path | None = options["write"]
-        if file and not file.parent.is_dir():  # said now, not after the first optimiser
+        if file and not file.parent.is_dir():  # fail now, not after the first optimiser
             raise CommandError(f"There is no folder {file.parent} for {file.name}.")
         chosen = _chosen(options["only"])
         finished = {result.optimizer.key for result in comparison.stored(protocol).results}
@@ -53,7 +53,7 @@ class Command(BaseCommand):
 
     def _run(self, missing: Sequence[Optimizer], protocol: Protocol, file: Path | None) -> None:
         train, test = load_mnist(ensure_mnist())
-        from training.experiment.network import fit_report_network  # TensorFlow, which only a fit needs
+        from training.experiment.network import fit_report_network  # imports TensorFlow, which only a fit needs
 
         progress = _Progress(self, missing, protocol, train)
         for optimizer in missing:
@@ -75,7 +75,7 @@ class Command(BaseCommand):
 
 
 class _Progress:
-    """Says on the terminal how far the comparison is."""
+    """Prints the progress of the comparison."""
 
     def __init__(
         self, command: BaseCommand, optimizers: Sequence[Optimizer], protocol: Protocol, train: Digits
@@ -85,7 +85,7 @@ class _Progress:
         self._total = self._per_epoch * protocol.epochs * len(optimizers)
         self._done = 0
         self._epoch = 0
-        self._started = self._said = time.monotonic()
+        self._started = self._printed_at = time.monotonic()
         self._label = ""
 
     def begin(self, optimizer: Optimizer) -> None:
@@ -94,15 +94,15 @@ class _Progress:
     def batch(self, epoch: int, batch: int, loss: float) -> None:
         self._done += 1
         self._epoch = epoch + 1
-        if time.monotonic() - self._said >= LINE_SECONDS:
-            self._say(f"{batch / self._per_epoch:.0%} of the epoch, loss {loss:.4f}")
+        if time.monotonic() - self._printed_at >= LINE_SECONDS:
+            self._print(f"{batch / self._per_epoch:.0%} of the epoch, loss {loss:.4f}")
 
     def epoch_done(self, epoch: Epoch) -> None:
-        self._say(f"done, loss {epoch.loss:.4f}, test accuracy {epoch.accuracy:.2%}")
+        self._print(f"done, loss {epoch.loss:.4f}, test accuracy {epoch.accuracy:.2%}")
 
-    def _say(self, what: str) -> None:
-        self._said = time.monotonic()
-        left = (self._said - self._started) / self._done * (self._total - self._done)
+    def _print(self, what: str) -> None:
+        self._printed_at = time.monotonic()
+        left = (self._printed_at - self._started) / self._done * (self._total - self._done)
         self._out.write(f"{self._label}: epoch {self._epoch}/{self._protocol.epochs} {what}; {_duration(left)} left")
         self._out.flush()
 
@@ -112,7 +112,7 @@ def _duration(seconds: float) -> str:
 
 
 def _chosen(names: list[str] | None) -> Sequence[Optimizer]:
-    """Find optimisers by name, in whatever case; one name may stand for several rates."""
+    """Return the optimisers with these names, case-insensitive; a name may have several learning rates."""
     if not names:
         return OPTIMIZERS
     wanted = {name.lower() for name in names}

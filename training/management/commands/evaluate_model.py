@@ -1,4 +1,4 @@
-"""`evaluate_model`: measure a version as it serves, on MNIST's test set and on pen strokes."""
+"""`evaluate_model`: measure a version through the production engine, on MNIST's test set or on pen strokes."""
 
 import json
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""`export_dataset`: write what was accepted to a file."""
+"""`export_dataset`: write the accepted drawings to a file."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from training.exchange.examples import ExchangeError, TransferCount
 from training.exchange.formats import FORMATS, Format
 from training.exchange.outgoing import export_dataset
 
-LINE_SECONDS = 10.0  # between two lines of progress
+LINE_SECONDS = 10.0  # between two progress lines
 
 
 class Command(BaseCommand):
@@ -30,15 +30,15 @@ class Command(BaseCommand):
             raise CommandError(f"{out} is there already. Give --force to replace it.")
         partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
         try:
-            tally = self._write(form, partial)
+            count = self._write(form, partial)
             partial.replace(out)
         except (ExchangeError, OSError, DatabaseError) as error:
             raise CommandError(str(error)) from error
         finally:
             partial.unlink(missing_ok=True)
-        self.stdout.write(f"Wrote {tally} to {out}.")
-        if tally.left_out:
-            self.stdout.write(f"Left out {tally.left_out:,}: {form.name} cannot hold {form.lacks}.")
+        self.stdout.write(f"Wrote {count} to {out}.")
+        if count.left_out:
+            self.stdout.write(f"Left out {count.left_out:,}: {form.name} cannot hold {form.lacks}.")
 
     def _write(self, form: Format, path: Path) -> TransferCount:
         last = time.monotonic()

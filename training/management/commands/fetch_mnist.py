@@ -1,4 +1,4 @@
-"""`fetch_mnist`: have the MNIST files at hand."""
+"""`fetch_mnist`: download the MNIST files if they are missing."""
 
 from typing import Any
 

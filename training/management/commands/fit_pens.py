@@ -1,4 +1,4 @@
-"""`fit_pens`: make the pen models that the fine-tune replays and that its candidates are judged on."""
+"""`fit_pens`: fit the pen models for replay and for the evaluation suite."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -11,7 +11,7 @@ from training.pens import fit_pens
 from training.replay import PENS_FILE
 from training.strokes import PenDrawing, load_drawings, writer_bucket
 
-STRANGERS_BUCKETS = {1, 9}  # of the writers' hash; 1 is the bundled model's validation split, 9 it learned from
+STRANGERS_BUCKETS = {1, 9}  # 1 is the bundled model's validation split, 9 is part of its training split
 
 
 class Command(BaseCommand):

@@ -1,4 +1,4 @@
-"""`import_dataset`: bring labelled digits of a file into the site."""
+"""`import_dataset`: store the labelled digits of a file."""
 
 import time
 from argparse import ArgumentParser
@@ -14,7 +14,7 @@ from training.exchange.examples import ExchangeError
 from training.exchange.formats import FORMATS
 from training.exchange.incoming import import_dataset
 
-LINE_SECONDS = 10.0  # between two lines of progress
+LINE_SECONDS = 10.0  # between two progress lines
 
 
 class Command(BaseCommand):

@@ -1,4 +1,4 @@
-"""`retrain`: ask for a training run, and wait for it if told."""
+"""`retrain`: request a training run, and optionally wait for it."""
 
 import sys
 import time
@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 from training import runs
 from training.models import TrainingRun
 
-LOOK_SECONDS = 1.0
-SUPERVISE_SECONDS = 15.0  # the schedule does so too, if it runs
-STEP = 0.05  # of the whole run: a line each, and one at each phase and epoch
+LOOK_SECONDS = 1.0  # between two looks at the run
+SUPERVISE_SECONDS = 15.0  # between two calls of `supervise`, in case no scheduler runs
+STEP = 0.05  # of the whole run: progress per printed line, besides one per phase and epoch
 INTERRUPTED = 130  # 128 + SIGINT
 
 
@@ -28,21 +28,21 @@ class Command(BaseCommand):
             run = runs.request(TrainingRun.Trigger.COMMAND, force=options["force"])
         except runs.LiveRunError as error:
             raise CommandError(str(error)) from error
-        self._say(f"Training run {run.pk} is queued.")
+        self._print(f"Training run {run.pk} is queued.")
         if options["wait"]:
             try:
                 self._wait(run)
             except KeyboardInterrupt:
-                self._say(f"Training run {run.pk} goes on; cancel it in the admin or by the API.")
+                self._print(f"Training run {run.pk} goes on; cancel it in the admin or by the API.")
                 sys.exit(INTERRUPTED)
 
     def _wait(self, run: TrainingRun) -> None:
-        """Follow a run to its end.
+        """Print the progress of a run until it ends.
 
         Raises:
             CommandError: it failed or was cancelled.
         """
-        said, supervised = "", time.monotonic()
+        printed, supervised = "", time.monotonic()
         while run.live:
             time.sleep(LOOK_SECONDS)
             if time.monotonic() - supervised > SUPERVISE_SECONDS:
@@ -50,21 +50,21 @@ class Command(BaseCommand):
                 runs.supervise()
             run = TrainingRun.objects.with_versions().get(pk=run.pk)
             step = f"{run.attempt} {run.state} {run.phase} {run.epoch} {run.progress // STEP}"
-            if step != said and run.live:
-                said = step
-                self._say(_progress(run))
+            if step != printed and run.live:
+                printed = step
+                self._print(_progress(run))
         ending = f"Training run {run.pk} {runs.ENDED[run.state]}. {run.reason}".rstrip()
         if run.state in (TrainingRun.State.FAILED, TrainingRun.State.CANCELLED):
             raise CommandError(ending)
-        self._say(f"{ending} It made {run.version} ({run.version.state})." if run.version else ending)
+        self._print(f"{ending} It made {run.version} ({run.version.state})." if run.version else ending)
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
 
 
 def _progress(run: TrainingRun) -> str:
-    """Say in one line how far a run is."""
+    """Return the progress of a run in one line."""
     if run.state == TrainingRun.State.QUEUED:
         return "waiting for a worker"
     parts = [f"{run.progress:4.0%} {run.get_phase_display() or 'starting'}"]

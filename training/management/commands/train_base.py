@@ -1,4 +1,4 @@
-"""`train_base`: make the bundled model from MNIST and a strokes file."""
+"""`train_base`: train the bundled model on MNIST and a strokes file."""
 
 import time
 from argparse import ArgumentParser
@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from recognizer.mnist import MnistError, ensure_mnist
 from training.strokes import FOLDS
 
-LINE_SECONDS = 10.0  # between two lines of progress
+LINE_SECONDS = 10.0  # between two progress lines
 
 
 class Command(BaseCommand):
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from training import base  # TensorFlow, which only this command needs
+        from training import base  # imports TensorFlow, which only this command needs
         from training.base_data import load_base_data
         from training.network import CAN_EXPORT
 
