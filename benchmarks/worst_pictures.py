@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from recognizer.preprocessing import PreprocessingError, decoding, picture
-from recognizer.preprocessing.containers import BlockFile, without_notes
+from recognizer.preprocessing.containers import BlockFile, without_metadata
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hdr_site.settings")
 django.setup()
@@ -132,7 +132,7 @@ class Reader:
 def pixels_of(content: bytes) -> int:
     """How many a file has by its header."""
     try:
-        with Image.open(BlockFile(without_notes(content)), formats=decoding.FORMATS) as image:
+        with Image.open(BlockFile(without_metadata(content)), formats=decoding.FORMATS) as image:
             return image.width * image.height
     except (OSError, PreprocessingError):
         return 0

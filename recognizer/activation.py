@@ -1,4 +1,4 @@
-"""Makes a version active by hand, in the API and the admin alike: it is proved first, then the pointer moves."""
+"""Manual activation of a version, for API and admin: load and check it first, then make it active."""
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
@@ -8,16 +8,16 @@ from recognizer.models import ModelVersion
 
 
 def activate(version: ModelVersion, by: AbstractBaseUser | AnonymousUser) -> None:
-    """Load a version as every web process will, and make it the active one if that succeeds.
+    """Load a version as every web process will, and activate it if that succeeds.
 
-    Without this a click could make active what every process refuses: the old model would serve on in those that have
-    it, and a process started later would have none.
+    Without this check, a click could activate a version that every process refuses. Running processes would keep the
+    old model, and new ones would have none.
 
     Raises:
-        UnservableError: it would be refused; the reason.
-        PrunedError: its bytes are gone.
+        UnservableError: the version would be refused; the message says why.
+        PrunedError: its bytes were pruned.
     """
-    if registry.has_artifact(version):  # else `promote` says it better
+    if registry.has_artifact(version):  # else `promote` raises a more precise error
         try:
             load_model(version)
         except ModelRefusedError as refusal:

@@ -1,4 +1,4 @@
-"""What the layers of a version make of a drawing: shown to people who want to see how it reads."""
+"""Activations of a version's convolutions for a drawing, to show how the network reads it."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from recognizer.preprocessing import INPUT_SIDE, ModelInput
 
 Maps = npt.NDArray[np.float32]
-"""`(maps, height, width)`, what one convolution found, 0 or more."""
+"""Feature maps of one convolution, `(maps, height, width)`, at least 0."""
 
-GAP = 1  # pixels between two maps on a sheet
+GAP = 1  # pixels between two maps on a contact sheet
 
 
 def activations_of(artifact: bytes, image: ModelInput) -> list[Maps]:
-    """Run an artifact on a `(28, 28)` uint8 input and return what each convolution gave, the first layer first.
+    """Run an artifact on a `(28, 28)` uint8 input and return the feature maps of each convolution, first layer first.
 
-    The interpreter is made for the purpose: one that serves forgets what lies between its layers. Some 5 ms.
+    This needs an interpreter of its own, because a serving one does not keep intermediate tensors. Takes about 5 ms.
     """
     interpreter = Interpreter(
         model_content=artifact,
@@ -36,13 +36,13 @@ def activations_of(artifact: bytes, image: ModelInput) -> list[Maps]:
 
 
 def _is_between(tensor: dict[str, Any]) -> bool:
-    """Tell what layers give each other from weights, of which there are many, and from scratch room, without a name."""
+    """Return whether a tensor is a layer's output, and not weights (no batch axis of 1) or scratch memory (no name)."""
     shape = tensor["shape"]
     return bool(tensor["dtype"] == np.float32 and len(shape) == 4 and shape[0] == 1 and tensor["name"])
 
 
 def sheet_of(maps: Maps, columns: int, zoom: int) -> npt.NDArray[np.uint8]:
-    """Lay maps side by side, each from black to white by its own strongest answer: `(h, w)` uint8."""
+    """Arrange maps on a contact sheet, each scaled to its own maximum: `(h, w)` uint8."""
     count, height, width = maps.shape
     strongest = np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-6)
     levels = np.rint(maps.clip(0) / strongest * 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Reads drawings, stores them, judges corrections, and keeps the registry of models."""
+"""Reads and stores drawings, reviews corrections, and keeps the model registry."""
 
 from django.apps import AppConfig
 

@@ -1,4 +1,4 @@
-"""Backing everything up into one file, and putting it back into an empty database. All that the site keeps is there."""
+"""Backup of the database to one file, and restore into an empty database. All of the site's data is there."""
 
 import os
 import shutil
@@ -15,16 +15,16 @@ IN_USE = "the database is in use: stop the web server, the workers and the sched
 
 
 class BackupError(Exception):
-    """Nothing was written, or nothing put back; the message says why."""
+    """Backup or restore failed and changed nothing; the message says why."""
 
 
 def backup(file: Path) -> None:
-    """Write the database as it is at one moment; the site may run meanwhile.
+    """Write a consistent snapshot of the database; the site may be running.
 
-    PostgreSQL's own `pg_dump` does it there, in its custom format.
+    On PostgreSQL this runs `pg_dump` with its custom format.
 
     Raises:
-        BackupError: the database is empty, the file is there already, or it could not be written.
+        BackupError: the database is empty, the file already exists, or it could not be written.
     """
     if file.exists():
         raise BackupError(f"{file} is there already")
@@ -33,7 +33,7 @@ def backup(file: Path) -> None:
     try:
         _write(file)
     except BaseException:
-        file.unlink(missing_ok=True)  # half a backup would pass for a whole one
+        file.unlink(missing_ok=True)  # a partial backup could be mistaken for a complete one
         raise
 
 
@@ -49,10 +49,10 @@ def _write(file: Path) -> None:
 
 
 def restore(file: Path) -> None:
-    """Put a backup into the database, which must be empty, and which nobody else uses.
+    """Restore a backup into the database, which must be empty and unused.
 
     Raises:
-        BackupError: another process uses the database, it is not empty, or the file is no whole backup for its kind.
+        BackupError: another process uses the database, it is not empty, or the file is not a complete backup.
     """
     if not file.is_file():
         raise BackupError(f"{file} is not there")
@@ -75,7 +75,7 @@ def _refuse_unless_empty() -> None:
 
 
 def _refuse_if_in_use() -> None:
-    """Refuse a PostgreSQL that others are connected to; its own processes are nobody's."""
+    """Refuse a PostgreSQL database with other client connections; PostgreSQL's own processes do not count."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity"
@@ -86,7 +86,7 @@ def _refuse_if_in_use() -> None:
 
 
 def _restore_sqlite(file: Path, database: Path) -> None:
-    if database.exists():  # without it SQLite may stumble over what is left of its log
+    if database.exists():  # if it is missing, opening it could fail on a leftover log file
         _refuse_unless_empty()
     copy = database.with_name(database.name + ".restored")
     try:
@@ -95,7 +95,7 @@ def _restore_sqlite(file: Path, database: Path) -> None:
             if restored.execute("PRAGMA integrity_check").fetchone() != ("ok",):
                 raise BackupError(f"{file} is damaged")
         connection.close()
-        for leftover in database_file.BESIDE:
+        for leftover in database_file.SUFFIXES:
             database.with_name(database.name + leftover).unlink(missing_ok=True)
         copy.replace(database)
     except (OSError, sqlite3.DatabaseError) as error:
@@ -105,7 +105,7 @@ def _restore_sqlite(file: Path, database: Path) -> None:
 
 
 def _run(tool: str, *arguments: str) -> None:
-    """Run one of PostgreSQL's tools; the password goes by the environment, where no list of processes shows it."""
+    """Run one of PostgreSQL's tools; the password is passed in the environment, hidden from process lists."""
     of = connection.settings_dict
     known = {"PGHOST": of["HOST"], "PGPORT": of["PORT"], "PGUSER": of["USER"], "PGPASSWORD": of["PASSWORD"]}
     environment = os.environ | {name: str(value) for name, value in known.items() if value} | {"PGDATABASE": of["NAME"]}

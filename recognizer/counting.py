@@ -1,10 +1,10 @@
-"""Counts what was drawn and said, day by day, so that the statistics never look at drawings.
+"""Counts submissions and corrections per day, so that the statistics never query drawings.
 
-A pass recounts the days that changed: today; those with another number of submissions than when they were counted, for
-something was deleted or came late; those of which somebody said, unsaid or decided something since. A day is always
-counted anew from its submissions, so a pass can be repeated, and what was deleted is in no count after it.
+A pass recounts the days that changed: today, days whose number of submissions changed (some were deleted or arrived
+late), and days whose corrections changed. A day is always counted from scratch, so a pass can be repeated, and deleted
+drawings are in no count after it.
 
-Imported drawings are left out: they came with their labels, and on one day.
+Imported drawings are left out: they came with their labels, all on one day.
 """
 
 from bisect import bisect_right
@@ -21,18 +21,18 @@ from django.utils.timezone import now
 from recognizer.models import IMPORTED, Correction, CountedDay, DailyCount, Submission
 from recognizer.preprocessing import INPUT_SIDE
 
-# Where a bin ends and the next one begins. Whoever moves one recounts everything (`recount_statistics --all`).
+# Bin edges of the histograms. After changing one, recount everything (`recount_statistics --all`).
 CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 INK_EDGES = (0.05, 0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3)  # mean of the 28×28 pixels, 0…1
 
-LATE = timedelta(minutes=10)  # a transaction may end so long after the times that it wrote
-REMAINDER = 300  # drawings since the last pass that a page counts itself
+LATE = timedelta(minutes=10)  # a transaction may commit this long after the times that it wrote
+REMAINDER = 300  # maximum number of drawings since the last pass that a page counts itself
 
 Kind = DailyCount.Kind
 
 
 class Key(NamedTuple):
-    """What drawings of a day have in common that are counted together."""
+    """Group key: drawings of a day with the same key are counted together."""
 
     version: int  # primary key
     digit: int | None
@@ -42,7 +42,7 @@ class Key(NamedTuple):
 
 @dataclass(slots=True)
 class Count:
-    """How many drawings, and what was said of them."""
+    """Counts of one group of drawings and their corrections."""
 
     drawings: int = 0
     confidence: float = 0.0
@@ -54,14 +54,14 @@ class Count:
 
 @dataclass(slots=True)
 class DayCounts:
-    """The drawings of a day, counted."""
+    """Counts and histograms of one day."""
 
     stored: int = 0
     last: int = 0
     counts: dict[Key, Count] = field(default_factory=dict)
     confidence: list[int] = field(default_factory=lambda: [0] * (len(CONFIDENCE_EDGES) + 1))
     ink: list[int] = field(default_factory=lambda: [0] * (len(INK_EDGES) + 1))
-    pairs: Counter[tuple[int | None, int | None]] = field(default_factory=Counter)  # answered, said instead
+    pairs: Counter[tuple[int | None, int | None]] = field(default_factory=Counter)  # (answer, label)
 
     def add(self, row: "Row") -> None:
         """Count one submission."""
@@ -89,7 +89,7 @@ class DayCounts:
 
 
 class Row(NamedTuple):
-    """What is read of a submission, with the correction that stands."""
+    """A submission's columns, with its standing correction."""
 
     pk: int
     version: int
@@ -105,7 +105,7 @@ class Row(NamedTuple):
 
 
 def rows(submissions: QuerySet[Submission]) -> Iterator[tuple[date, Row]]:
-    """Read submissions in no order, each with its day."""
+    """Yield submissions in no particular order, each with its day in UTC."""
     columns = (
         "pk",
         "model_version",
@@ -136,7 +136,7 @@ def tally(found: Iterable[tuple[date, Row]]) -> dict[date, DayCounts]:
 
 
 def recount(whole: bool = False, progress: Callable[[date], None] | None = None) -> int:
-    """Count the days that changed, or all, the oldest first; return how many that were."""
+    """Recount the days that changed, or all days, oldest first; return the number of recounted days."""
     at = now()
     done = 0
     for day in _sizes(at) if whole else _changed_days(at):
@@ -147,17 +147,17 @@ def recount(whole: bool = False, progress: Callable[[date], None] | None = None)
 
 
 def _recount_day(day: date, at: datetime) -> bool:
-    """Count one day anew; return False if a pass that began later has done so already."""
+    """Recount one day; return False if a pass that started later has already done so."""
     counted = tally(rows(_of(day))).get(day, DayCounts())
     with transaction.atomic():
         fresh = {"counted": at, "stored": counted.stored, "last": counted.last} | _lists(counted)
-        mine, is_new = CountedDay.objects.get_or_create(day=day, defaults=fresh)
+        counted_day, is_new = CountedDay.objects.get_or_create(day=day, defaults=fresh)
         if not is_new and not CountedDay.objects.filter(day=day, counted__lt=at).update(**fresh):
             return False
-        DailyCount.objects.filter(day=mine).delete()
+        DailyCount.objects.filter(day=counted_day).delete()
         DailyCount.objects.bulk_create(
             DailyCount(
-                day=mine,
+                day=counted_day,
                 model_version_id=key.version,
                 digit=key.digit,
                 verdict=key.verdict,
@@ -170,7 +170,7 @@ def _recount_day(day: date, at: datetime) -> bool:
 
 
 def remainder(last: int) -> dict[date, DayCounts] | None:
-    """Count what came after a submission; None if that is more than `REMAINDER`, and left to the next pass."""
+    """Count the submissions after primary key `last`; return None if there are more than `REMAINDER`."""
     newer = Submission.objects.filter(pk__gt=last).order_by("pk")
     if newer.values_list("pk", flat=True)[REMAINDER : REMAINDER + 1].first() is not None:
         return None
@@ -180,11 +180,11 @@ def remainder(last: int) -> dict[date, DayCounts] | None:
 def _changed_days(at: datetime) -> list[date]:
     known = dict(CountedDay.objects.values_list("day", "stored"))
     changed = {day for day, stored in _sizes(at).items() if stored != known.get(day, 0)}
-    return sorted(changed | _spoken_of_since(_last_pass(at)) | {at.date()})
+    return sorted(changed | _days_with_new_corrections(_last_pass(at)) | {at.date()})
 
 
 def _sizes(at: datetime) -> dict[date, int]:
-    """Return today, the days that have submissions, and those counted before, each with the number there is now."""
+    """Return the current number of submissions of today, of days with submissions, and of days counted before."""
     ends = Submission.objects.aggregate(Min("created"), Max("created"))
     first, newest = ((created or at).date() for created in ends.values())
     span = {first + timedelta(days=number) for number in range((newest - first).days + 1)}
@@ -194,13 +194,13 @@ def _sizes(at: datetime) -> dict[date, int]:
 
 
 def _last_pass(at: datetime) -> datetime | None:
-    """Return when the last pass began that came to its end: each counts the day that is today, after all before it."""
+    """Return the start of the last completed pass: a pass counts today last."""
     past = CountedDay.objects.filter(day__lte=at.date()).order_by("-day")
     return past.values_list("counted", flat=True).first()
 
 
-def _spoken_of_since(since: datetime | None) -> set[date]:
-    """Return the days of the drawings of which something was said, unsaid or decided since."""
+def _days_with_new_corrections(since: datetime | None) -> set[date]:
+    """Return the days of drawings whose corrections were created, superseded or decided since."""
     if since is None:
         return set()
     bound = since - LATE

@@ -1,6 +1,6 @@
-"""SQLite's file: who has it open, and whether it is still where it was.
+"""The SQLite file: locks against restoring it while it is in use, and detects that it was removed or replaced.
 
-SQLite goes on with a file that was removed or replaced under it, so whatever is stored then is lost.
+SQLite keeps using a file that was removed or replaced, so everything stored from then on would be lost.
 """
 
 import fcntl
@@ -10,19 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-BESIDE = ("-wal", "-shm")  # the log, and its index in memory that the processes share
+SUFFIXES = ("-wal", "-shm")  # suffixes of the write-ahead log and its shared-memory index
 
 _known: dict[str, tuple[int, int]] = {}  # device and inode of the files that this process has opened
-_locks: dict[str, int] = {}  # descriptors; they stay open as long as the process lives, and the kernel unlocks them
-_one_at_a_time = threading.Lock()
+_locks: dict[str, int] = {}  # file descriptors; open until the process ends, when the kernel releases the locks
+_mutex = threading.Lock()
 
 
 class HeldError(RuntimeError):
-    """Another process has the database, or restores it just now."""
+    """Another process uses the database, or is restoring it."""
 
 
 def problem(database: str) -> str | None:
-    """Return why the file must not be used: it is not the one that this process opened first."""
+    """Return why the file must not be used (it was replaced or removed since this process opened it), or None."""
     known, now = _known.get(database), _identity(database)
     if known in (None, now):
         return None
@@ -30,31 +30,31 @@ def problem(database: str) -> str | None:
 
 
 def note(database: str) -> None:
-    """Remember which file it is, once it is open; a database in memory has none."""
+    """Remember the identity of the open file; an in-memory database has none."""
     if identity := _identity(database):
         _known.setdefault(database, identity)
 
 
 def is_writable(database: str) -> bool:
-    """Say whether the file, and what SQLite keeps beside it, may be written; what is not there will be made."""
-    files = [Path(database + end) for end in ("", *BESIDE)]
-    # Looked for last: SQLite removes them with its last connection, perhaps in this moment.
+    """Return whether the file and SQLite's files beside it are writable; missing ones will be created."""
+    files = [Path(database + end) for end in ("", *SUFFIXES)]
+    # Existence is checked last: SQLite may remove them at any moment, with its last connection.
     return all(os.access(file, os.W_OK) or not file.exists() for file in files)
 
 
 def hold(database: str) -> None:
-    """Show, as long as this process lives, that the database is in use.
+    """Hold a shared lock on the database until this process ends.
 
     Raises:
-        HeldError: it is being restored.
+        HeldError: the database is being restored.
     """
-    with suppress(OSError):  # where no lock can be made, nothing can be restored either
+    with suppress(OSError):  # if no lock file can be created, restoring is impossible too
         _lock(database, fcntl.LOCK_SH)
 
 
 @contextmanager
 def hold_alone(database: str) -> Iterator[None]:
-    """Have the database alone, to replace its file.
+    """Hold an exclusive lock on the database, to replace its file.
 
     Raises:
         HeldError: another process uses it.
@@ -76,9 +76,9 @@ def _identity(database: str) -> tuple[int, int] | None:
 
 
 def _lock(database: str, kind: int) -> None:
-    with _one_at_a_time:
+    with _mutex:
         if database not in _locks:
-            # Hidden: `rm db.sqlite3*` must not take it along.
+            # A hidden file, so that `rm db.sqlite3*` does not remove it.
             lock = Path(database).with_name(f".{Path(database).name}.lock")
             _locks[database] = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o644)
         try:

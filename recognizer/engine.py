@@ -1,6 +1,6 @@
-"""The engine: reads digits with LiteRT, and follows the registry's active version without a restart.
+"""The engine: runs LiteRT inference, and follows the registry's active version without a restart.
 
-A loaded artifact is a `DigitModel`; the `Engine` holds one and swaps it. No TensorFlow here.
+A loaded artifact is a `DigitModel`; the `Engine` holds one and swaps it. TensorFlow is not used here.
 """
 
 import hashlib
@@ -27,33 +27,34 @@ from recognizer.verdicts import Thresholds
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0  # how often a process looks at the active row
-FIRST_LOOK_SECONDS = 10.0  # a web process waits so long for its model before it takes requests
-CANARY_FILE = Path(__file__).parent / "bundled" / "canaries.json"  # drawn for this, two of each digit
+POLL_SECONDS = 1.0  # between two polls of the active version
+FIRST_LOOK_SECONDS = 10.0  # timeout for loading the model before a web process takes requests
+CANARY_FILE = Path(__file__).parent / "bundled" / "canaries.json"  # drawn for this purpose, two per digit
 
 
 class ModelRefusedError(RuntimeError):
-    """An artifact must not serve: damaged, of another preprocessing, or wrong on the canary digits."""
+    """An artifact must not serve: it is damaged, needs other preprocessing, or misreads canary digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a model says of one input."""
+    """A model's answer to one input."""
 
     digit: Label
-    confidence: float  # calibrated probability of the digit named, or that it is not a digit
-    probabilities: list[float]  # of each digit, adding up to 1
+    confidence: float  # calibrated probability of the digit answered, or of not being a digit
+    probabilities: list[float]  # of each digit, sum 1
     verdict: Verdict
 
 
 class DigitModel:
-    """A loaded artifact. Threads share it; each has an interpreter of its own.
+    """A loaded artifact. Threads share it; each thread has its own interpreter.
 
     Args:
-        artifact: `.tflite` bytes: `(1, 28, 28, 1)` float32 in 0…1 → `(1, ANSWER_SIZE)` float32, a probability for each
-            digit, then that of being a digit.
+        artifact: `.tflite` bytes: `(1, 28, 28, 1)` float32 in 0…1 → `(1, ANSWER_SIZE)` float32, the probability of each
+            digit, then of being a digit.
         thresholds: of the verdicts.
-        version: the registry's number.
+        version: the version number in the registry.
+        pk: primary key of the version.
     """
 
     def __init__(self, artifact: bytes, thresholds: Thresholds, version: int = 0, pk: int = 0) -> None:
@@ -62,7 +63,7 @@ class DigitModel:
         self._local = threading.local()
 
     def probabilities(self, image: ModelInput) -> npt.NDArray[np.float32]:
-        """Run the network on `(28, 28)` uint8 and return its `(ANSWER_SIZE,)` float32 answer."""
+        """Run the network on an input `(28, 28)` uint8 and return its answer `(ANSWER_SIZE,)` float32."""
         interpreter, source, answer = self._interpreter()
         interpreter.set_tensor(source, (image.astype(np.float32) * np.float32(1 / 255)).reshape(1, 28, 28, 1))
         interpreter.invoke()
@@ -70,7 +71,7 @@ class DigitModel:
         return result
 
     def read(self, image: ModelInput) -> Reading:
-        """Read one input and say how sure the answer is."""
+        """Read one input and return the answer with its verdict."""
         *probabilities, is_digit = self.probabilities(image).tolist()
         confidence = max(probabilities)
         verdict = self.thresholds.verdict(is_digit, confidence)
@@ -90,7 +91,7 @@ class DigitModel:
 
 
 def load_model(version: ModelVersion) -> DigitModel:
-    """Load a version's artifact and prove that it may serve.
+    """Load a version's artifact and check that it may serve.
 
     Raises:
         ModelRefusedError: with the reason.
@@ -108,7 +109,7 @@ def load_model(version: ModelVersion) -> DigitModel:
     try:
         model = DigitModel(content, Thresholds(**version.thresholds), version.version, version.pk)
         wrong = misread_canaries(model)
-    except Exception as error:  # whatever foreign bytes make LiteRT or the canaries raise must not end the follower
+    except Exception as error:  # a damaged artifact can raise anything in LiteRT, which must not end the polling thread
         raise ModelRefusedError(f"the artifact of {version} does not run: {error}") from error
     if wrong:
         raise ModelRefusedError(f"{version} misreads the canary digits {wrong}")
@@ -116,7 +117,7 @@ def load_model(version: ModelVersion) -> DigitModel:
 
 
 def load_earlier_model(version: ModelVersion) -> DigitModel | None:
-    """Load what served before a version, else the bundled model; None if neither may serve."""
+    """Load the version that served before, else the bundled model; return None if neither may serve."""
     last = Promotion.objects.filter(version=version).select_related("previous").first()
     for earlier in (last.previous if last else None, bundled_versions().first()):
         if earlier is not None and earlier != version:
@@ -128,7 +129,7 @@ def load_earlier_model(version: ModelVersion) -> DigitModel | None:
 
 
 def misread_canaries(model: DigitModel) -> list[int]:
-    """Run the frozen canary drawings and return the digits that are misread."""
+    """Return the labels of the canary drawings that the model misreads."""
     canaries = canary_digits()
     drawn = zip(canaries.images, canaries.labels.tolist(), strict=True)
     return [digit for image, digit in drawn if model.read(image).digit != digit]
@@ -136,27 +137,27 @@ def misread_canaries(model: DigitModel) -> list[int]:
 
 @cache
 def canary_digits() -> Digits:
-    """The canary drawings as model inputs."""
+    """Return the canary drawings as model inputs with labels."""
     canaries = json.loads(CANARY_FILE.read_text())
     inputs = [ink_to_input([np.array(stroke, np.float64) for stroke in c["strokes"]], 100) for c in canaries]
     return Digits(np.stack(inputs), np.array([c["digit"] for c in canaries], np.uint8))
 
 
 class Engine:
-    """Serves the active version in one process, and swaps when the registry's active row changes."""
+    """Serves the active version in one process, and swaps models when the registry's active version changes."""
 
     def __init__(self) -> None:
         self._model: DigitModel | None = None
         self._lock = threading.Lock()
-        self._refused: int | None = None
+        self._refused_pk: int | None = None
         self.problem: str | None = None
 
     @property
     def model(self) -> DigitModel:
-        """The model to read with; loads it if this process has none yet.
+        """The serving model; loaded now if this process has none yet.
 
         Raises:
-            ModelRefusedError: there is none to serve.
+            ModelRefusedError: no model can serve.
         """
         if self._model is None:
             self.refresh()
@@ -166,11 +167,11 @@ class Engine:
 
     @property
     def version(self) -> int | None:
-        """The number of the version that serves, or None."""
+        """The number of the serving version, or None."""
         return self._model.version if self._model else None
 
     def refresh(self) -> None:
-        """Look at the active row; load, check and swap if it names another. Never raises: the old one serves on."""
+        """Load, check and swap to the active version if it changed. Never raises: on errors the old model stays."""
         with self._lock:
             try:
                 active = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).first()
@@ -179,38 +180,38 @@ class Engine:
                 elif self._model is None or active.pk != self._model.pk:
                     self._swap(active)
                 else:
-                    self.problem = self._refused = None
+                    self.problem = self._refused_pk = None
             except DatabaseError as error:
                 self.problem = f"the database does not answer: {error}"
 
     def _swap(self, active: ModelVersion) -> None:
-        if active.pk == self._refused:
-            return  # said once already; a repaired file comes as a new version
+        if active.pk == self._refused_pk:
+            return  # logged once already; a repaired file gets a new version
         try:
             self._model = load_model(active)
         except ModelRefusedError as refusal:
-            self._refused, self.problem = active.pk, str(refusal)
+            self._refused_pk, self.problem = active.pk, str(refusal)
             SWAP_FAILURES.inc()
-            if self._model is None:  # a process that starts now serves too
+            if self._model is None:  # a new process must serve too
                 self._model = load_earlier_model(active)
             logger.error("Not swapping: %s; version %s serves on.", refusal, self.version)
         else:
-            self._refused = self.problem = None
+            self._refused_pk = self.problem = None
             SWAPS.inc()
             logger.info("Serving version %s.", active.version)
         if self._model:
             SERVING_VERSION.set(self._model.version)
 
     def follow(self) -> None:
-        """Follow the registry on a daemon thread, and return once it has looked. Called once, by the web process."""
-        looked = threading.Event()
-        threading.Thread(target=self._follow, args=[looked], name="engine", daemon=True).start()
-        looked.wait(FIRST_LOOK_SECONDS)
+        """Poll the registry on a daemon thread; return after the first poll. Call it once per web process."""
+        polled = threading.Event()
+        threading.Thread(target=self._follow, args=[polled], name="engine", daemon=True).start()
+        polled.wait(FIRST_LOOK_SECONDS)
 
-    def _follow(self, looked: threading.Event) -> None:
+    def _follow(self, polled: threading.Event) -> None:
         while True:
             self.refresh()
-            looked.set()
+            polled.set()
             close_old_connections()
             time.sleep(POLL_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The facts that triage judges a correction by, gathered for many at once with few queries and bounded memory."""
+"""The facts that triage rules use, collected for many corrections with few queries and bounded memory."""
 
 import uuid
 from collections import defaultdict
@@ -24,21 +24,21 @@ from recognizer.similarity import (
     similarities,
 )
 
-COMPARED_WITH = 50_000  # accepted labels, the latest: their signatures take 39 MB
-OUTVOTED = 5_000  # held for what others call near-duplicates, the latest
-FETCHED_AT_ONCE = 2000  # rows with their inputs
-ASKED_AT_ONCE = 500  # owners in one query
-WITNESSES = 32  # drawings, the most similar, by which others speak against a correction
+COMPARED_WITH = 50_000  # latest accepted labels to compare with; their signatures take 39 MB
+OUTVOTED = 5_000  # latest corrections held by the rule for outvoted labels
+FETCHED_AT_ONCE = 2000  # rows with inputs per batch
+ASKED_AT_ONCE = 500  # owners per query
+MOST_OPPOSING = 32  # most similar opposing drawings that are considered
 
 MINUTE_AROUND = timedelta(seconds=30)
 HOUR = timedelta(hours=1)
-NEWCOMER = timedelta(days=7)  # an account younger than this cost its owner as little as none
-REMEMBERED = timedelta(days=90)  # what people decided longer ago no longer speaks for or against an owner
+NEWCOMER = timedelta(days=7)  # a younger account counts as anonymous: creating one costs nothing
+REMEMBERED = timedelta(days=90)  # older decisions by people no longer count for or against an owner
 
-Author = int | uuid.UUID | None  # an account's id, an anonymous owner's id, or neither
+Author = int | uuid.UUID | None  # account id, session id, or None
 Labels = npt.NDArray[np.intp]
 
-# As expressions that are never NULL, for a label and an answer may be.
+# An expression that is never NULL, although label and answer may be.
 CONFIRMS = Case(
     When(Q(digit=F("submission__digit")) | Q(digit__isnull=True, submission__digit__isnull=True), then=Value(True)),
     default=Value(False),
@@ -46,9 +46,9 @@ CONFIRMS = Case(
 
 
 def anonymous(at: datetime) -> Case:
-    """Say of corrections whether another owner like theirs costs nothing.
+    """Return an expression: whether a correction's author counts as anonymous, because such an owner is free to create.
 
-    So it is without an account, with one made lately, and of what was said before its author had one.
+    True without an account, with one younger than `NEWCOMER`, and for corrections made before the author had one.
     """
     known = Q(account__isnull=False, session__isnull=True, account__date_joined__lte=at - NEWCOMER)
     return Case(When(known, then=Value(False)), default=Value(True))
@@ -56,33 +56,33 @@ def anonymous(at: datetime) -> Case:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one correction. The last four are 0 until it was compared with other drawings."""
+    """The facts about one correction. The last four are 0 until `compared` has set them."""
 
     pk: int
     author: Author
-    anonymous: bool  # as `anonymous` says
+    anonymous: bool  # see `anonymous()`
     staff: bool
     digit: int | None
     confirms: bool
     verdict: str
     confidence: float  # of the model's answer
-    probability: float | None  # the model's, of the digit said; None for not a digit
-    drawn: int = 0  # by this author, ever
-    drawn_doubtful: int = 0  # of them, where the model was not sure
-    contradicted: int = 0  # sure answers that this author contradicted, but for those where a person agreed
-    contradicted_doubtful: int = 0  # likewise, answers that were not sure
-    rejected: int = 0  # of this author's, by people, lately; a word that a reviewer replaced is one of them
-    decided: int = 0  # of this author's, by people, lately
-    in_minute: int = 0  # said by this author within the minute around this
-    in_hour: int = 0  # said by this author within the hour before this
-    copies: int = 0  # of the very same drawing, said earlier by the same author
-    agreeing: int = 0  # other owners who say the same of a near-duplicate
-    disagreeing: int = 0  # owners who say otherwise of a near-duplicate, this one's accepted labels included
-    siding: int = 0  # other owners who say the same of a near-duplicate of this, or of what speaks against it
+    probability: float | None  # the model's, of the label; None for "not a digit"
+    drawn: int = 0  # number of this author's drawings
+    drawn_doubtful: int = 0  # of these, with an answer that was not sure
+    contradicted: int = 0  # sure answers that this author contradicted, except where a person accepted that
+    contradicted_doubtful: int = 0  # the same for answers that were not sure
+    rejected: int = 0  # this author's corrections that people rejected or replaced within `REMEMBERED`
+    decided: int = 0  # this author's corrections that people decided within `REMEMBERED`
+    in_minute: int = 0  # this author's corrections in the minute around this one
+    in_hour: int = 0  # this author's corrections in the hour before this one
+    copies: int = 0  # earlier corrections of the same drawing by this author
+    agreeing: int = 0  # other owners with the same label on a near-duplicate
+    disagreeing: int = 0  # owners with another label on a near-duplicate, this one's accepted labels included
+    supporting: int = 0  # other owners with the same label on a near-duplicate of this or of an opposing drawing
 
 
-class Waiting(NamedTuple):
-    """A correction that no rule has looked at, with its drawing."""
+class Pending(NamedTuple):
+    """A pending correction with its drawing and the model's answer."""
 
     pk: int
     digit: int | None
@@ -118,7 +118,7 @@ _FIELDS = (
 
 
 class _Record(NamedTuple):
-    """What an author did before, as in `Facts`."""
+    """An author's record; the fields are those of `Facts`."""
 
     contradicted: int = 0
     contradicted_doubtful: int = 0
@@ -126,43 +126,43 @@ class _Record(NamedTuple):
     decided: int = 0
 
 
-def fetch(corrections: QuerySet[Correction], at: datetime) -> list[Waiting]:
-    """Read corrections with their drawings, in the order in which they were said."""
-    return sorted(Waiting(*row) for row in corrections.values_list(*_FIELDS, anonymous(at)))
+def fetch(corrections: QuerySet[Correction], at: datetime) -> list[Pending]:
+    """Fetch corrections with their drawings, oldest first."""
+    return sorted(Pending(*row) for row in corrections.values_list(*_FIELDS, anonymous(at)))
 
 
-def histories(waiting: Sequence[Waiting], by_rule: Q, at: datetime) -> list[Facts]:
-    """Say of each correction what the model answered and what its author did before.
+def histories(pending: Sequence[Pending], by_rule: Q, at: datetime) -> list[Facts]:
+    """Return the facts about each correction: the model's answer and the author's record.
 
     Args:
-        waiting: the corrections.
-        by_rule: which accepted corrections a rule accepted, not a person.
-        at: now.
+        pending: the corrections.
+        by_rule: condition on corrections: accepted by a rule, not by a person.
+        at: the current time.
     """
-    accounts = {row.account for row in waiting if row.account}
-    sessions = {row.session for row in waiting if row.session and not row.account}
+    accounts = {row.account for row in pending if row.account}
+    sessions = {row.session for row in pending if row.session and not row.account}
     drawn = _drawn(accounts, sessions)
     records = _records(accounts, sessions, by_rule, at - REMEMBERED)
-    since = min((row.created for row in waiting), default=at) - HOUR
-    said = _times(accounts, sessions, since)
-    return [_facts(row, drawn, records, said) for row in waiting]
+    since = min((row.created for row in pending), default=at) - HOUR
+    times = _correction_times(accounts, sessions, since)
+    return [_facts(row, drawn, records, times) for row in pending]
 
 
-def compared(waiting: Sequence[Waiting], facts: Sequence[Facts], outvoted: QuerySet[Correction]) -> list[Facts]:
-    """Add what near-duplicates say: among these corrections, and of the latest accepted ones.
+def compared(pending: Sequence[Pending], facts: Sequence[Facts], outvoted: QuerySet[Correction]) -> list[Facts]:
+    """Add the votes of near-duplicates, among these corrections and the latest accepted ones.
 
     Args:
-        waiting: the corrections.
-        facts: what is known of them until now.
-        outvoted: what is held only because others call near-duplicates something else. It speaks against nobody, but
-            for those who say the same.
+        pending: the corrections.
+        facts: their facts so far.
+        outvoted: corrections held only because other owners label near-duplicates differently. They support the same
+            label, but oppose no other.
 
-    Peak memory is about 200 MB with `COMPARED_WITH` accepted labels, however alike the drawings are.
+    Peak memory is about 200 MB with `COMPARED_WITH` accepted labels, however similar the drawings are.
     """
-    if not waiting:
+    if not pending:
         return []
-    pool = _pool(waiting, outvoted)
-    own = signatures(_inputs([row.input for row in waiting]))
+    pool = _pool(pending, outvoted)
+    own = signatures(_inputs([row.input for row in pending]))
     added: list[Facts] = []
     for rows, block in similarities(own, pool.signatures):
         added += _votes(facts[rows], block, pool)
@@ -170,14 +170,14 @@ def compared(waiting: Sequence[Waiting], facts: Sequence[Facts], outvoted: Query
 
 
 def _facts(
-    row: Waiting,
+    row: Pending,
     drawn: dict[Author, tuple[int, int]],
     records: dict[Author, _Record],
-    said: dict[Author, npt.NDArray[np.float64]],
+    times_of: dict[Author, npt.NDArray[np.float64]],
 ) -> Facts:
     record = records.get(row.author, _Record())
     drawings, doubtful = drawn.get(row.author, (0, 0))
-    times, moment = said.get(row.author, np.empty(0)), row.created.timestamp()
+    times, moment = times_of.get(row.author, np.empty(0)), row.created.timestamp()
     around = MINUTE_AROUND.total_seconds()
     return Facts(
         pk=row.pk,
@@ -195,24 +195,24 @@ def _facts(
         contradicted_doubtful=record.contradicted_doubtful,
         rejected=record.rejected,
         decided=record.decided,
-        in_minute=_between(times, moment - around, moment + around),
-        in_hour=_between(times, moment - HOUR.total_seconds(), moment),
+        in_minute=_count_between(times, moment - around, moment + around),
+        in_hour=_count_between(times, moment - HOUR.total_seconds(), moment),
     )
 
 
-def _between(times: npt.NDArray[np.float64], low: float, high: float) -> int:
+def _count_between(times: npt.NDArray[np.float64], low: float, high: float) -> int:
     return int(np.searchsorted(times, high, "right") - np.searchsorted(times, low, "left"))
 
 
 def _of_owners(accounts: Iterable[int], sessions: Iterable[uuid.UUID]) -> Iterator[tuple[str, Q]]:
-    """The owners as conditions short enough for every database, each with the name of its column."""
+    """Yield the owners as (column, condition) pairs, each condition short enough for every database."""
     for column, owners in (("account", sorted(accounts)), ("session", sorted(sessions))):
         for start in range(0, len(owners), ASKED_AT_ONCE):
             yield column, Q(**{f"{column}__in": owners[start : start + ASKED_AT_ONCE]})
 
 
 def _drawn(accounts: Iterable[int], sessions: Iterable[uuid.UUID]) -> dict[Author, tuple[int, int]]:
-    """Per author: drawings, and those where the model was not sure."""
+    """Return each author's number of drawings, and of those with an answer that was not sure."""
     counts: dict[Author, tuple[int, int]] = {}
     for column, owners in _of_owners(accounts, sessions):
         rows = Submission.objects.filter(owners).order_by().values_list(column)
@@ -246,10 +246,10 @@ def _records(
     return records
 
 
-def _times(
+def _correction_times(
     accounts: Iterable[int], sessions: Iterable[uuid.UUID], since: datetime
 ) -> dict[Author, npt.NDArray[np.float64]]:
-    """When each author said something, what was taken back included; seconds, ascending."""
+    """Return the times of each author's corrections, superseded ones included; Unix seconds, ascending."""
     times: defaultdict[Author, list[float]] = defaultdict(list)
     for column, owners in _of_owners(accounts, sessions):
         rows = Correction.objects.filter(owners, created__gte=since).order_by("created")
@@ -260,32 +260,32 @@ def _times(
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """Labelled drawings to compare with, sorted by owner and label so that each owner's word on a label counts once."""
+    """Labelled drawings to compare with, sorted by owner and label, so that an owner has one vote per label."""
 
     signatures: Signatures
     pks: Labels
-    owners: Labels  # a number per owner
-    labels: Labels  # their positions in `LABELS`
-    numbers: dict[Author, int]  # of the owners
-    words: Labels  # a number per owner and label
-    starts: Labels  # where each word's rows start
-    heard: npt.NDArray[np.bool_]  # may speak against others
+    owners: Labels  # owner index
+    labels: Labels  # index in `LABELS`
+    numbers: dict[Author, int]  # author → owner index
+    votes: Labels  # index of the vote: (owner, label)
+    starts: Labels  # first row of each vote
+    may_oppose: npt.NDArray[np.bool_]  # False for outvoted corrections, which may not oppose others
 
 
-def _pool(waiting: Sequence[Waiting], outvoted: QuerySet[Correction]) -> _Pool:
+def _pool(pending: Sequence[Pending], outvoted: QuerySet[Correction]) -> _Pool:
     latest = Q(state=Correction.State.ACCEPTED) | Q(pk__in=outvoted.order_by("-id").values("pk")[:OUTVOTED])
     labelled = Correction.objects.filter(latest).order_by("-id")[: COMPARED_WITH + OUTVOTED]
     fields = ("pk", "digit", "account", "session", "submission__input", "state")
-    heard = [True] * len(waiting)
-    pks, digits, authors = [[getattr(row, name) for row in waiting] for name in ("pk", "digit", "author")]
-    signed = [signatures(_inputs([row.input for row in waiting]))]
+    may_oppose = [True] * len(pending)
+    pks, digits, authors = [[getattr(row, name) for row in pending] for name in ("pk", "digit", "author")]
+    signed = [signatures(_inputs([row.input for row in pending]))]
     batch: list[bytes] = []
     for pk, digit, account, session, image, state in labelled.values_list(*fields).iterator(FETCHED_AT_ONCE):
         pks.append(pk)
         digits.append(digit)
         authors.append(account or session)
         batch.append(image)
-        heard.append(state == Correction.State.ACCEPTED)
+        may_oppose.append(state == Correction.State.ACCEPTED)
         if len(batch) == FETCHED_AT_ONCE:
             signed.append(signatures(_inputs(batch)))
             batch = []
@@ -294,62 +294,62 @@ def _pool(waiting: Sequence[Waiting], outvoted: QuerySet[Correction]) -> _Pool:
     owners = np.array([numbers.setdefault(author, len(numbers)) for author in authors])
     labels = np.array([position(digit) for digit in digits])
     order = np.lexsort((labels, owners))
-    words = (owners * len(LABELS) + labels)[order]
+    votes = (owners * len(LABELS) + labels)[order]
     return _Pool(
         signatures=np.concatenate(signed)[order],
         pks=np.array(pks)[order],
         owners=owners[order],
         labels=labels[order],
         numbers=numbers,
-        words=words,
-        starts=np.flatnonzero(np.diff(words, prepend=-1)),
-        heard=np.array(heard)[order],
+        votes=votes,
+        starts=np.flatnonzero(np.diff(votes, prepend=-1)),
+        may_oppose=np.array(may_oppose)[order],
     )
 
 
 def _votes(facts: Sequence[Facts], block: npt.NDArray[np.float32], pool: _Pool) -> list[Facts]:
-    """Count owners and copies from similarities `(len(facts), pool)`."""
+    """Return the facts with votes and copies counted from similarities `block`, `(len(facts), len(pool))`."""
     owners = np.array([pool.numbers[fact.author] for fact in facts])
     labels = np.array([position(fact.digit) for fact in facts])
     pks = np.array([fact.pk for fact in facts])
     own = owners[:, None] == pool.owners
-    near = (block >= NEAR_DUPLICATE) & pool.heard
-    copies = ((block >= SAME_DRAWING) & pool.heard & own & (pool.pks < pks[:, None])).sum(axis=1)
-    own_word = (near & own & (pool.labels != labels[:, None])).any(axis=1)
-    words = np.logical_or.reduceat(near & ~own, pool.starts, axis=1)  # (n, one per owner and label)
-    of_label = np.eye(len(LABELS), dtype=np.float32)[pool.labels[pool.starts]]
-    votes = (words.astype(np.float32) @ of_label).astype(int)  # (n, labels)
+    near = (block >= NEAR_DUPLICATE) & pool.may_oppose
+    copies = ((block >= SAME_DRAWING) & pool.may_oppose & own & (pool.pks < pks[:, None])).sum(axis=1)
+    opposes_itself = (near & own & (pool.labels != labels[:, None])).any(axis=1)
+    voted = np.logical_or.reduceat(near & ~own, pool.starts, axis=1)  # (n, one per owner and label)
+    label_of_vote = np.eye(len(LABELS), dtype=np.float32)[pool.labels[pool.starts]]
+    votes = (voted.astype(np.float32) @ label_of_vote).astype(int)  # (n, labels)
     agreeing = votes[np.arange(len(facts)), labels]
-    disagreeing = votes.sum(axis=1) - agreeing + own_word
-    siding = agreeing.copy()
+    disagreeing = votes.sum(axis=1) - agreeing + opposes_itself
+    supporting = agreeing.copy()
     for row in np.flatnonzero(disagreeing > agreeing):
-        siding[row] = _siding(block[row], owners[row], labels[row], pool)
+        supporting[row] = _supporting(block[row], owners[row], labels[row], pool)
     return [
-        replace(fact, copies=int(c), agreeing=int(a), disagreeing=int(d), siding=int(s))
-        for fact, c, a, d, s in zip(facts, copies, agreeing, disagreeing, siding, strict=True)
+        replace(fact, copies=int(c), agreeing=int(a), disagreeing=int(d), supporting=int(s))
+        for fact, c, a, d, s in zip(facts, copies, agreeing, disagreeing, supporting, strict=True)
     ]
 
 
-def _siding(similar: npt.NDArray[np.float32], owner: int, label: int, pool: _Pool) -> int:
-    """Count the other owners who say the same of a near-duplicate, or of a near-duplicate of what speaks against it.
+def _supporting(similar: npt.NDArray[np.float32], owner: int, label: int, pool: _Pool) -> int:
+    """Count the other owners with the same label on a near-duplicate of the drawing or of an opposing drawing.
 
-    What an owner says of drawings in one manner is one voice, however many they are. So whoever contradicts it sides
-    with all others who do, though each of them drew near another one of those drawings.
+    An owner's labels on drawings in one style are one vote, however many drawings there are. So everybody who
+    contradicts that vote supports each other, even if they drew near-duplicates of different drawings of it.
 
     Args:
-        similar: to the pool's drawings, `(pool,)`.
-        owner: whose the correction is, by its number in the pool.
-        label: what it says.
+        similar: similarities to the pool's drawings, `(len(pool),)`.
+        owner: index of the correction's owner in the pool.
+        label: index of the correction's label.
         pool: the labelled drawings.
     """
     others = pool.owners != owner
-    against = others & pool.heard & (pool.labels != label)
-    voices = np.unique(pool.words[against & (similar >= NEAR_DUPLICATE)])
-    of_them = np.flatnonzero(against & (similar >= SAME_MANNER) & np.isin(pool.words, voices))
-    witnesses = of_them[np.argsort(similar[of_them])[-WITNESSES:]]
+    against = others & pool.may_oppose & (pool.labels != label)
+    opposing_votes = np.unique(pool.votes[against & (similar >= NEAR_DUPLICATE)])
+    opposing = np.flatnonzero(against & (similar >= SAME_MANNER) & np.isin(pool.votes, opposing_votes))
+    closest = opposing[np.argsort(similar[opposing])[-MOST_OPPOSING:]]
     same = np.flatnonzero(others & (pool.labels == label))
     near = similar[same] >= NEAR_DUPLICATE
-    near |= has_neighbour(pool.signatures[same], pool.signatures[witnesses])
+    near |= has_neighbour(pool.signatures[same], pool.signatures[closest])
     return len(np.unique(pool.owners[same[near]]))
 
 

@@ -1,9 +1,9 @@
-"""Why the network gave its answer: which ink spoke for it, found by erasing ink and reading again.
+"""Explains an answer of the network by occlusion: erase ink, read again, and see which ink supported the answer.
 
 LiteRT has no gradients, so this is occlusion (M. D. Zeiler, R. Fergus, "Visualizing and Understanding Convolutional
-Networks", ECCV 2014), with patches that lie on the ink. A second pass begins where the best patch of the first has
-gone, for of ink that says the same twice neither half shows while the other stands. What is claimed of a drawing is
-proved on it: the network reads it again without that ink. How well it does, and its limits: docs/explain.md.
+Networks", ECCV 2014), with patches that lie on the ink. A second pass starts without the most important patch of the
+first: of two redundant parts of the ink, neither matters while the other is there. Each explanation is verified: the
+network reads the drawing again without the marked ink. Quality and limits are in docs/explain.md.
 """
 
 from collections.abc import Callable
@@ -17,53 +17,53 @@ from recognizer.labels import DIGITS, digit_part, is_digit_part
 from recognizer.preprocessing import INPUT_SIDE, ModelInput
 
 Heat = npt.NDArray[np.float64]  # (28, 28)
-Ink = npt.NDArray[np.bool_]  # (28, 28), some of a drawing's pixels
+Ink = npt.NDArray[np.bool_]  # (28, 28), mask of a part of the ink
 Answers = npt.NDArray[np.float64]  # (n, ANSWER_SIZE), as the network gives them
-Odds = npt.NDArray[np.float64]  # (n,), as logarithms, or how much they rise
+Odds = npt.NDArray[np.float64]  # (n,), log-odds or their increase
 Indices = npt.NDArray[np.intp]  # (n,), along an axis
-Masks = npt.NDArray[np.float32]  # (n, 28, 28), 1 where the ink goes
+Masks = npt.NDArray[np.float32]  # (n, 28, 28), 1 where ink is erased
 
-PATCH_RADIUS = 3.0  # pixels of the input: a stroke is 2 to 3 of them wide
+PATCH_RADIUS = 3.0  # pixels of the input; a stroke is 2 to 3 pixels wide
 PATCH_EDGE = 1.5  # pixels over which a patch fades
-PATCHES = 28  # of the first pass, spread over all ink
-PATCHES_AGAIN = 14  # of a second pass
-SHARES = (0.1, 0.2, 0.3)  # of the ink, tried in turn: what has to go for another answer
-SOLID = 64  # of 255: patches are centred on ink at least so strong
+PATCHES = 28  # in the first pass, spread over all ink
+PATCHES_AGAIN = 14  # in the second pass
+SHARES = (0.1, 0.2, 0.3)  # of the ink, tried in this order until the answer changes
+SOLID = 64  # of 255: minimum level of ink that patches are centred on
 
-LEAST = 1e-7  # probability of being a digit or none; a float32 next to 1 tells no smaller remainder
-TINY = 1e-12  # any probability
+LEAST = 1e-7  # lower limit of the probability of being a digit, or not; float32 cannot resolve less near 1
+TINY = 1e-12  # lower limit of other probabilities
 
-SMALLEST_BOX = 12  # pixels: in a narrower drawing, left and right mean nothing
+SMALLEST_BOX = 12  # pixels; in narrower drawings, left and right mean nothing
 PLACES = ("upper left", "top", "upper right", "left", "middle", "right", "lower left", "bottom", "lower right")
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Some of the ink, and what the network reads without it."""
+    """A part of the ink, and the reading without it."""
 
     ink: Ink
-    share: float  # of all ink, at least
+    share: float  # minimum share of all ink
     reading: Reading
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a model reads an input as it does.
+    """The explanation of a reading.
 
-    `heat` is `(28, 28)`, 1 where the ink speaks most for the answer, 0 where it does not, where it speaks against it,
-    and where there is none. With the verdict `not_a_digit` it speaks for that.
+    `heat` is `(28, 28)`: 1 where the ink supports the answer most, 0 where it does not support it and where there is no
+    ink. For the verdict `not_a_digit`, the answer is "not a digit".
     """
 
     reading: Reading
     heat: Heat
-    marked: Erasure  # the ink with the most heat; as little of it as was found to change the answer
-    places: list[tuple[str, float]]  # where the marked ink lies in the drawing, and how much of it; the most first
-    runner_up: int  # the most likely digit, but for the one answered
-    overtaking: Erasure | None  # ink without which the runner-up is read, if some was found
+    marked: Erasure  # the hottest ink, the smallest share that changes the answer, else the largest tried
+    places: list[tuple[str, float]]  # parts of the drawing with their share of the marked ink, largest first
+    runner_up: int  # the most likely digit except the answer
+    overtaking: Erasure | None  # ink without which the model answers the runner-up, if found
 
 
 def explain(model: DigitModel, image: ModelInput) -> Explanation:
-    """Say which ink of a `(28, 28)` uint8 input its answer rests on; at most 64 runs of the network."""
+    """Explain the reading of an input `(28, 28)` uint8, with at most 64 runs of the network."""
     reading = model.read(image)
     digit, probabilities = reading.digit, reading.probabilities
     runner_up = max((other for other in DIGITS if other != digit), key=probabilities.__getitem__)
@@ -83,7 +83,7 @@ def explain(model: DigitModel, image: ModelInput) -> Explanation:
 
 
 def _log_odds(answers: Answers, digit: int | None) -> Odds:
-    """How surely it is a digit and this one, or none: `(n,)`. Log-odds, for probabilities near 1 hardly move."""
+    """Return the log-odds of being this digit, or not a digit: `(n,)`. Probabilities near 1 would hardly change."""
     is_digit = is_digit_part(answers).clip(LEAST, 1 - LEAST)
     if digit is None:
         none: Odds = np.log((1 - is_digit) / is_digit)
@@ -94,7 +94,7 @@ def _log_odds(answers: Answers, digit: int | None) -> Odds:
 
 
 def _erase_each(model: DigitModel, image: ModelInput, patches: int) -> tuple[Masks, Answers]:
-    """Erase nothing, then one patch at a time, spread over all ink; return what was erased and the answers."""
+    """Erase nothing, then one patch at a time, spread over all ink; return the masks and the answers."""
     centres = _far_apart(np.argwhere(image >= min(SOLID, max(image.max(), 1))), patches)
     squares = (np.arange(INPUT_SIDE, dtype=np.float32) - centres[:, :, None].astype(np.float32)) ** 2
     distances = np.sqrt(squares[:, 0, :, None] + squares[:, 1, None, :])
@@ -109,7 +109,7 @@ def _without(image: ModelInput, masks: Masks) -> npt.NDArray[np.uint8]:
 
 
 def _far_apart(points: npt.NDArray[np.intp], most: int) -> npt.NDArray[np.intp]:
-    """Choose points, each the farthest from those before (T. F. Gonzalez 1985): `(≤ most, 2)`."""
+    """Return at most `most` points, each the farthest from those before (T. F. Gonzalez 1985): `(≤ most, 2)`."""
     if not len(points):
         return points
     chosen = [int(((points - points.mean(axis=0)) ** 2).sum(axis=1).argmax())]
@@ -121,7 +121,7 @@ def _far_apart(points: npt.NDArray[np.intp], most: int) -> npt.NDArray[np.intp]:
 
 
 def _heat(model: DigitModel, image: ModelInput, first: tuple[Masks, Answers], odds: Callable[[Answers], Odds]) -> Heat:
-    """Spread over the ink how the odds rise without it; what went before the second pass ranks with the best of it."""
+    """Return the heat map of both passes; the patch erased before the second pass gets that pass's maximum added."""
     heat = _spread(first, odds)
     best = first[0][odds(first[1]).argmax()]
     again = _spread(_erase_each(model, _without(image, best), PATCHES_AGAIN), odds)
@@ -129,7 +129,7 @@ def _heat(model: DigitModel, image: ModelInput, first: tuple[Masks, Answers], od
 
 
 def _spread(erased: tuple[Masks, Answers], odds: Callable[[Answers], Odds]) -> Heat:
-    """Give each pixel the mean rise of the odds by the patches that cover it."""
+    """Return for each pixel the mean increase of the log-odds over the patches that cover it."""
     masks, answers = erased
     rises = odds(answers) - odds(answers[:1])
     spread: Heat = np.tensordot(rises, masks, 1) / (masks.sum(axis=0) + 1e-3)
@@ -137,7 +137,7 @@ def _spread(erased: tuple[Masks, Answers], odds: Callable[[Answers], Odds]) -> H
 
 
 def _first(model: DigitModel, image: ModelInput, heat: Heat, is_it: Callable[[int | None], bool]) -> Erasure:
-    """Erase ever more of the hottest ink until the answer is as wanted; the last try if it never is."""
+    """Erase increasing shares of the hottest ink until the answer satisfies `is_it`, or none is left to try."""
     for share in SHARES:
         erasure = _erase(model, image, heat, share)
         if is_it(erasure.reading.digit):
@@ -146,7 +146,7 @@ def _first(model: DigitModel, image: ModelInput, heat: Heat, is_it: Callable[[in
 
 
 def _erase(model: DigitModel, image: ModelInput, heat: Heat, share: float) -> Erasure:
-    """Erase the hottest ink, so much of it, and read the rest."""
+    """Erase a share of the ink, hottest first, and read the rest."""
     order = np.argsort(-heat[image > 0], kind="stable")
     mass = image[image > 0][order].cumsum(dtype=np.int64)
     ranks = np.empty(len(order), np.intp)
@@ -157,7 +157,7 @@ def _erase(model: DigitModel, image: ModelInput, heat: Heat, share: float) -> Er
 
 
 def _places(image: ModelInput, ink: Ink) -> list[tuple[str, float]]:
-    """Say in which ninths of the drawing's box some of its ink lies: name and share of that ink, the most first."""
+    """Return the ninths of the drawing's box that contain `ink`, as (name, share of that ink), largest first."""
     rows, columns = np.nonzero(ink)
     ninths = 3 * _third(rows, np.nonzero(image)[0]) + _third(columns, np.nonzero(image)[1])
     mass = np.bincount(ninths, weights=image[ink], minlength=len(PLACES))
@@ -165,7 +165,7 @@ def _places(image: ModelInput, ink: Ink) -> list[tuple[str, float]]:
 
 
 def _third(places: Indices, inked: Indices) -> Indices:
-    """Say in which third of the ink's reach along an axis places lie: 0, 1 or 2."""
+    """Return the third (0, 1 or 2) of the ink's extent along an axis for each place."""
     if not len(inked):
         return places
     length = max(int(np.ptp(inked)) + 1, SMALLEST_BOX)

@@ -1,4 +1,4 @@
-"""What somebody drew, newest first: in pages whose work is bounded, and as a stream of all of it."""
+"""An owner's drawings, newest first: as pages at bounded cost, and as a stream of all of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from recognizer.owners import Owner
 from recognizer.verdicts import NAMES
 
 PER_PAGE = 24
-LOOKED_THROUGH = 5_000  # drawings, to fill one page with those that a filter lets through
-COUNTED = 10_000  # drawings, at most, for a page to say how many there are
-STREAMED_AT_ONCE = 20  # drawings in memory for one reader …
-KEPT_AT_ONCE = 10  # … and of these with ink or picture, of which some are large
+LOOKED_THROUGH = 5_000  # maximum drawings scanned to fill one filtered page
+COUNTED = 10_000  # maximum number of drawings that a page counts
+STREAMED_AT_ONCE = 20  # drawings in memory per reader …
+STORED_AT_ONCE = 10  # … and of these, with ink or picture, which may be large
 
 _SHOWN = ("created", "input", "digit", "confidence", "verdict", "model_version__version")
 
 
 class Show(TextChoices):
-    """Which drawings a page shows, by what was said of them and what became of it."""
+    """Filter of the drawings on a page, by their corrections and verdict."""
 
     ALL = "all", _("All")
     CORRECTED = "corrected", _("Corrected")
@@ -35,13 +35,13 @@ class Show(TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """Which page of somebody's drawings to show.
+    """A page of an owner's drawings: filter and position.
 
     `before` and `after` are submissions' primary keys; at most one of them is set.
     """
 
     show: Show = Show.ALL
-    digit: int | None = None  # as the model read it
+    digit: int | None = None  # the model's answer
     before: int | None = None
     after: int | None = None
 
@@ -62,14 +62,14 @@ class HistoryQuery:
         return self.show != Show.ALL or self.digit is not None
 
     def urlencode(self, **changes: Any) -> str:
-        """Return the query string of this page, or with changes of another one; empty for the first page of all."""
-        words = {"show": self.show, "digit": self.digit, "before": self.before, "after": self.after} | changes
-        said = {name: str(value) for name, value in words.items() if value is not None and value != Show.ALL}
-        return f"?{parse.urlencode(said)}" if said else ""
+        """Return this page's query string with `changes` applied; empty for the first unfiltered page."""
+        values = {"show": self.show, "digit": self.digit, "before": self.before, "after": self.after} | changes
+        parameters = {name: str(value) for name, value in values.items() if value is not None and value != Show.ALL}
+        return f"?{parse.urlencode(parameters)}" if parameters else ""
 
 
-class Kept(NamedTuple):
-    """A drawing as it is stored."""
+class StoredDrawing(NamedTuple):
+    """The stored ink or picture of a drawing."""
 
     pk: int
     ink: str | None  # JSON
@@ -78,7 +78,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some drawings, newest first, and where those before and after them start."""
+    """A page of drawings, newest first, with the positions of the pages before and after."""
 
     query: HistoryQuery
     drawings: list[Submission]
@@ -87,10 +87,10 @@ class Page:
 
 
 def page_of(owner: Owner, query: HistoryQuery) -> Page:
-    """Fetch a page of what an owner drew.
+    """Return a page of an owner's drawings.
 
-    A filter looks through `LOOKED_THROUGH` drawings at most; a page may then hold fewer than `PER_PAGE`, or none, and
-    still have an older one.
+    A filter scans at most `LOOKED_THROUGH` drawings. So a page may have fewer than `PER_PAGE` drawings, or none, and
+    there may still be an older page.
     """
     if query.after is not None:
         page = _newer_page(owner, query, query.after)
@@ -109,12 +109,12 @@ def page_of(owner: Owner, query: HistoryQuery) -> Page:
 
 
 def count_of(owner: Owner) -> int:
-    """Count what an owner drew, up to one more than `COUNTED`."""
+    """Return the number of an owner's drawings, at most `COUNTED` + 1."""
     return Submission.objects.owned_by(owner).order_by()[: COUNTED + 1].count()
 
 
 def drawings_of(owner: Owner) -> Iterator[list[Submission]]:
-    """Fetch all that an owner drew, newest first, a few at a time, with the standing correction."""
+    """Yield all of an owner's drawings in batches, newest first, with the standing correction."""
     owned = _shown(Submission.objects.owned_by(owner).order_by("-pk"), "probabilities")
     rows = list(owned[:STREAMED_AT_ONCE])
     while rows:
@@ -122,12 +122,12 @@ def drawings_of(owner: Owner) -> Iterator[list[Submission]]:
         rows = list(owned.filter(pk__lt=rows[-1].pk)[:STREAMED_AT_ONCE])
 
 
-def kept_of(rows: Sequence[Submission]) -> Iterator[tuple[Submission, Kept]]:
-    """Fetch ink and pictures along, of few drawings at a time; a drawing that was deleted meanwhile is left out."""
-    for start in range(0, len(rows), KEPT_AT_ONCE):
-        few = rows[start : start + KEPT_AT_ONCE]
+def with_stored_drawings(rows: Sequence[Submission]) -> Iterator[tuple[Submission, StoredDrawing]]:
+    """Yield drawings with ink and picture, fetched in small batches; drawings deleted in the meantime are left out."""
+    for start in range(0, len(rows), STORED_AT_ONCE):
+        few = rows[start : start + STORED_AT_ONCE]
         fetched = Submission.objects.filter(pk__in=[row.pk for row in few]).order_by()
-        kept = {pk: Kept(pk, *rest) for pk, *rest in fetched.values_list("pk", ink_text(), "picture")}
+        kept = {pk: StoredDrawing(pk, *rest) for pk, *rest in fetched.values_list("pk", ink_text(), "picture")}
         yield from ((row, kept[row.pk]) for row in few if row.pk in kept)
 
 
@@ -143,7 +143,7 @@ def _newer_page(owner: Owner, query: HistoryQuery, after: int) -> Page:
 
 
 def _last_looked_at(owned: QuerySet[Submission], query: HistoryQuery) -> int | None:
-    """Number the last drawing that a filter looks at; None without a filter, and where there are fewer."""
+    """Return the primary key of the last drawing to scan; None without a filter, or if there are fewer drawings."""
     if not query.filtered:
         return None
     return owned.values_list("pk", flat=True)[LOOKED_THROUGH - 1 : LOOKED_THROUGH].first()
@@ -152,7 +152,7 @@ def _last_looked_at(owned: QuerySet[Submission], query: HistoryQuery) -> int | N
 def _filtered(owned: QuerySet[Submission], query: HistoryQuery) -> QuerySet[Submission]:
     if query.digit is not None:
         owned = owned.filter(digit=query.digit)
-    said = Correction.objects.standing().filter(submission=OuterRef("pk"))
+    corrections = Correction.objects.standing().filter(submission=OuterRef("pk"))
     match query.show:
         case Show.ALL:
             return owned
@@ -160,13 +160,13 @@ def _filtered(owned: QuerySet[Submission], query: HistoryQuery) -> QuerySet[Subm
             return owned.filter(verdict=Verdict.UNSURE)
         case Show.CORRECTED:
             confirming = Q(digit=F("submission__digit")) | Q(digit=None, submission__digit=None)
-            return owned.filter(Exists(said.exclude(confirming)))
+            return owned.filter(Exists(corrections.exclude(confirming)))
         case Show.WAITING:
-            return owned.filter(Exists(said.filter(state=Correction.State.PENDING)))
+            return owned.filter(Exists(corrections.filter(state=Correction.State.PENDING)))
         case Show.ACCEPTED:
-            return owned.filter(Exists(said.filter(state=Correction.State.ACCEPTED)))
+            return owned.filter(Exists(corrections.filter(state=Correction.State.ACCEPTED)))
         case Show.REJECTED:
-            return owned.filter(Exists(said.filter(state=Correction.State.REJECTED)))
+            return owned.filter(Exists(corrections.filter(state=Correction.State.REJECTED)))
 
 
 def _shown(rows: QuerySet[Submission], *more: str) -> QuerySet[Submission]:
@@ -175,5 +175,5 @@ def _shown(rows: QuerySet[Submission], *more: str) -> QuerySet[Submission]:
 
 
 def _number(text: Any) -> int | None:
-    """Read a number that a database can compare with."""
+    """Parse a decimal number that fits a database integer; return None for anything else."""
     return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18 else None

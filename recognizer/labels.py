@@ -1,9 +1,9 @@
-"""The labels that a drawing can have: the digits, and "not a digit".
+"""The labels of drawings: the digits, and "not a digit".
 
-In Python a label is an int, or None for "not a digit". Arrays and data files have no None; there it is `NOT_A_DIGIT`.
-A network answers with one probability for each digit and, last, the probability that it is a digit at all.
+In Python a label is an int, or None for "not a digit". In arrays and data files, which have no None, "not a digit" is
+`NOT_A_DIGIT`. A network's answer has one probability per digit and, last, the probability of being a digit at all.
 
-To tell letters apart too, begin here. The rest is the network's last layer and drawings to train it on.
+To add letters, start here. Besides that, the network's last layer must grow, and it needs drawings to train on.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ Label = int | None
 DIGITS = range(10)
 NOT_A_DIGIT = -1  # in arrays and data files
 LABELS: tuple[Label, ...] = (*DIGITS, None)
-ANSWER_SIZE = len(DIGITS) + 1  # numbers in a network's answer
+ANSWER_SIZE = len(DIGITS) + 1  # length of a network's answer
 RANGE = f"{DIGITS[0]} to {DIGITS[-1]}"
 
 _NAME_OF_NONE = noop("not a digit")
@@ -29,7 +29,7 @@ WORDS: dict[str, Label] = {str(digit): digit for digit in DIGITS} | {_NAME_OF_NO
 
 
 def is_label(value: Any) -> bool:
-    """Return whether a value from outside is a label; True and 7.0 are not."""
+    """Return whether an external value is a label; True and 7.0 are not."""
     return value is None or (type(value) is int and value in DIGITS)
 
 

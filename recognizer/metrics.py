@@ -1,4 +1,4 @@
-"""What a web process counts about itself; `/metrics` adds the processes up. Names follow Prometheus' conventions."""
+"""Prometheus metrics of a web process; `/metrics` sums them over processes. Names follow Prometheus' conventions."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -20,7 +20,7 @@ CORRECTIONS = Counter("digits_corrections_total", "Things people said of their d
 QUOTA_REFUSALS = Counter(
     "digits_quota_refusals_total", "Drawings that were not stored, for a day's bytes were used up.", ["quota"]
 )
-QUOTA_REFUSALS.labels("owner"), QUOTA_REFUSALS.labels("anonymous")  # there from the start, at 0
+QUOTA_REFUSALS.labels("owner"), QUOTA_REFUSALS.labels("anonymous")  # so that they start at 0
 SERVING_VERSION = Gauge(
     "digits_serving_version", "The model's version that a process reads with.", multiprocess_mode="liveall"
 )

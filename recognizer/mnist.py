@@ -1,4 +1,4 @@
-"""The MNIST database: found, downloaded if need be, checked against its published digests, and read."""
+"""The MNIST database: find, download, check against the published SHA-256 digests, and load."""
 
 import gzip
 import hashlib
@@ -12,19 +12,19 @@ from django.conf import settings
 
 
 class MnistError(RuntimeError):
-    """MNIST is missing or not what was published; the message says what to do."""
+    """MNIST is missing or differs from the published files; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """Labelled images: `images` is `(n, 28, 28)` uint8 light on dark, `labels` is `(n,)` uint8 0–9."""
+    """Labelled images: `images` `(n, 28, 28)` uint8, light on dark, and `labels` `(n,)` uint8, 0–9."""
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint8]
 
 
 def load_mnist(folder: Path) -> tuple[Digits, Digits]:
-    """Read the 60,000 training and the 10,000 test digits from a folder with the four official files.
+    """Load the 60,000 training and 10,000 test digits from a folder with the four official files.
 
     Raises:
         MnistError: a file is missing or its digest is not the published one.
@@ -33,7 +33,7 @@ def load_mnist(folder: Path) -> tuple[Digits, Digits]:
 
 
 def load_test_digits(folder: Path) -> Digits:
-    """Read the 10,000 test digits alone: 8 MB.
+    """Load the 10,000 test digits only: 8 MB.
 
     Raises:
         MnistError: a file is missing or its digest is not the published one.
@@ -48,22 +48,22 @@ def _load_part(folder: Path, part: str) -> Digits:
 
 
 def find_mnist() -> Path | None:
-    """Return the folder that has all four files, HDR_MNIST_DIR before the data directory, or None."""
+    """Return a folder with all four files, HDR_MNIST_DIR first, then the data directory; or None."""
     folders = [Path(settings.MNIST_DIR)] if settings.MNIST_DIR else []
     return next((folder for folder in [*folders, download_folder()] if _is_complete(folder)), None)
 
 
 def download_folder() -> Path:
-    """Return the data directory's own folder for MNIST."""
+    """Return the folder for MNIST in the data directory."""
     folder: Path = settings.DATA_DIR / "mnist"
     return folder
 
 
 def ensure_mnist() -> Path:
-    """Return a folder with MNIST, downloading it if none has it.
+    """Return a folder with MNIST; download it if there is none.
 
     Raises:
-        MnistError: it could not be had; the message says what to do.
+        MnistError: the download failed; the message says what to do.
     """
     found = find_mnist()
     if found is None:
@@ -76,7 +76,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def fetch_mnist(folder: Path) -> list[str]:
-    """Download the files that the folder lacks, each checked before it is kept, and return their names.
+    """Download the files that are missing in a folder, check each before keeping it, and return their names.
 
     Raises:
         MnistError: a download failed or has another digest than the published one.

@@ -1,6 +1,6 @@
-"""What the site remembers: submissions, what people said of them, and the versions of the model.
+"""Database models: submissions, corrections, model versions, statistics and the audit log.
 
-A submission never changes. A correction is never overwritten: saying something else supersedes the earlier row.
+A submission never changes. A correction is never overwritten: a new one supersedes the earlier row.
 """
 
 from typing import Any, NamedTuple, Self
@@ -16,7 +16,7 @@ from recognizer.owners import Owner
 
 
 class ModelVersion(models.Model):
-    """An entry of the model registry.
+    """An entry in the model registry.
 
     candidate ─► active ─► retired ─► active (rollback) …
         └─► rejected (failed its gates) ─► active (by hand)
@@ -51,7 +51,7 @@ class ModelVersion(models.Model):
 
 
 class ModelFile(models.Model):
-    """The bytes of a version, apart from its row so that nobody loads them by accident."""
+    """The bytes of a version, in a table of their own so that no query loads them by accident."""
 
     class Kind(models.TextChoices):
         ARTIFACT = "tflite"
@@ -71,7 +71,7 @@ class ModelFile(models.Model):
 
 
 class Promotion(models.Model):
-    """A move of the pointer to the active version. The newest one names the version that serves."""
+    """A change of the active version. The newest row names the serving version."""
 
     class Cause(models.TextChoices):
         BUNDLED = "bundled", "the model that ships"
@@ -97,7 +97,7 @@ class Promotion(models.Model):
 
 
 class Verdict(models.TextChoices):
-    """How the model stands by its answer."""
+    """How sure the model is of its answer."""
 
     SURE = "sure"
     UNSURE = "unsure"
@@ -106,11 +106,11 @@ class Verdict(models.TextChoices):
 
 _REPORTS = ("thresholds", "metrics", "gate_report", "lineage")
 LARGE = ("ink", "picture", *(f"model_version__{name}" for name in _REPORTS))
-"""What lists of submissions do not fetch: who wants to see it asks for one."""
+"""Large columns that lists of submissions do not fetch."""
 
 
 def ink_text() -> Cast:
-    """Read `ink` as the JSON text that the database keeps: as objects, points take ten times the memory."""
+    """Return an expression for `ink` as JSON text: parsed into objects, points take ten times the memory."""
     return Cast("ink", models.TextField())
 
 
@@ -118,14 +118,14 @@ _IS_LABEL = Q(digit__isnull=True) | Q(digit__lte=labels.DIGITS[-1])
 
 
 class OwnedQuerySet(models.QuerySet["Submission"]):
-    """Reads of submissions."""
+    """Queries on submissions."""
 
     def visible_to(self, owner: Owner) -> Self:
-        """Limit to what an owner may see: staff all, others what they drew themselves."""
+        """Return the submissions that an owner may see: all for staff, else their own."""
         return self if owner.is_staff else self.owned_by(owner)
 
     def owned_by(self, owner: Owner) -> Self:
-        """Limit to what an owner drew, staff too."""
+        """Return the owner's own submissions, for staff too."""
         if owner.account is not None:
             return self.filter(account_id=owner.account)
         if owner.session is not None:
@@ -133,30 +133,30 @@ class OwnedQuerySet(models.QuerySet["Submission"]):
         return self.none()
 
     def lock(self, *, to_delete: bool = False) -> set[int]:
-        """Lock the rows until the transaction ends, and return their keys: until then nobody else deletes them.
+        """Lock the rows until the transaction ends, so that nobody else deletes them, and return their primary keys.
 
-        Whoever deletes drawings, or adds what refers to one, locks them first, so that neither finds the other's work
-        half done. All do so in the order of the keys, and before they touch anything that refers to them: nobody waits
-        in a circle. SQLite has one writer, and needs none of it.
+        Code that deletes drawings, or adds rows that refer to one, locks them first, so that neither sees the other's
+        work half done. Rows are locked in the order of their keys, and before any row that refers to them, to avoid
+        deadlocks. SQLite has a single writer and does not need this.
         """
         rows = Submission.objects.filter(pk__in=self.order_by().values("pk")).order_by("pk")
         return set(rows.select_for_update(no_key=not to_delete).values_list("pk", flat=True))
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the rows, with all that refers to them."""
+        """Delete the rows with everything that refers to them."""
         with transaction.atomic():
             self.lock(to_delete=True)
             return super().delete()
 
-    delete.queryset_only = True  # type: ignore[attr-defined]  # as Django's is: no manager deletes everything
+    delete.queryset_only = True  # type: ignore[attr-defined]  # as in Django: a manager must not delete all rows
 
     def with_labels(self) -> Self:
-        """Fetch the version's number and the corrections along, without ink and pictures."""
+        """Also fetch the version's number and the corrections, but neither ink nor picture."""
         return self.select_related("model_version").defer(*LARGE).prefetch_related("corrections")
 
 
 class Submission(models.Model):
-    """One drawn or uploaded digit and what the model said of it."""
+    """A drawn or uploaded digit with the model's answer."""
 
     created = models.DateTimeField(default=now, db_index=True)
     account = models.ForeignKey(
@@ -179,7 +179,7 @@ class Submission(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [  # with the id, or PostgreSQL may look through everybody's drawings for somebody's last one
+        indexes = [  # with the id, else PostgreSQL may scan everybody's drawings for an owner's last one
             models.Index(fields=["account", "id"], name="submissions_of_account"),
             models.Index(fields=["session", "id"], name="submissions_of_session"),
         ]
@@ -194,27 +194,27 @@ class Submission(models.Model):
         return f"submission {self.pk}"
 
     def delete(self, *arguments: Any, **options: Any) -> tuple[int, dict[str, int]]:
-        """Delete it, with all that refers to it."""
+        """Delete the submission with everything that refers to it."""
         with transaction.atomic():
             Submission.objects.filter(pk=self.pk).lock(to_delete=True)
             return super().delete(*arguments, **options)
 
     @property
     def correction(self) -> "Correction | None":
-        """The correction that stands, if anybody said anything."""
+        """The standing correction, or None."""
         return next((correction for correction in self.corrections.all() if correction.superseded is None), None)
 
 
 IMPORTED = "import"
-"""Stands in `Correction.triage` of what came with a dataset."""
+"""Value of `Correction.triage` for imported labels."""
 
 
 REPLACED = Q(replaced_by__state="accepted")
-"""Of corrections: a reviewer knew better, which counts as a rejection. A word that was undone replaces nothing."""
+"""Condition on corrections: a reviewer replaced it, which counts as a rejection. An undone relabel does not match."""
 
 
 class Place(NamedTuple):
-    """Where a correction stands in the review queue."""
+    """Sort key of a correction in the review queue."""
 
     turn: int
     confidence: float
@@ -222,44 +222,44 @@ class Place(NamedTuple):
 
 
 class CorrectionQuerySet(models.QuerySet["Correction"]):
-    """Reads of corrections."""
+    """Queries on corrections."""
 
     def standing(self) -> Self:
-        """Leave out what was said and then unsaid."""
+        """Return corrections that are not superseded."""
         return self.filter(superseded__isnull=True)
 
     def standing_or_replaced(self) -> Self:
-        """Leave out what its author unsaid, but keep what a reviewer put another word in the place of."""
+        """Return corrections that are not superseded, and those that a reviewer replaced."""
         return self.filter(Q(superseded__isnull=True) | REPLACED)
 
     def waiting(self) -> Self:
-        """Limit to what people have yet to decide."""
+        """Return corrections that are pending."""
         return self.standing().filter(state=Correction.State.PENDING)
 
     def with_submissions(self) -> Self:
-        """Fetch the submissions and their version's number along, without ink and pictures."""
+        """Also fetch the submissions with their version's number, but neither ink nor picture."""
         return self.select_related("submission__model_version").defer(*(f"submission__{name}" for name in LARGE))
 
-    def in_turns(self) -> Self:
-        """Order the review queue: its authors take turns, the model's most doubtful answer of each turn first."""
+    def in_queue_order(self) -> Self:
+        """Order the review queue: a round robin over authors, in each turn the least confident answers first."""
         return self.order_by("turn", "confidence", "pk")
 
     def beyond(self, place: Place, *, backwards: bool = False) -> Self:
-        """Limit the queue to what comes after a place in it, or before."""
-        way = "lt" if backwards else "gt"
+        """Return the part of the queue after a place in it, or before."""
+        op = "lt" if backwards else "gt"
         turn, confidence, pk = place
-        later_in_turn = Q(**{f"confidence__{way}": confidence}) | Q(**{"confidence": confidence, f"pk__{way}": pk})
-        # The first condition says nothing new, but lets a database begin there in its index.
-        return self.filter(Q(**{f"turn__{way}": turn}) | (Q(turn=turn) & later_in_turn), **{f"turn__{way}e": turn})
+        later_in_turn = Q(**{f"confidence__{op}": confidence}) | Q(**{"confidence": confidence, f"pk__{op}": pk})
+        # The last condition is redundant, but lets the database start there in its index.
+        return self.filter(Q(**{f"turn__{op}": turn}) | (Q(turn=turn) & later_in_turn), **{f"turn__{op}e": turn})
 
 
 class Correction(models.Model):
-    """What a person says a submission is: a digit, or None for not a digit. The predicted one is a confirmation.
+    """A person's label for a submission: a digit, or None for "not a digit". The predicted label is a confirmation.
 
     pending ─► accepted
         └────► rejected
-    An admin decides, or a rule (`triage`) accepts. A pending one is superseded when its author says something else or
-    takes it back, or a reviewer knows better; a decided one stands, unless its reviewer soon takes the decision back.
+    An admin decides, or a rule (`triage`) accepts. A pending correction is superseded when its author changes or
+    withdraws it, or a reviewer replaces it. A decided one is final, unless its reviewer undoes the decision soon after.
     """
 
     class State(models.TextChoices):
@@ -338,14 +338,14 @@ class Correction(models.Model):
 
     @property
     def confirms(self) -> bool:
-        """Whether it says the same as the model."""
+        """Whether the label is the model's answer."""
         return self.digit == self.submission.digit
 
 
 class PastDecision(models.Model):
-    """That people agreed with an owner or not, once the drawing is deleted: nothing of the drawing, or what was said.
+    """A decision on a correction whose drawing was deleted: accepted or rejected, without drawing or label.
 
-    Else whoever deletes what was rejected would have a clean record. Forgotten as soon as it no longer counts.
+    Without it, owners could clear their record by deleting rejected drawings. It is deleted once it no longer counts.
     """
 
     account = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="past_decisions")
@@ -358,7 +358,7 @@ class PastDecision(models.Model):
 
 
 class AuditEntry(models.Model):
-    """A change by staff, or data that they took out. It stays when the account goes."""
+    """A change or a data export by staff. It is kept when the account is deleted."""
 
     LONGEST_METHOD, LONGEST_PATH = 10, 200
 
@@ -379,9 +379,9 @@ class AuditEntry(models.Model):
 
 
 class CountedDay(models.Model):
-    """A day, in UTC, as the statistics know it: counts, from which nobody gets back to a drawing.
+    """Statistics of one day in UTC: counts that cannot be traced back to a drawing.
 
-    `recognizer/counting.py` replaces a day as a whole; nothing else writes here.
+    `recognizer/counting.py` replaces a day as a whole; nothing else writes to this table.
     """
 
     day = models.DateField(primary_key=True)
@@ -400,7 +400,7 @@ class CountedDay(models.Model):
 
 
 class DailyCount(models.Model):
-    """How many drawings of a day were read so, and what people said of them."""
+    """Counts of one day's drawings by version, answer, verdict and kind, with their corrections."""
 
     class Kind(models.TextChoices):
         INK = "ink"

@@ -1,4 +1,4 @@
-"""Who owns a drawing."""
+"""The owner of a drawing."""
 
 import uuid
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """An account's id, or an anonymous visitor's session id, or neither."""
+    """An account id, or an anonymous visitor's session id, or neither."""
 
     account: int | None = None
     session: uuid.UUID | None = None

@@ -1,4 +1,4 @@
-"""What a client sent → a `Drawing`, checked. Checking ink costs less than reading the digit, however long it is."""
+"""Validates client input and converts it to a `Drawing`. Checking ink always costs less than reading the digit."""
 
 import base64
 import binascii
@@ -19,7 +19,7 @@ from recognizer.submissions import Drawing
 
 
 class InvalidInputError(ValueError):
-    """What was sent is not what it should be; `field` names the part that is wrong, None the whole."""
+    """The input is invalid; `field` names the invalid part, None means all of it."""
 
     def __init__(self, field: str | None, message: str) -> None:
         super().__init__(message)
@@ -28,13 +28,13 @@ class InvalidInputError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class InkLimits:
-    """What counts as a drawing."""
+    """Limits of ink."""
 
     points: int = 10_000
     strokes: int = 500
     surface: tuple[float, float] = (1.0, 20_000.0)  # width and height, pixels
-    overshoot: float = 1.0  # of the surface: how far a pen that is held down may leave it
-    largest: float = 1e15  # of any number in a point; what is stored of times and pressures is bounded more tightly
+    overshoot: float = 1.0  # share of the surface: how far points may lie outside it
+    largest: float = 1e15  # maximum of any number in a point; stored times and pressures have tighter limits
 
 
 LIMITS = InkLimits()
@@ -42,11 +42,11 @@ DATA_URL = "data:image/"
 
 
 def parse_drawing(body: Any) -> Drawing:
-    """Check a submission's body, of any of the three forms, and bring it to the model's input.
+    """Validate a submission's body in any of its three forms, and preprocess it.
 
     Raises:
-        InvalidInputError: a field is missing, malformed or out of its range.
-        PreprocessingError: there is no ink in it, or the picture cannot be read.
+        InvalidInputError: a field is missing, malformed or out of range.
+        PreprocessingError: there is no ink, or the picture cannot be decoded.
     """
     if not isinstance(body, Mapping):
         raise InvalidInputError(None, "Send an object with `strokes`, `width` and `height`, or with `image`.")
@@ -60,10 +60,10 @@ def parse_drawing(body: Any) -> Drawing:
 
 
 def parse_label(body: Any) -> Label:
-    """Check a correction's body: `{"digit": 7}`, or `{"digit": null}` for not a digit.
+    """Validate a correction's body: `{"digit": 7}`, or `{"digit": null}` for not a digit.
 
     Raises:
-        InvalidInputError: it is neither.
+        InvalidInputError: the body is neither.
     """
     if not isinstance(body, Mapping) or "digit" not in body:
         raise InvalidInputError("digit", "This field is required.")
@@ -113,7 +113,7 @@ def _side(body: Mapping[str, Any], name: str) -> float:
 
 
 def _points(strokes: Any) -> list[Points]:
-    """Turn nested lists into one `(n, 2…4)` array per stroke: x, y, perhaps time and pressure."""
+    """Convert nested lists to one `(n, 2…4)` array per stroke: x, y, optionally time and pressure."""
     if type(strokes) is not list or not all(type(stroke) is list for stroke in strokes):
         raise InvalidInputError("strokes", "A list of strokes, each a list of [x, y] points.")
     if len(strokes) > LIMITS.strokes or sum(map(len, strokes)) > LIMITS.points:
@@ -122,7 +122,7 @@ def _points(strokes: Any) -> list[Points]:
 
 
 def _stroke(points: list[Any]) -> Points:
-    # Sets of types and lengths are made in C: exact (a bool is not a number), and cheap for thousands of points.
+    # Sets of types and lengths are built in C: exact (a bool is not a number) and fast for thousands of points.
     if set(map(type, points)) != {list} or not set(map(type, chain.from_iterable(points))) <= {int, float}:
         raise InvalidInputError("strokes", "Each point is a list of numbers: [x, y], then perhaps time and pressure.")
     lengths = set(map(len, points))
@@ -133,7 +133,7 @@ def _stroke(points: list[Any]) -> Points:
 
 
 def _check_range(stroke: Points, width: float, height: float) -> None:
-    """Refuse points far outside the surface, and times and pressures that are no numbers to keep."""
+    """Refuse points far outside the surface, and times and pressures that are too large or not finite."""
     reach, largest = LIMITS.overshoot, LIMITS.largest
     lowest = (-reach * width, -reach * height, -largest, -largest)
     highest = ((1 + reach) * width, (1 + reach) * height, largest, largest)

@@ -1,4 +1,4 @@
-"""The model registry: registers versions with their bytes, and moves the one pointer that says which serves."""
+"""The model registry: registers versions with their bytes, and changes the active version."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ from django.utils.timezone import now
 from recognizer.models import ModelFile, ModelVersion, Promotion
 
 BUNDLED = Path(__file__).parent / "bundled"
-FIRST_VERSION = 1  # what an empty registry begins with, always a bundled model
-SHIPPED = {"shipped": True}  # the lineage of every bundled model, this release's and earlier ones'; never pruned
+FIRST_VERSION = 1  # always a bundled model
+SHIPPED = {"shipped": True}  # lineage of the bundled models of this and earlier releases; they are never pruned
 
-KEPT_SERVING = 10  # versions that served, the latest: their bytes stay, so that each can serve again at once
-KEPT_REJECTED = 3  # versions that failed their gates, the latest: their bytes stay for whoever wants to know why
+KEPT_SERVING = 10  # latest versions that served: their bytes are kept for rollbacks
+KEPT_REJECTED = 3  # latest versions that failed their gates: their bytes are kept for analysis
 
 
 class UnservableError(RuntimeError):
-    """A version cannot be made active: its bytes are damaged, or no process here would load them."""
+    """A version cannot be activated: its bytes are damaged, or no process here would load them."""
 
 
 class PrunedError(UnservableError):
-    """A version's bytes are no longer kept, so it cannot serve."""
+    """A version's bytes were pruned, so it cannot serve."""
 
 
 def register(
@@ -40,9 +40,9 @@ def register(
     lineage: dict[str, Any] | None = None,
     notes: str = "",
 ) -> ModelVersion:
-    """Store a model as the next version, a candidate, with its bytes and their digests."""
+    """Store a model with its bytes and their SHA-256 digests as the next version, a candidate."""
     with transaction.atomic():
-        _take_turns()
+        _lock()
         last = ModelVersion.objects.aggregate(last=Max("version"))["last"] or 0
         version = ModelVersion.objects.create(
             version=last + 1,
@@ -68,16 +68,16 @@ def promote(
     by: AbstractBaseUser | AnonymousUser | None = None,
     reason: str = "",
 ) -> None:
-    """Make a version the active one, whatever it was; the one before it retires. Also how to roll back.
+    """Make a version active, whatever its state; the previous one retires. Rollbacks use this too.
 
-    It looks whether the bytes are there, not whether they run: who calls has proved that (`recognizer.activation`), or
-    has judged the version by its gates. If it is active already, nothing happens.
+    Only the existence of the bytes is checked. Callers must have loaded the version (`recognizer.activation`) or run
+    its gates. If the version is already active, nothing happens.
 
     Raises:
-        PrunedError: its bytes are gone.
+        PrunedError: its bytes were pruned.
     """
     with transaction.atomic():
-        _take_turns()
+        _lock()
         if not has_artifact(version):
             raise PrunedError(f"The bytes of {version} are no longer kept.")
         previous = active_version()
@@ -91,16 +91,16 @@ def promote(
 
 
 def roll_back(promotion: Promotion, version: ModelVersion, reason: str) -> bool:
-    """Undo the newest promotion by making a version active; do nothing if the pointer has moved since.
+    """Undo the newest promotion by making a version active; do nothing if there was another promotion since.
 
     Returns:
         Whether it was undone.
 
     Raises:
-        PrunedError: the bytes of the version to go back to are gone.
+        PrunedError: the bytes of `version` were pruned.
     """
     with transaction.atomic():
-        _take_turns()
+        _lock()
         if Promotion.objects.values_list("pk", flat=True).first() != promotion.pk:
             return False
         promote(version, Promotion.Cause.ROLLBACK, reason=reason)
@@ -108,7 +108,7 @@ def roll_back(promotion: Promotion, version: ModelVersion, reason: str) -> bool:
 
 
 def reject(version: ModelVersion) -> None:
-    """Note that a candidate failed its gates; it is kept, and can still be made active by hand."""
+    """Mark a candidate as rejected by its gates; it can still be activated by hand."""
     ModelVersion.objects.filter(pk=version.pk, state=ModelVersion.State.CANDIDATE).update(
         state=ModelVersion.State.REJECTED
     )
@@ -116,22 +116,22 @@ def reject(version: ModelVersion) -> None:
 
 
 def prune() -> int:
-    """Drop the bytes of versions that nobody is likely to want again; their rows and reports stay.
+    """Delete the bytes of old versions; their rows and reports stay.
 
-    The active version, the one before it and the bundled ones are never among them, nor is a candidate.
+    The active version, the one before it, bundled versions and candidates are never pruned.
 
     Returns:
-        How many versions lost their bytes.
+        The number of pruned versions.
     """
     with transaction.atomic():
-        _take_turns()  # so that nobody activates what is being dropped
+        _lock()  # so that nobody activates a version while it is pruned
         old = _old_versions()
         ModelFile.objects.filter(version__in=old).delete()
     return len(old)
 
 
 def _old_versions() -> list[int]:
-    """Return the rows that `prune` may take, by primary key."""
+    """Return the primary keys of the versions that `prune` may prune."""
     last = Promotion.objects.select_related("previous").first()
     kept = {last.previous.pk} if last and last.previous else set()
     bundled = bundled_versions().values_list("pk", flat=True)
@@ -145,36 +145,36 @@ def _old_versions() -> list[int]:
 
 
 def active_version() -> ModelVersion | None:
-    """Return the version that serves, or None before the first is registered."""
+    """Return the active version, or None before the first one is registered."""
     return ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).first()
 
 
 def has_artifact(version: ModelVersion) -> bool:
-    """Whether a version's bytes are still kept."""
+    """Return whether a version's artifact is still stored."""
     return ModelFile.objects.filter(version=version, kind=ModelFile.Kind.ARTIFACT).exists()
 
 
 def bundled_versions() -> QuerySet[ModelVersion]:
-    """Return the models that shipped, the latest release's first."""
+    """Return the bundled versions, the latest release's first."""
     return ModelVersion.objects.filter(Q(version=FIRST_VERSION) | Q(lineage=SHIPPED))
 
 
 def base_of(version: ModelVersion) -> ModelVersion:
-    """Return what a version was fine-tuned from in the beginning; a bundled model is its own."""
+    """Return the root of a version's lineage; a bundled model is its own root."""
     while version.parent is not None:
         version = version.parent
     return version
 
 
 def ensure_bundled() -> ModelVersion | None:
-    """Register the bundled model if the registry has not got it; return it if so.
+    """Register the bundled model if the registry lacks it; return the new version, or None.
 
-    In an empty registry it is version 1. After an upgrade it serves if an earlier release's did; where the site has
-    learned a model of its own, it waits as a candidate, for staff to make it active.
+    In an empty registry it becomes version 1. After an upgrade it is activated if an earlier bundled model is active;
+    if the site has trained its own model, it stays a candidate that staff can activate.
     """
     card = json.loads((BUNDLED / "model.json").read_text())
     with transaction.atomic():
-        _take_turns()
+        _lock()
         if ModelFile.objects.filter(kind=ModelFile.Kind.ARTIFACT, sha256=card["sha256"]["tflite"]).exists():
             return None
         version = register(
@@ -192,12 +192,12 @@ def ensure_bundled() -> ModelVersion | None:
     return version
 
 
-def _take_turns() -> None:
-    """Let those who change the registry go one after the other, until the transaction ends.
+def _lock() -> None:
+    """Lock the registry until the transaction ends, so that changes to it are serialised.
 
-    SQLite does so by itself (IMMEDIATE). Elsewhere the first version's row, which is always there, is the lock; not the
-    active one's, for whoever waited on that finds it no longer active and would take the registry to have none.
-    `no_key`: a submission's reference to the version does not wait.
+    SQLite does so by itself (IMMEDIATE). Elsewhere the lock is the first version's row, which always exists. The active
+    row would not work: after waiting for it, a transaction finds it inactive and concludes that no version is active.
+    `no_key`: inserting a submission that refers to the version does not wait.
     """
     first = ModelVersion.objects.select_for_update(no_key=True).filter(version=FIRST_VERSION)
     list(first.values_list("pk"))

@@ -1,7 +1,7 @@
-"""Files that processes share as memory, with their space on the disk reserved.
+"""Memory-mapped files shared between processes, with their disk space reserved.
 
-Such a file may be longer than its space. Who writes where there is none while the disk is full is killed by the kernel
-(SIGBUS), as is every web process that takes its place.
+A sparse file can be longer than its allocated space. Writing to an unallocated page while the disk is full makes the
+kernel kill the process (SIGBUS), and every web process that replaces it.
 """
 
 import mmap
@@ -11,12 +11,12 @@ from pathlib import Path
 from prometheus_client import values
 from prometheus_client.mmap_dict import _INITIAL_MMAP_SIZE, MmapedDict
 
-ENTRY = 64  # bytes that an entry takes beside its name, at most; so many at the end are never in use
+ENTRY = 64  # maximum bytes of an entry besides its name; this many at the end of a file stay unused
 VALUE = 16  # bytes of an entry's value
 
 
 def reserve(descriptor: int, size: int) -> bool:
-    """Give a file its space; return whether it has it. Only Linux can promise that."""
+    """Allocate disk space for a file; return whether that succeeded. Only Linux guarantees it."""
     try:
         if os.fstat(descriptor).st_size < size:
             os.truncate(descriptor, size)
@@ -28,12 +28,12 @@ def reserve(descriptor: int, size: int) -> bool:
 
 
 def shared_memory(descriptor: int, size: int) -> mmap.mmap:
-    """Map a file for all processes that have it; where it gets no space, memory for this process alone."""
+    """Map a file shared between processes; without disk space, return private memory of this process."""
     return mmap.mmap(descriptor if reserve(descriptor, size) else -1, size)
 
 
 class Counts(MmapedDict):
-    """What a process counts for Prometheus. What there is no space for is not counted, rather than the end of it."""
+    """A process's Prometheus values. Without disk space, new values are not counted, and the process survives."""
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
         if not read_mode:
@@ -41,16 +41,16 @@ class Counts(MmapedDict):
                 has_space = reserve(file.fileno(), _INITIAL_MMAP_SIZE)
             if not has_space:
                 Path(filename).unlink()
-                filename = f"/proc/self/fd/{os.memfd_create('counts')}"  # for nobody else
+                filename = f"/proc/self/fd/{os.memfd_create('counts')}"  # private
         super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
 
     def _init_value(self, key: str) -> None:
         if self._used + len(key.encode()) + ENTRY < self._capacity or reserve(self._f.fileno(), 2 * self._capacity):
             super()._init_value(key)  # type: ignore[no-untyped-call]
         else:
-            self._positions[key] = self._capacity - VALUE  # beyond what is read
+            self._positions[key] = self._capacity - VALUE  # beyond the part that is read
 
 
 def reserve_counts() -> None:
-    """Have Prometheus' client, which leaves its files without space, use these. Call it before anything is counted."""
+    """Make Prometheus' client reserve space for its files. Call it before the first metric is created."""
     values.MmapedDict = Counts  # type: ignore[attr-defined]

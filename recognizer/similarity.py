@@ -1,7 +1,7 @@
-"""How alike two drawings are, from their 28×28 inputs: near-duplicates, and groups of them.
+"""Similarity of drawings by their 28×28 inputs: near-duplicates, and groups of them.
 
-A signature is the input blurred and shrunk to 14×14, as a unit vector, so that a dot product is the similarity, 0…1.
-Blurring lets two copies of one drawing differ by less than a pixel. The thresholds are measured on pen digits of 92
+A signature is the input blurred and downscaled to 14×14, as a unit vector; the dot product of two signatures is their
+similarity, 0…1. The blur tolerates shifts of less than a pixel. The thresholds were measured on pen digits of 92
 writers that no test uses: see docs/triage.md.
 """
 
@@ -17,16 +17,16 @@ Signatures = npt.NDArray[np.float32]  # (n, SIGNATURE_SIDE²), unit vectors
 SIGNATURE_SIDE = 14
 BLUR = 1.0  # standard deviation, pixels of the input
 
-NEAR_DUPLICATE = 0.96  # practically the same drawing: traced again, resampled, another pen, half a pixel off
-SAME_DRAWING = 0.995  # the very same one sent again: recompressed, resampled, nudged; hardly anybody draws so twice
-SAME_MANNER = 0.8  # one person's variations of one drawing; two near-duplicates of a third are at least 0.84 alike
+NEAR_DUPLICATE = 0.96  # practically the same drawing: traced, resampled, with another pen, or shifted by half a pixel
+SAME_DRAWING = 0.995  # the same drawing sent again (recompressed, resampled, nudged); hardly ever drawn again
+SAME_MANNER = 0.8  # variations of a drawing by one person; two near-duplicates of a third have at least 0.84
 
-BLOCK = 8_000_000  # similarities in memory at once: 32 MB
-SIGNED_AT_ONCE = 4096  # inputs, so that their float copies stay at about 13 MB
+BLOCK = 8_000_000  # similarities per block: 32 MB
+SIGNED_AT_ONCE = 4096  # inputs per batch: their float copies take about 13 MB
 
 
 def _shrinking() -> npt.NDArray[np.float32]:
-    """One axis of blurring and shrinking, as a matrix `(SIGNATURE_SIDE, INPUT_SIDE)`; both are linear."""
+    """Return the matrix of blur and downscaling along one axis, `(SIGNATURE_SIDE, INPUT_SIDE)`; both are linear."""
     pixels = np.arange(INPUT_SIDE)
     blur = np.exp(-((pixels[:, None] - pixels[None]) ** 2) / (2 * BLUR**2))
     blur /= blur[INPUT_SIDE // 2].sum()
@@ -38,7 +38,7 @@ _SHRINKING = _shrinking()
 
 
 def signatures(inputs: npt.NDArray[np.uint8]) -> Signatures:
-    """Sign inputs: `(n, 28, 28)` uint8 → `(n, 196)` float32 unit vectors; an empty input's is zero."""
+    """Return the signatures of inputs: `(n, 28, 28)` uint8 → `(n, 196)` float32 unit vectors; 0 for an empty input."""
     signed = np.empty((len(inputs), SIGNATURE_SIDE**2), np.float32)
     for start in range(0, len(inputs), SIGNED_AT_ONCE):
         part = inputs[start : start + SIGNED_AT_ONCE].astype(np.float32)
@@ -48,7 +48,7 @@ def signatures(inputs: npt.NDArray[np.uint8]) -> Signatures:
 
 
 def similarities(a: Signatures, b: Signatures) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-    """Compare all rows of `a` with all rows of `b`, a block of `a`'s rows at a time: `(rows, (len(rows), len(b)))`."""
+    """Yield the similarities of all rows of `a` and `b`, in blocks of `a`'s rows: `(rows, (len(rows), len(b)))`."""
     step = max(1, BLOCK // max(1, len(b)))
     for start in range(0, len(a), step):
         rows = slice(start, min(start + step, len(a)))
@@ -56,7 +56,7 @@ def similarities(a: Signatures, b: Signatures) -> Iterator[tuple[slice, npt.NDAr
 
 
 def has_neighbour(a: Signatures, b: Signatures, threshold: float = NEAR_DUPLICATE) -> npt.NDArray[np.bool_]:
-    """Say for each row of `a` whether any row of `b` is at least so similar: `(len(a),)`."""
+    """Return for each row of `a` whether a row of `b` has at least this similarity: `(len(a),)`."""
     found = np.zeros(len(a), np.bool_)
     if len(b):
         for rows, block in similarities(a, b):
@@ -65,12 +65,12 @@ def has_neighbour(a: Signatures, b: Signatures, threshold: float = NEAR_DUPLICAT
 
 
 def groups(signed: Signatures, threshold: float = NEAR_DUPLICATE) -> npt.NDArray[np.intp]:
-    """Number the groups of drawings that chains of near-duplicates join: `(n,)`, a group is its first row's number.
+    """Return the group of each drawing, `(n,)`: the index of the group's first row. Chains of neighbours are one group.
 
-    Plain drawings chain: at `NEAR_DUPLICATE` a third of 5,135 pen digits fell into four groups, at `SAME_DRAWING` 3 %
-    into one, of straight ones.
+    Plain drawings form chains: at `NEAR_DUPLICATE` a third of 5,135 pen digits fell into four groups, at `SAME_DRAWING`
+    3 % into one group of straight ones.
     """
-    parent = np.arange(len(signed))  # a forest of union-find; a root is the smallest row of its tree
+    parent = np.arange(len(signed))  # union-find forest; the root of a tree is its smallest row
     for rows, block in similarities(signed, signed):
         for row, alike in enumerate(block >= threshold, rows.start):
             members = np.flatnonzero(alike[:row])

@@ -1,4 +1,4 @@
-"""The online job: read a drawing, keep it, and keep what people say of it. Views and admin both come through here."""
+"""Services for submissions and corrections: read, store, correct, decide, delete. Used by views and the admin."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,20 +20,20 @@ from recognizer.owners import Owner
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput
 from recognizer.preprocessing.stored import json_size
 
-ROW_BYTES = 350  # of a submission beside its input, ink and picture, its share of the indexes too, as measured
-AT_ONCE = 500  # rows that one transaction adopts or deletes: others write in between
-ADOPTED_AT_MOST = 20_000  # drawings, at one login; the next one takes the rest
-LAST_TURN = 100  # of the review queue: whatever else somebody has waiting
-UNDONE_WITHIN = timedelta(minutes=10)  # a reviewer's own decision, for training may have learned from it later
+ROW_BYTES = 350  # per submission besides input, ink and picture, with its share of the indexes, as measured
+AT_ONCE = 500  # rows adopted or deleted per transaction, so that other writers get a turn
+ADOPTED_AT_MOST = 20_000  # drawings per login; the next login takes the rest
+LAST_TURN = 100  # of the review queue: all further corrections of an author share it
+UNDONE_WITHIN = timedelta(minutes=10)  # for undoing a decision: later, training may have used it
 
 
 class AlreadyDecidedError(Exception):
-    """A correction was accepted or rejected already, so nobody can change or decide it again."""
+    """A correction has already been accepted or rejected, so it cannot be changed or decided again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A drawing brought to the model's input, with the form of it that is kept: ink or a picture."""
+    """A preprocessed drawing: the model input, and the ink or picture that is stored with it."""
 
     input: ModelInput
     ink: dict[str, Any] | None = None
@@ -41,24 +41,24 @@ class Drawing:
 
     @property
     def stored_bytes(self) -> int:
-        """About what it takes in the database."""
+        """Approximate size in the database, bytes."""
         ink = json_size(self.ink) if self.ink else 0
         return ROW_BYTES + self.input.nbytes + ink + len(self.picture or b"")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reading together with the model that gave it."""
+    """A reading and the model that gave it."""
 
     reading: Reading
     model: DigitModel
 
 
 def read(drawing: Drawing) -> Answer:
-    """Read a drawing with the active model; stores nothing.
+    """Read a drawing with the active model without storing it.
 
     Raises:
-        ModelRefusedError: no model serves.
+        ModelRefusedError: no model can serve.
     """
     model = engine.model
     with INFERENCE_SECONDS.time():
@@ -66,7 +66,7 @@ def read(drawing: Drawing) -> Answer:
 
 
 def store(drawing: Drawing, answer: Answer, owner: Owner) -> Submission:
-    """Keep a drawing with what the model said of it."""
+    """Store a drawing with the model's answer."""
     reading = answer.reading
     READINGS.labels(reading.verdict, "yes").inc()
     return Submission.objects.create(
@@ -85,41 +85,41 @@ def store(drawing: Drawing, answer: Answer, owner: Owner) -> Submission:
 
 
 def correct(submission: Submission, digit: int | None, author: Owner) -> tuple[Correction, bool]:
-    """Keep what a person says a submission is; a pending earlier word is superseded, not overwritten.
+    """Store a person's label for a submission; an earlier pending correction is superseded, not overwritten.
 
-    Staff who say otherwise than its owner review it: their word replaces the owner's, as `relabel` does.
+    If staff contradict the owner, this is a review: their correction replaces the owner's, as in `relabel`.
 
     Returns:
-        The correction that stands now, and whether it is the first one standing.
+        The correction that stands now, and whether there was none standing before.
 
     Raises:
-        AlreadyDecidedError: the earlier word has been accepted or rejected.
+        AlreadyDecidedError: the earlier correction has been accepted or rejected.
     """
     try:
         with transaction.atomic():
             Submission.objects.filter(pk=submission.pk).lock()
             overruled = _overruled(submission, digit, author)
             first = not _supersede(submission)
-            said = Correction.objects.create(
+            correction = Correction.objects.create(
                 submission=submission,
                 digit=digit,
                 account_id=author.account,
                 session=None if author.account else author.session,
                 confidence=submission.confidence,
-                turn=_take_turn(author, submission.confidence, confirms=digit == submission.digit),
+                turn=_assign_turn(author, submission.confidence, confirms=digit == submission.digit),
                 replaces=overruled,
             )
-    except IntegrityError as error:  # a decided one still stands: the database allows one
+    except IntegrityError as error:  # a decided one still stands, and the database allows only one
         raise AlreadyDecidedError from error
     CORRECTIONS.labels("confirmed" if digit == submission.digit else "corrected").inc()
-    return said, first
+    return correction, first
 
 
 def withdraw(submission: Submission) -> bool:
-    """Take back what was said of a submission; return whether there was anything.
+    """Withdraw the pending correction of a submission; return whether there was one.
 
     Raises:
-        AlreadyDecidedError: it has been accepted or rejected.
+        AlreadyDecidedError: the correction has been accepted or rejected.
     """
     if _supersede(submission):
         return True
@@ -129,10 +129,10 @@ def withdraw(submission: Submission) -> bool:
 
 
 def decide(correction: Correction, state: Correction.State, reviewer: AbstractBaseUser | AnonymousUser) -> None:
-    """Accept or reject a pending correction; two reviewers at once cannot both.
+    """Accept or reject a pending correction; of two concurrent reviewers only one succeeds.
 
     Raises:
-        AlreadyDecidedError: somebody was first, or its author took it back.
+        AlreadyDecidedError: somebody else decided first, or the author withdrew it.
     """
     changed = Correction.objects.filter(
         pk=correction.pk, state=Correction.State.PENDING, superseded__isnull=True
@@ -143,7 +143,7 @@ def decide(correction: Correction, state: Correction.State, reviewer: AbstractBa
 
 
 def relabel(correction: Correction, digit: int | None, reviewer: AbstractBaseUser | AnonymousUser) -> None:
-    """Put a reviewer's own word in the place of a pending correction, and accept it; the same word just accepts it.
+    """Replace a pending correction with a reviewer's label and accept that; the same label just accepts it.
 
     Raises:
         AlreadyDecidedError: somebody was first, or its author took it back.
@@ -168,15 +168,15 @@ def relabel(correction: Correction, digit: int | None, reviewer: AbstractBaseUse
                 decided_by_id=reviewer.pk,
                 replaces=correction,
             )
-    except IntegrityError as error:  # its author said something else in between, or deleted the drawing
+    except IntegrityError as error:  # its author changed it in the meantime, or deleted the drawing
         raise AlreadyDecidedError from error
 
 
 def undo_latest(reviewer: AbstractBaseUser | AnonymousUser) -> Correction | None:
-    """Take a reviewer's own latest decision back, if it was taken within `UNDONE_WITHIN`.
+    """Undo a reviewer's latest decision if it is not older than `UNDONE_WITHIN`.
 
     Returns:
-        The correction that waits again: what its author said, where the reviewer's word had replaced it.
+        The correction that is pending again (the author's, if the reviewer had relabelled it), or None.
     """
     decided = Correction.objects.filter(decided_by_id=reviewer.pk, decided__gt=now() - UNDONE_WITHIN)
     decided = decided.exclude(triage=IMPORTED)
@@ -184,7 +184,7 @@ def undo_latest(reviewer: AbstractBaseUser | AnonymousUser) -> Correction | None
         latest = decided.select_for_update().order_by("-decided", "-pk").first()
         if latest is None:
             return None
-        if latest.replaces and latest.created == latest.decided:  # `relabel` said and decided it in one
+        if latest.replaces and latest.created == latest.decided:  # `relabel` created and accepted it in one step
             Correction.objects.filter(pk=latest.pk).delete()
             Correction.objects.filter(pk=latest.replaces.pk).update(superseded=None)
             return latest.replaces
@@ -193,13 +193,13 @@ def undo_latest(reviewer: AbstractBaseUser | AnonymousUser) -> Correction | None
 
 
 def adopt(session: UUID, account: int) -> tuple[int, bool]:
-    """Make an anonymous owner's drawings an account's, with what was said of them.
+    """Move an anonymous owner's drawings and corrections into an account.
 
-    A drawing that has an account stays that account's. The corrections keep the anonymous id beside the account: what
-    rules accepted of an anonymous owner goes on counting as such, or a login would make room for more.
+    A drawing that already has an account is not moved. Corrections keep the session id besides the account, so that
+    those that rules accepted still count towards the anonymous cap; otherwise each login would free some of it.
 
     Returns:
-        How many drawings are the account's now, and whether that was all of them.
+        The number of drawings moved, and whether none are left.
     """
     PastDecision.objects.filter(session=session, account=None).update(account=account)
     anonymous = Submission.objects.filter(session=session, account=None)
@@ -210,28 +210,28 @@ def adopt(session: UUID, account: int) -> tuple[int, bool]:
             return adopted, True
         with transaction.atomic():
             adopted += anonymous.filter(pk__in=pks).update(account=account, session=None)
-            said = Correction.objects.filter(submission__in=pks, submission__account=account)
-            said.filter(session=session, account=None).update(account=account)
+            corrections = Correction.objects.filter(submission__in=pks, submission__account=account)
+            corrections.filter(session=session, account=None).update(account=account)
     return adopted, not anonymous.exists()
 
 
 def delete(drawing: Submission) -> None:
-    """Delete a drawing for good, with all that was said of it."""
+    """Delete a drawing permanently, with its corrections."""
     _delete_now(Submission.objects.filter(pk=drawing.pk))
 
 
 def delete_all(owner: Owner) -> int:
-    """Delete what an owner drew until now, for good; return how many drawings that was."""
+    """Permanently delete all current drawings of an owner; return their number."""
     return delete_drawings(Submission.objects.owned_by(owner))
 
 
 def delete_old(at: datetime) -> int:
-    """Delete the drawings that are older than `HDR_KEEP_DAYS`, if that is set, but for those that teach: the accepted.
+    """Delete drawings older than `HDR_KEEP_DAYS`, if that is set, except those with an accepted correction.
 
-    What is remembered of deleted ones goes after `REMEMBERED`, whatever is set.
+    Past decisions about deleted drawings are always deleted after `REMEMBERED`.
 
     Returns:
-        How many that were.
+        The number of deleted drawings.
     """
     PastDecision.objects.filter(decided__lt=at - REMEMBERED).delete()
     if not settings.KEEP_DAYS:
@@ -242,7 +242,7 @@ def delete_old(at: datetime) -> int:
 
 
 def delete_drawings(drawings: OwnedQuerySet) -> int:
-    """Delete what is there now for good, a bounded number at a time, for others write in between; return how many."""
+    """Permanently delete the current drawings in batches, so that other writers get a turn; return their number."""
     newest = drawings.order_by("-pk").values_list("pk", flat=True).first()
     if newest is None:
         return 0
@@ -253,44 +253,44 @@ def delete_drawings(drawings: OwnedQuerySet) -> int:
 
 
 def _delete_now(drawings: OwnedQuerySet) -> int:
-    """Delete drawings in one transaction, and remember no more than that people agreed with their owners, or not."""
+    """Delete drawings in one transaction; keep only whether reviewers accepted their owners' corrections."""
     by_people = Q(state=Correction.State.ACCEPTED, decided_by__isnull=False) & ~Q(triage=IMPORTED)
-    moment = Coalesce("decided", "superseded")  # of what a reviewer replaced
+    moment = Coalesce("decided", "superseded")  # superseded: a reviewer replaced it
     decided = by_people | Q(state=Correction.State.REJECTED, decided__isnull=False) | REPLACED
     with transaction.atomic():
         drawings.lock(to_delete=True)
-        said = Correction.objects.filter(decided, submission__in=drawings.order_by().values("pk"))
+        corrections = Correction.objects.filter(decided, submission__in=drawings.order_by().values("pk"))
         PastDecision.objects.bulk_create(
             PastDecision(account_id=account, session=session, rejected=state != Correction.State.ACCEPTED, decided=at)
-            for account, session, state, at in said.values_list("account", "session", "state", moment)
+            for account, session, state, at in corrections.values_list("account", "session", "state", moment)
         )
         return drawings.only("pk").delete()[1].get("recognizer.Submission", 0)
 
 
-def _take_turn(author: Owner, confidence: float, *, confirms: bool) -> int:
-    """Find the turn in the review queue of one more word, and let the less doubtful ones of its author come later.
+def _assign_turn(author: Owner, confidence: float, *, confirms: bool) -> int:
+    """Return the turn of a new correction in the review queue, and move the author's less doubtful ones back by one.
 
-    An author has one word in each turn, and one confirmation, until `LAST_TURN`. Who has had an account for a while is
-    a turn ahead: another owner like them costs something.
+    The queue is a round robin over authors: each has one correction and one confirmation per turn, until `LAST_TURN`.
+    Accounts older than `NEWCOMER` start one turn earlier, because they cannot be created at will.
     """
     whose = {"account": author.account} if author.account else {"session": author.session, "account": None}
     accounts = User.objects.filter(date_joined__lte=now() - NEWCOMER)
     known = author.account is not None and accounts.filter(pk=author.account).exists()
     waiting = Correction.objects.waiting().filter(**whose, turn__lt=LAST_TURN).order_by()
     rows = waiting.values_list("turn", "confidence", "pk", "digit", "submission__digit")
-    taken = {turn: (doubt, pk) for turn, doubt, pk, said, answered in rows if (said == answered) == confirms}
+    taken = {turn: (doubt, pk) for turn, doubt, pk, label, answered in rows if (label == answered) == confirms}
     free = next(turn for turn in range(not known, LAST_TURN + 1) if turn not in taken)
     own = next((turn for turn in range(not known, free) if taken[turn][0] > confidence), free)
     if own < free:
         later = Correction.objects.waiting().filter(pk__in=[taken[turn][1] for turn in range(own, free)])
-        # Without waiting: who has locked some of them may be waiting for others. Those stay, and two share a turn.
+        # Skip locked rows: waiting for them could deadlock. They keep their turn, so two rows may share one.
         locked = list(later.select_for_update(skip_locked=True).values_list("pk", flat=True))
         Correction.objects.filter(pk__in=locked).update(turn=F("turn") + 1)
     return own
 
 
 def _overruled(submission: Submission, digit: int | None, author: Owner) -> Correction | None:
-    """Find what somebody else says, if staff say otherwise."""
+    """Return the pending correction of somebody else that a member of staff contradicts, if any."""
     earlier = submission.corrections.waiting().first() if author.is_staff else None
     return earlier if earlier and earlier.account_id != author.account and earlier.digit != digit else None
 

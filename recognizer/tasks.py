@@ -1,4 +1,4 @@
-"""Housekeeping that the worker does for the site."""
+"""Celery tasks for housekeeping."""
 
 from celery import shared_task
 from django.core.management import call_command
@@ -9,35 +9,35 @@ from recognizer import counting, registry, submissions, triage, watch
 
 @shared_task
 def clear_expired_sessions() -> None:
-    """Forget logins that have run out; Django never does so by itself."""
+    """Delete expired sessions; Django does not do this by itself."""
     call_command("clearsessions")
 
 
 @shared_task
 def watch_promotion() -> None:
-    """Go back to the version before if people correct the newest one clearly more often."""
+    """Roll back if people correct the newest version significantly more often than the previous one."""
     watch.watch()
 
 
 @shared_task
 def prune_models() -> None:
-    """Drop the bytes of versions that nobody is likely to want again."""
+    """Delete the bytes of old versions."""
     registry.prune()
 
 
 @shared_task
 def delete_old_drawings() -> None:
-    """Delete what is older than the site keeps drawings, if that has an end."""
+    """Delete drawings older than the retention time, if one is set."""
     submissions.delete_old(now())
 
 
 @shared_task
 def triage_corrections() -> None:
-    """Accept what is plausible, hold what is suspicious."""
+    """Let rules accept plausible corrections and hold suspicious ones."""
     triage.triage()
 
 
 @shared_task
 def recount_statistics() -> None:
-    """Count the days that changed for the statistics."""
+    """Recount the days that changed, for the statistics."""
     counting.recount()

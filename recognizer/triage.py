@@ -1,7 +1,7 @@
-"""Triage: which corrections count without an admin, and which an admin should look at. The rules are data.
+"""Triage: rules that accept corrections without an admin, or hold them for an admin. The rules are data.
 
-Rules never reject; only people do. What no rule decides is left as it is and looked at again. docs/triage.md has the
-rules as a table, with what they do to honest and to hostile people.
+Rules never reject; only people do. Corrections that no rule decides stay pending and are checked again. docs/triage.md
+lists the rules and measures them on honest and hostile users.
 """
 
 from collections import Counter, defaultdict
@@ -18,41 +18,41 @@ from recognizer import evidence
 from recognizer.evidence import CONFIRMS, Author, Facts
 from recognizer.models import Correction, Verdict
 
-OUTVOTED = "other_label"  # the rule that holds what speaks for others all the same
-RULES_ACCEPT = "triage"  # HDR_REVIEW; with any other value people alone accept
+OUTVOTED = "other_label"  # corrections that this rule holds still support others with the same label
+RULES_ACCEPT = "triage"  # value of HDR_REVIEW; with any other value only people accept
 
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """How much the rules accept in 24 hours."""
+    """Maximum number of acceptances by rules in 24 hours."""
 
-    corrections: int  # and confirmations of doubtful answers, which teach as much
+    corrections: int  # including confirmations of doubtful answers, which train the model as much
     confirmations: int  # of sure answers
 
 
 @dataclass(frozen=True, slots=True)
 class TriageLimits:
-    """Where the rules draw their lines."""
+    """Thresholds and caps of the rules."""
 
-    settling: timedelta = timedelta(minutes=10)  # what was said later is its author's to change, and people's to decide
-    given_up: timedelta = timedelta(days=30)  # what was said earlier and is still undecided waits for a person
-    at_once: int = 1000  # corrections that one run looks at
+    settling: timedelta = timedelta(minutes=10)  # minimum age, so that authors can change their mind
+    given_up: timedelta = timedelta(days=30)  # maximum age: older undecided corrections wait for a person
+    at_once: int = 1000  # corrections per run
 
-    plausible: float = 0.05  # the model's probability of the digit said, at least
-    certainly_not_a_digit: float = 0.99  # the model's confidence, at least
-    in_minute: int = 20  # things said, at most
-    in_hour: int = 300  # things said, at most
-    rejected_share: float = 0.05  # of what people decided, at most
-    contradicted: int = 3  # sure answers, at least, before their share says anything
-    contradicted_share: float = 0.2  # of all drawings, at most; honest hands 0.003, the worst 0.07
-    contradicted_doubtful: int = 5  # doubtful answers, at least, before their share says anything
-    contradicted_doubtful_share: float = 0.6  # of the doubtful drawings, at most; honest hands 0.24, the worst 0.63
-    copies: int = 2  # of one drawing, at most
-    owners: int = 3  # who agree, at least
+    plausible: float = 0.05  # minimum probability that the model gives to the label
+    certainly_not_a_digit: float = 0.99  # minimum confidence of the model
+    in_minute: int = 20  # maximum number of corrections
+    in_hour: int = 300  # maximum number of corrections
+    rejected_share: float = 0.05  # maximum, of an author's decided corrections
+    contradicted: int = 3  # minimum number of contradicted sure answers before their share counts
+    contradicted_share: float = 0.2  # maximum, of all drawings; honest writers have 0.003, the worst 0.07
+    contradicted_doubtful: int = 5  # minimum number of contradicted doubtful answers before their share counts
+    contradicted_doubtful_share: float = 0.6  # maximum, of the doubtful drawings; honest writers 0.24, worst 0.63
+    copies: int = 2  # earlier copies by the same author from which on a drawing is held
+    owners: int = 3  # minimum number of owners who agree
 
     session: Cap = Cap(corrections=30, confirmations=100)
     account: Cap = Cap(corrections=60, confirmations=300)
-    sessions: Cap = Cap(corrections=300, confirmations=3000)  # all together, for a new one costs nothing
+    sessions: Cap = Cap(corrections=300, confirmations=3000)  # all anonymous owners together, because a new one is free
 
 
 LIMITS = TriageLimits()
@@ -60,7 +60,7 @@ LIMITS = TriageLimits()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A name for the record, a sentence for people, and a test."""
+    """A rule: its stored name, an explanation for people, and its condition."""
 
     name: str
     explanation: str
@@ -74,19 +74,22 @@ def _model_was_sure(facts: Facts) -> bool:
 
 
 def _model_was_sure_of_it() -> Q:
-    """Say the same of corrections in the database."""
+    """Return the same condition as a query on corrections."""
     certainly_none = Q(
         submission__verdict=Verdict.NOT_A_DIGIT, submission__confidence__gte=LIMITS.certainly_not_a_digit
     )
     return Q(submission__verdict=Verdict.SURE) | certainly_none
 
 
-def _says_nothing_new(facts: Facts) -> bool:
+def _confirms_sure_answer(facts: Facts) -> bool:
     return facts.confirms and _model_was_sure(facts)
 
 
 def _plausible(facts: Facts) -> bool:
-    """The model's probability of the label is cleanlab's `self_confidence`; the model had not seen the drawing."""
+    """Return whether the model finds the label plausible.
+
+    Its probability of the label is cleanlab's `self_confidence`: the model was not trained on the drawing.
+    """
     return facts.probability is None or facts.probability >= LIMITS.plausible
 
 
@@ -129,7 +132,7 @@ HOLD = (
     Rule(
         OUTVOTED,
         "At least as many owners call near-identical drawings something else.",
-        lambda facts: facts.disagreeing > max(facts.agreeing, facts.siding),
+        lambda facts: facts.disagreeing > max(facts.agreeing, facts.supporting),
     ),
     Rule(
         "same_drawing_again",
@@ -174,7 +177,7 @@ def first(rules: Iterable[Rule], facts: Facts) -> Rule | None:
 
 
 def waiting(at: datetime) -> QuerySet[Correction]:
-    """The corrections that rules may still decide or hold."""
+    """Return the corrections that rules may accept or hold."""
     return Correction.objects.standing().filter(
         state=Correction.State.PENDING,
         triage="",
@@ -184,19 +187,19 @@ def waiting(at: datetime) -> QuerySet[Correction]:
 
 
 def triage() -> Counter[str]:
-    """Accept, hold or leave what people said; safe beside reviewers, authors and another run.
+    """Apply the rules to pending corrections; safe to run concurrently with reviewers, authors and other runs.
 
     Returns:
-        How many corrections each rule accepted or holds, by its name.
+        The number of corrections that each rule accepted or held, by its name.
     """
     at = now()
-    # By chance, for what is left each time would otherwise stand before all that is new.
+    # In random order, else corrections that stay undecided would always come before new ones.
     rows = evidence.fetch(waiting(at).order_by("?")[: LIMITS.at_once], at)
     if not rows:
         return Counter()
     known = evidence.histories(rows, BY_RULE, at)
     held = [None if facts.staff else first(HOLD, facts) for facts in known]
-    # What is held has no say in what others' drawings are; what has no place today is compared another day.
+    # Held corrections do not vote on other drawings. Those beyond the quota are compared on another day.
     quota = DailyQuota.remaining(at)
     clean = [
         number for number, rule in enumerate(held) if rule is None and (_by_people() or quota.allows(known[number]))
@@ -209,7 +212,7 @@ def triage() -> Counter[str]:
 
 def _accept_or_hold(compared: Sequence[Facts], at: datetime) -> Counter[str]:
     holds, plausible = [], []
-    for facts in _in_turns(compared):
+    for facts in _round_robin(compared):
         if not facts.staff and (hold := first(HOLD, facts)):
             holds.append((facts.pk, hold))
         elif accept := first(ACCEPT, facts):
@@ -222,13 +225,13 @@ def _by_people() -> bool:
     return bool(settings.REVIEW != RULES_ACCEPT)
 
 
-def _in_turns(compared: Iterable[Facts]) -> list[Facts]:
-    """Let owners take turns, so that nobody uses up what all anonymous ones share."""
-    turns: Counter[Author] = Counter()
+def _round_robin(compared: Iterable[Facts]) -> list[Facts]:
+    """Order by round robin over owners, so that none uses up the cap that all anonymous owners share."""
+    rounds: Counter[Author] = Counter()
     ordered = []
     for facts in compared:
-        turns[facts.author] += 1
-        ordered.append((turns[facts.author], facts.pk, facts))
+        rounds[facts.author] += 1
+        ordered.append((rounds[facts.author], facts.pk, facts))
     return [facts for _, _, facts in sorted(ordered, key=lambda turn: turn[:2])]
 
 
@@ -240,7 +243,7 @@ def _hold(decisions: Iterable[tuple[int, Rule]]) -> Counter[str]:
 
 
 def _accept(decisions: Sequence[tuple[Facts, Rule]], at: datetime) -> Counter[str]:
-    """Accept what the caps allow; two runs over the same corrections go one after the other, and share the caps."""
+    """Accept as many as the caps allow; row locks serialise concurrent runs, so that they share the caps."""
     done: Counter[str] = Counter()
     with transaction.atomic():
         locked = _untouched([facts.pk for facts, _ in decisions]).order_by("pk").select_for_update()
@@ -268,7 +271,7 @@ def _by_rule(decisions: Iterable[tuple[int, Rule]]) -> list[tuple[Rule, list[int
 
 @dataclass(slots=True)
 class DailyQuota:
-    """How many corrections the rules may still accept today, per owner and from all anonymous owners together.
+    """Remaining quota of acceptances by rules, per owner and for all anonymous owners together.
 
     Corrections by staff are not limited.
     """
@@ -278,7 +281,7 @@ class DailyQuota:
 
     @classmethod
     def remaining(cls, at: datetime) -> "DailyQuota":
-        """Count what the rules accepted in the last 24 hours."""
+        """Build the quota from what the rules accepted in the last 24 hours."""
         quota = cls()
         lately = Correction.objects.filter(BY_RULE, decided__gt=at - timedelta(days=1)).exclude(triage=BY_STAFF.name)
         sure = Case(When(_model_was_sure_of_it(), then=Value(True)), default=Value(False))
@@ -288,25 +291,25 @@ class DailyQuota:
         return quota
 
     def allows(self, facts: Facts) -> bool:
-        """Return whether the rules may accept one more."""
+        """Return whether the rules may accept this correction."""
         if facts.staff:
             return True
-        own, easy = LIMITS.session if facts.anonymous else LIMITS.account, _says_nothing_new(facts)
-        shared = not facts.anonymous or self.taken_by_sessions[easy] < _size(LIMITS.sessions, easy)
-        return shared and self.taken[facts.author, easy] < _size(own, easy)
+        own, confirms_sure = LIMITS.session if facts.anonymous else LIMITS.account, _confirms_sure_answer(facts)
+        shared = not facts.anonymous or self.taken_by_sessions[confirms_sure] < _size(LIMITS.sessions, confirms_sure)
+        return shared and self.taken[facts.author, confirms_sure] < _size(own, confirms_sure)
 
     def take(self, facts: Facts) -> bool:
-        """Count one more if it may be accepted; return whether it may."""
+        """Take one from the quota if the correction may be accepted; return whether it may."""
         free = self.allows(facts)
         if free and not facts.staff:
-            self._add(facts.author, facts.anonymous, _says_nothing_new(facts), 1)
+            self._add(facts.author, facts.anonymous, _confirms_sure_answer(facts), 1)
         return free
 
-    def _add(self, author: Author, anonymous: bool, easy: bool, count: int) -> None:
-        self.taken[author, easy] += count
+    def _add(self, author: Author, anonymous: bool, confirms_sure: bool, count: int) -> None:
+        self.taken[author, confirms_sure] += count
         if anonymous:
-            self.taken_by_sessions[easy] += count
+            self.taken_by_sessions[confirms_sure] += count
 
 
-def _size(cap: Cap, easy: bool) -> int:
-    return cap.confirmations if easy else cap.corrections
+def _size(cap: Cap, confirms_sure: bool) -> int:
+    return cap.confirmations if confirms_sure else cap.corrections

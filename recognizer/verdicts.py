@@ -1,4 +1,4 @@
-"""How sure the model is of an answer: the rule, and its words."""
+"""Verdicts: how sure the model is of an answer, and the texts for it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,29 +20,29 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The rule's numbers, as probabilities 0…1; stored with each version."""
+    """Thresholds of the verdicts, probabilities 0…1; stored with each version."""
 
-    digit: float  # of being a digit: below it the verdict is `not_a_digit`
-    sure_digit: float  # of being a digit, at least, to be sure
-    sure_confidence: float  # of the digit named, at least, to be sure
+    digit: float  # probability of being a digit below which the verdict is `not_a_digit`
+    sure_digit: float  # minimum probability of being a digit for `sure`
+    sure_confidence: float  # minimum probability of the digit answered for `sure`
 
     def rejects(self, is_digit: Probability) -> Any:
         """Return whether the verdict is "not a digit"."""
         return is_digit < self.digit
 
     def is_sure(self, is_digit: Probability, confidence: Probability) -> Any:
-        """Return whether the verdict is "sure", given the probabilities of being a digit and of the digit named."""
+        """Return whether the verdict is "sure", given the probabilities of being a digit and of the digit."""
         return (is_digit >= max(self.sure_digit, self.digit)) & (confidence >= self.sure_confidence)
 
     def verdict(self, is_digit: float, confidence: float) -> Verdict:
-        """Return the verdict of one answer."""
+        """Return the verdict on one answer."""
         if self.rejects(is_digit):
             return Verdict.NOT_A_DIGIT
         return Verdict.SURE if self.is_sure(is_digit, confidence) else Verdict.UNSURE
 
 
 def sentence(verdict: str, digit: Label) -> str:
-    """Say an answer in the reader's language."""
+    """Return an answer as a sentence in the reader's language."""
     if verdict == Verdict.NOT_A_DIGIT:
         return str(NAMES[Verdict.NOT_A_DIGIT])
     said = _("Perhaps %(digit)s") if verdict == Verdict.UNSURE else _("It is %(digit)s")

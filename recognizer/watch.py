@@ -1,19 +1,19 @@
-"""Watches what the gates promoted, and goes back when people correct it clearly more often than the version before.
+"""Automatic rollback: goes back to the previous version if people correct a promoted one significantly more often.
 
-The rate is that of drawings which people said were read wrongly, among *all* drawings whose owner could have said so,
-not among the labelled ones: how many confirm changes with the page and the mood, and an answer that nobody corrects
-counts as right on both sides alike. Four things keep it from acting without need:
+The correction rate is the share of corrected drawings among *all* drawings whose owner could correct them, not among
+the labelled ones: the number of confirmations depends on the page and on mood, and answers that nobody corrects count
+as right for both versions alike. Four measures prevent needless rollbacks:
 
-* Whoever has both artifacts, which are public, finds the drawings that only the earlier version reads right, and sends
-  them under as many cookies as it takes. So only owners whom reviewers knew before the promotion move the pointer
-  (`recognizer.voices`). If the others correct more, that is noted with the promotion, for staff to look at.
-* Drawings of one owner resemble each other. An owner counts a bounded number of times, and the counts are divided by
-  the design effect of owners (Rao and Scott, "A simple method for the analysis of clustered binary data", Biometrics
-  48, 1992) before Fisher's exact test. Whoever corrects everything alone divides themselves away.
-* It looks often. It judges only after a fixed number of drawings, then a quarter more, and so on, each time the first
-  so many since the promotion; every look may err in an equal part of what the whole watch may (Bonferroni).
-* People may have come whose digits no version reads. Going back must promise something: the version before reads the
-  drawings in question, and must agree with people on at least half of those by which the rate rose.
+* Both artifacts are public. An attacker can find drawings that only the earlier version reads right, and send them
+  under many cookies. So only owners whom reviewers knew before the promotion can cause a rollback
+  (`recognizer.voices`). If the others correct more, that is noted with the promotion for staff.
+* Drawings of one owner are correlated. The number of drawings per owner is capped, and the counts are divided by the
+  design effect of owners (Rao and Scott, "A simple method for the analysis of clustered binary data", Biometrics 48,
+  1992) before Fisher's exact test. A single owner who corrects everything gets a large design effect and little weight.
+* The watch tests repeatedly. It does so at fixed sample sizes, each a quarter larger, always with the first drawings
+  since the promotion. The significance level is divided equally among these looks (Bonferroni).
+* New people may come whose digits no version can read. The previous version must help: it reads the corrected drawings
+  again, and must agree with people on at least half of the excess corrections.
 """
 
 import logging
@@ -41,23 +41,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
-    """When the watch judges, and when it acts."""
+    """When the watch tests, and when it rolls back."""
 
-    first_look: int = 100  # drawings of the new version; so many of the one before are needed, too
-    growth: float = 1.25  # of the drawings, from look to look
-    looks: int = 20  # after the last, at 7,000 drawings, the version has proved itself
-    days: int = 30  # after which a version that few used has, too
-    false_alarm: float = 0.01  # probability of going back although the rates are equal, all looks together
-    per_owner: int = 10  # drawings of one owner that count, per version
-    owners: int = 20  # at least, of each version
-    correctors: int = 5  # owners at least who corrected the new version
-    rise: float = 1.25  # at least, of the rate: a smaller one is not worth the way back
-    mended: float = 0.5  # at least, of the corrections by which the rate rose: read as people say by the version before
-    rows: int = 100_000  # at most, of each version, that are looked through for such a sample
+    first_look: int = 100  # drawings of the new version at the first test; the previous one needs as many
+    growth: float = 1.25  # factor of the drawings from look to look
+    looks: int = 20  # the last one is at 7,000 drawings
+    days: int = 30  # after which the watch ends
+    false_alarm: float = 0.01  # significance level, all looks together
+    per_owner: int = 10  # maximum drawings of one owner per version
+    owners: int = 20  # minimum, for each version
+    correctors: int = 5  # minimum number of owners who corrected the new version
+    rise: float = 1.25  # minimum ratio of the rates: a smaller one is not worth a rollback
+    fixed: float = 0.5  # minimum share of the excess corrections that the previous version reads as people say
+    rows: int = 100_000  # maximum rows scanned for the sample of each version
 
     @property
     def sizes(self) -> list[int]:
-        """The drawings at each look."""
+        """The number of drawings at each look."""
         return [round(self.first_look * self.growth**look) for look in range(self.looks)]
 
 
@@ -68,18 +68,18 @@ class SampledDrawing(NamedTuple):
     """A drawing in the sample."""
 
     pk: int
-    owner: int | UUID  # an account, or an anonymous owner
-    wrong: bool  # somebody said it is something else, and no admin rejected that
+    owner: int | UUID  # account or session
+    wrong: bool  # it has a standing correction with another label that no admin rejected
 
 
 @dataclass(frozen=True, slots=True)
 class SampleCounts:
-    """A version's sample, counted."""
+    """Counts of a version's sample."""
 
     drawings: int
-    corrected: tuple[int, ...]  # those read wrongly, by primary key
+    corrected: tuple[int, ...]  # primary keys of the wrong drawings
     owners: int
-    correctors: int  # owners with a wrong one
+    correctors: int  # owners of wrong drawings
     design_effect: float  # variance of the rate over owners, relative to independent drawings; at least 1
 
     @property
@@ -96,16 +96,16 @@ class SampleCounts:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a look found."""
+    """The result of one look."""
 
     before: SampleCounts
     after: SampleCounts
-    p: float  # probability of such a rise by chance
-    risen: bool  # too unlikely for that, and large enough
+    p: float  # p-value of the rise
+    risen: bool  # the rise is significant and large enough
 
     @property
     def excess(self) -> float:
-        """The corrections that there would not be at the rate before."""
+        """The number of corrections above what the rate before would give."""
         return self.after.wrong - self.after.drawings * self.before.rate
 
     def __str__(self) -> str:
@@ -113,9 +113,12 @@ class Finding:
 
 
 def watch(limits: WatchLimits = LIMITS) -> bool:
-    """Look at the newest promotion and go back if people correct its version clearly more often; return whether it did.
+    """Test the newest promotion, and roll back if people correct its version significantly more often.
 
-    What a person activated, and a rollback itself, are left alone.
+    Manual activations and rollbacks are never undone.
+
+    Returns:
+        Whether it rolled back.
     """
     promotion = Promotion.objects.select_related("version", "previous").first()
     if promotion is None or promotion.cause != Promotion.Cause.GATES or promotion.previous is None:
@@ -125,18 +128,18 @@ def watch(limits: WatchLimits = LIMITS) -> bool:
     known = Q(account__in=known_accounts(promotion.created))
     finding = compare(promotion, promotion.previous, known, limits)
     if finding is not None and finding.risen:
-        return _go_back(promotion, finding, limits)
-    _note_doubt(promotion, compare(promotion, promotion.previous, Q(), limits))
+        return _roll_back(promotion, finding, limits)
+    _save_doubt(promotion, compare(promotion, promotion.previous, Q(), limits))
     return False
 
 
 def compare(promotion: Promotion, previous: ModelVersion, owners: Q, limits: WatchLimits = LIMITS) -> Finding | None:
-    """Compare a version since its promotion with the one before it until then; None while there is too little.
+    """Compare a version since its promotion with the previous one before it; return None with too little data.
 
     Args:
-        owners: a condition on submissions that says whose drawings count.
+        owners: condition on submissions that selects the owners.
     """
-    # Bounds by primary key, so that no database looks through what other versions read.
+    # Bounded by primary key, so that the database does not scan other versions' submissions.
     until = Submission.objects.filter(created__lt=promotion.created).order_by("-created").values_list("pk", flat=True)
     last = until.first() or 0
     theirs = Submission.objects.filter(owners)
@@ -149,7 +152,7 @@ def compare(promotion: Promotion, previous: ModelVersion, owners: Q, limits: Wat
 
 
 def judge(before: SampleCounts, after: SampleCounts, limits: WatchLimits = LIMITS) -> Finding | None:
-    """Test whether people correct more than before; None while too few people drew."""
+    """Test whether people correct more than before; return None while there are too few owners or drawings."""
     if before.drawings < limits.first_look or min(before.owners, after.owners) < limits.owners:
         return None
     p = rise_p_value(before, after)
@@ -162,18 +165,18 @@ def judge(before: SampleCounts, after: SampleCounts, limits: WatchLimits = LIMIT
 
 
 def sample(submissions: QuerySet[Submission], limits: WatchLimits) -> list[SampledDrawing]:
-    """Return drawings in their order, of each owner the first few, up to the size of the last look."""
+    """Return the first drawings in the query's order, at most `per_owner` of each, up to the size of the last look."""
     standing = Q(corrections__superseded__isnull=True) & ~Q(corrections__state=Correction.State.REJECTED)
     rows = (
         submissions.exclude(account=None, session=None)  # nobody can correct these
         .annotate(said=FilteredRelation("corrections", condition=standing))
         .values_list("pk", "account", "session", "digit", "said__id", "said__digit")[: limits.rows]
     )
-    return list(islice(_capped(rows.iterator(), limits.per_owner), limits.sizes[-1]))
+    return list(islice(_cap_per_owner(rows.iterator(), limits.per_owner), limits.sizes[-1]))
 
 
 def tally(drawings: Sequence[SampledDrawing]) -> SampleCounts:
-    """Count a sample, and how much the drawings of one owner resemble each other."""
+    """Return the counts of a sample with its design effect."""
     counts: dict[int | UUID, list[int]] = defaultdict(lambda: [0, 0])  # drawings, wrong ones
     for drawing in drawings:
         counts[drawing.owner][0] += 1
@@ -184,9 +187,9 @@ def tally(drawings: Sequence[SampledDrawing]) -> SampleCounts:
 
 
 def rise_p_value(before: SampleCounts, after: SampleCounts) -> float:
-    """Return the probability of such a rise or a larger one if the rates are equal: Fisher's exact test, one-sided.
+    """Return the one-sided p-value of Fisher's exact test for a higher rate after than before.
 
-    Of the counts divided by their design effects, the wrong ones rounded so that a rise looks smaller.
+    The counts are divided by their design effects and rounded conservatively, so that the rise looks smaller.
     """
     return fisher_tail(
         math.floor(after.wrong / after.design_effect),
@@ -197,9 +200,9 @@ def rise_p_value(before: SampleCounts, after: SampleCounts) -> float:
 
 
 def fisher_tail(marked: int, drawn: int, other_marked: int, other_drawn: int) -> float:
-    """Return the probability that of all marked ones at least `marked` fall among `drawn` (hypergeometric upper tail).
+    """Return the hypergeometric upper tail: the probability of at least `marked` marked ones among `drawn`.
 
-    Exact but for rounding, also for counts of 10^6: summed from logarithms.
+    Computed with logarithms, so it is exact up to rounding even for counts of 10^6.
     """
     both = marked + other_marked
     whole = _log_choose(drawn + other_drawn, both)
@@ -215,7 +218,7 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def _design_effect(owners: list[list[int]]) -> float:
-    """Return the variance of the rate over owners (drawings, wrong ones), relative to independent drawings."""
+    """Return the design effect of owners `[drawings, wrong]`: the rate's variance relative to independent drawings."""
     drawings, wrong = (sum(column) for column in zip(*owners, strict=True)) if owners else (0, 0)
     if len(owners) < 2 or wrong in (0, drawings):
         return 1.0
@@ -224,8 +227,8 @@ def _design_effect(owners: list[list[int]]) -> float:
     return max(1.0, spread / (drawings * rate * (1 - rate)))
 
 
-def _capped(rows: Iterable[tuple[Any, ...]], per_owner: int) -> Iterator[SampledDrawing]:
-    """Take of each owner the first few, whatever was said of them."""
+def _cap_per_owner(rows: Iterable[tuple[Any, ...]], per_owner: int) -> Iterator[SampledDrawing]:
+    """Yield at most `per_owner` drawings of each owner, corrected or not."""
     seen: Counter[int | UUID] = Counter()
     for pk, account, session, digit, said, said_digit in rows:
         owner = account or session
@@ -234,32 +237,32 @@ def _capped(rows: Iterable[tuple[Any, ...]], per_owner: int) -> Iterator[Sampled
             yield SampledDrawing(pk, owner, said is not None and said_digit != digit)
 
 
-def _note_doubt(promotion: Promotion, finding: Finding | None) -> None:
-    """Note with a promotion that people correct more than before, where too few of them are known to go back for it."""
+def _save_doubt(promotion: Promotion, finding: Finding | None) -> None:
+    """Save a finding with the promotion as a doubt, when too few of its owners are known for a rollback."""
     doubt = str(finding) if finding is not None and finding.risen else ""
     if Promotion.objects.filter(pk=promotion.pk).exclude(doubt=doubt).update(doubt=doubt) and doubt:
         logger.warning("%s. Reviewers know too few of them, so %s stays until staff decide.", doubt, promotion.version)
 
 
-def _go_back(promotion: Promotion, finding: Finding, limits: WatchLimits) -> bool:
-    """Roll back to what served before, or to the bundled model, if that promises something."""
+def _roll_back(promotion: Promotion, finding: Finding, limits: WatchLimits) -> bool:
+    """Roll back to the previous version or the bundled model, if that reads enough of the corrected drawings right."""
     model = load_earlier_model(promotion.version)
     if model is None:
         logger.error("%s, but no earlier version of %s may serve.", finding, promotion.version)
         return False
-    mended = _mended(finding.after.corrected, model)
-    if mended < limits.mended * finding.excess:
-        logger.warning("%s, but version %s would read only %d of these right.", finding, model.version, mended)
+    fixed = _count_fixed(finding.after.corrected, model)
+    if fixed < limits.fixed * finding.excess:
+        logger.warning("%s, but version %s would read only %d of these right.", finding, model.version, fixed)
         return False
-    reason = f"{finding}; version {model.version} reads {mended} of these as people say."
+    reason = f"{finding}; version {model.version} reads {fixed} of these as people say."
     if not registry.roll_back(promotion, ModelVersion.objects.get(pk=model.pk), reason):
         return False
     logger.warning("Rolled back from %s to version %s. %s", promotion.version, model.version, reason)
     return True
 
 
-def _mended(corrected: Sequence[int], model: DigitModel) -> int:
-    """Count the corrected drawings that a model reads as people say."""
+def _count_fixed(corrected: Sequence[int], model: DigitModel) -> int:
+    """Return how many of the corrected drawings a model reads as people say."""
     rows = Correction.objects.standing().filter(submission__in=corrected).values_list("digit", "submission__input")
     return sum(
         model.read(np.frombuffer(image, np.uint8).reshape(INPUT_SIDE, INPUT_SIDE)).digit == digit

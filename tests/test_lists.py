@@ -83,7 +83,7 @@ def test_a_list_fetches_the_numbers_of_versions_and_not_their_reports(drawn: Vis
 def test_all_of_ones_own_is_sent_with_few_drawings_ink_in_memory(
     drawn: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "KEPT_AT_ONCE", 1)
+    monkeypatch.setattr(history, "STORED_AT_ONCE", 1)
     with CaptureQueriesContext(connection) as queries:
         sent = json.loads(b"".join(drawn.get("/mine/drawings.json")))["drawings"]
 
@@ -92,7 +92,7 @@ def test_all_of_ones_own_is_sent_with_few_drawings_ink_in_memory(
 
 
 def test_a_drawing_deleted_while_all_are_sent_is_left_out(drawn: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "KEPT_AT_ONCE", 1)
+    monkeypatch.setattr(history, "STORED_AT_ONCE", 1)
     stream = iter(drawn.get("/mine/drawings.json"))
     begun = [next(stream), next(stream)]
     Submission.objects.order_by("-pk")[1].delete()

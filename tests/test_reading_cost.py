@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from recognizer.preprocessing import PreprocessingError
-from recognizer.preprocessing.containers import MOST_READS, without_notes
+from recognizer.preprocessing.containers import MOST_READS, without_metadata
 from recognizer.preprocessing.decoding import decode_picture
 from recognizer.preprocessing.picture import picture_to_input
 from tests.drawings import canary, picture_of
@@ -102,7 +102,7 @@ def test_a_file_of_many_blocks_is_decoded_or_refused_in_bounded_calls(name: str)
 def test_a_profile_or_text_is_left_packed() -> None:
     bombs = FILES["PNG of colour profiles"](), FILES["PNG of packed texts"]()
 
-    assert [without_notes(bomb) for bomb in bombs] == [png(), png()]
+    assert [without_metadata(bomb) for bomb in bombs] == [png(), png()]
 
 
 def test_exif_entries_that_share_their_bytes_do_not_fill_the_memory() -> None:
@@ -131,7 +131,7 @@ def test_pixels_are_the_same_without_notes(form: str, mode: str) -> None:
     notes: dict[str, Any] = {"icc_profile": b"profile", "exif": b"Exif\0\0" + exif(3), "comment": b"said"}
     Image.fromarray(colours).convert("L" if mode == "I;16" else mode).convert(mode).save(buffer, form, **notes)
     content = buffer.getvalue()
-    bare = without_notes(content)
+    bare = without_metadata(content)
     whole, without = (np.asarray(Image.open(io.BytesIO(file)).convert("RGBA")) for file in (content, bare))
 
     assert b"profile" not in bare

@@ -1,4 +1,4 @@
-"""Ink or picture → 28×28 model input: one implementation, used by the web processes, training and evaluation."""
+"""Preprocessing: ink or picture → 28×28 model input. One implementation for web processes, training and evaluation."""
 
 import cv2
 
@@ -11,7 +11,7 @@ from recognizer.preprocessing.geometry import (
 )
 from recognizer.preprocessing.ink import Stroke, ink_to_input
 
-# A web process reads in many threads already; more of OpenCV's own would only get in their way.
+# A web process already reads in many threads; OpenCV's own threads would only slow them down.
 cv2.setNumThreads(1)
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""What of an uploaded file is handed to Pillow: the picture and which way up it is, and nothing else that is in it.
+"""Strips an uploaded file to the blocks that Pillow needs: the first picture and its orientation.
 
-Pillow walks over a file's blocks in Python, and unpacks every colour profile, text and EXIF entry that it comes across:
-8 MB of them kept it busy for 17 s, and EXIF entries that share their bytes fill the memory.
+Pillow walks a file's blocks in Python and decompresses every colour profile, text and EXIF entry: 8 MB of them took
+17 s, and EXIF entries that share their bytes can fill the memory.
 """
 
 import io
@@ -11,23 +11,23 @@ from collections.abc import Iterator
 
 from recognizer.preprocessing.geometry import PreprocessingError
 
-MOST_BLOCKS = 20_000  # of a PNG, or of a JPEG before its pixels; libpng writes 1,024 in 8 MB
-MOST_READS = 100_000  # by Pillow, one to four for each block of a file
+MOST_BLOCKS = 20_000  # in a PNG, or in a JPEG before its pixels; libpng writes 1,024 in 8 MB
+MOST_READS = 100_000  # by Pillow: one to four per block
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-# APP0 and APP14 say what a JPEG's channels are; the others, and comments, are notes.
+# APP0 and APP14 describe a JPEG's channels; the other APP segments and comments are metadata.
 PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 PICTURE |= {b"\xff" + bytes([marker]) for marker in range(1, 0xFE) if not 0xE0 < marker < 0xF0 or marker == 0xEE}
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
-JPEG_BARE = {b"\xff" + bytes([marker]) for marker in (0x01, *range(0xD0, 0xDA))}  # markers that no length follows
+JPEG_BARE = {b"\xff" + bytes([marker]) for marker in (0x01, *range(0xD0, 0xDA))}  # markers without a length field
 JPEG_SCAN = b"\xff\xda"
 
 Blocks = Iterator[tuple[bytes, bytes]]
-"""Each block's kind, and all of its bytes."""
+"""The kind of each block, and all of its bytes."""
 
 
 class BlockFile(io.BytesIO):
-    """A file that ends after `MOST_READS` reads."""
+    """An in-memory file that ends after `MOST_READS` reads."""
 
     reads = 0
 
@@ -36,14 +36,14 @@ class BlockFile(io.BytesIO):
         return super().read(size) if self.reads <= MOST_READS else b""
 
 
-def without_notes(content: bytes) -> bytes:
-    """Leave out of a PNG or JPEG what is no part of its first picture, but for the first EXIF block.
+def without_metadata(content: bytes) -> bytes:
+    """Remove everything from a PNG or JPEG except its first picture and the first EXIF block.
 
-    Other files come back as they are.
+    Other files are returned unchanged.
 
     Raises:
-        PreprocessingError: it has more than `MOST_BLOCKS` blocks.
-        struct.error: it ends within the head of a block.
+        PreprocessingError: the file has more than `MOST_BLOCKS` blocks.
+        struct.error: it ends within the header of a block.
     """
     if content.startswith(PNG):
         return PNG + b"".join(_picture_of(_png_blocks(content)))
@@ -53,7 +53,7 @@ def without_notes(content: bytes) -> bytes:
 
 
 def is_deep_png(content: bytes) -> bool:
-    """Tell whether a file is a PNG of 16 bits a sample."""
+    """Return whether a file is a PNG with 16 bits per sample."""
     return content.startswith(PNG) and content[24:25] == b"\x10"  # in the header, which comes first
 
 
@@ -69,7 +69,7 @@ def _picture_of(blocks: Blocks) -> Iterator[bytes]:
 
 
 def _png_blocks(content: bytes) -> Blocks:
-    """Chunks, by their type: https://www.w3.org/TR/png-3/#5Chunk-layout."""
+    """Yield chunks with their type: https://www.w3.org/TR/png-3/#5Chunk-layout."""
     start, kind = len(PNG), b""
     while start < len(content) and kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", content, start)
@@ -78,7 +78,7 @@ def _png_blocks(content: bytes) -> Blocks:
 
 
 def _jpeg_blocks(content: bytes) -> Blocks:
-    """Segments, by their marker: ITU-T T.81, B.1.1. The last one is all that comes from the first scan on."""
+    """Yield segments with their marker: ITU-T T.81, B.1.1. The last one is everything from the first scan on."""
     end = len(JPEG)
     while marker := JPEG_MARKER.search(content, end):
         start, kind = marker.start(), marker[0]

@@ -1,7 +1,7 @@
-"""MNIST's geometry, the one frame that every digit is brought into before the network sees it.
+"""MNIST's geometry, to which every digit is normalised before the network sees it.
 
-The source is LeCun's description of the set: the digit is scaled to fit a 20×20 box keeping its
-aspect ratio, and is placed in a 28×28 field so that its centre of mass is in the middle.
+The source is LeCun's description of the set: the digit is scaled to fit a 20×20 box, keeping its aspect ratio, and is
+placed in a 28×28 field with its centre of mass in the middle.
 """
 
 import cv2
@@ -9,30 +9,30 @@ import numpy as np
 import numpy.typing as npt
 
 PREPROCESSING_VERSION = 1
-"""Raised whenever the same drawing would give another input; a model serves only the version it was trained on."""
+"""Incremented when the same drawing gives a different input; a model serves only the version it was trained on."""
 
 INPUT_SIDE = 28  # pixels of the model input
-BOX_SIDE = 20  # the digit's longer side within it, pixels
-PEN_WIDTH = 2.35  # ink is drawn this wide, pixels of the model input
-OVERSAMPLING = 4  # ink is drawn, and pictures are centred, this much finer than the model input
-FIELD_SIDE = 56  # pixels of the model input: room for a picture's 28×28 window to slide to any centre of mass
+BOX_SIDE = 20  # the digit's longer side in the model input, pixels
+PEN_WIDTH = 2.35  # line width of drawn ink, pixels of the model input
+OVERSAMPLING = 4  # resolution for drawing ink and centring pictures, relative to the model input
+FIELD_SIDE = 56  # pixels of the model input: large enough to centre the 28×28 window on any centre of mass
 
 ModelInput = npt.NDArray[np.uint8]
-"""What the model sees: `(28, 28)` uint8, light ink (255) on dark ground (0)."""
+"""The model's input: `(28, 28)` uint8, light ink (255) on a dark background (0)."""
 
 GreyImage = npt.NDArray[np.uint8]
 
 
 class PreprocessingError(ValueError):
-    """The drawing or picture cannot be read; the message is fit to be shown to the person who sent it."""
+    """The drawing or picture cannot be read; the message can be shown to its sender."""
 
 
 class NoInkError(PreprocessingError):
-    """There is nothing in it that could be ink."""
+    """Nothing in the drawing or picture could be ink."""
 
 
 def centre_window(field: GreyImage) -> ModelInput:
-    """Cut the 28×28 input out of an oversampled field so that the centre of mass falls into its middle.
+    """Crop the 28×28 input from an oversampled field, with the centre of mass in the middle.
 
     Args:
         field: `(224, 224)` uint8, the digit at `OVERSAMPLING` times its final size, light on dark.
@@ -41,13 +41,13 @@ def centre_window(field: GreyImage) -> ModelInput:
         `(28, 28)` uint8.
 
     Raises:
-        NoInkError: the field is all dark.
+        NoInkError: the field is empty.
     """
     side = INPUT_SIDE * OVERSAMPLING
     moments = cv2.moments(field)
     if not moments["m00"]:
         raise NoInkError("There is no ink in it.")
-    # A pixel's centre lies half a pixel after its index, hence the +0.5.
+    # A pixel's centre is half a pixel after its index, hence +0.5.
     left = round(moments["m10"] / moments["m00"] + 0.5) - side // 2
     top = round(moments["m01"] / moments["m00"] + 0.5) - side // 2
     limit = field.shape[0] - side
@@ -56,6 +56,6 @@ def centre_window(field: GreyImage) -> ModelInput:
 
 
 def reduce_field(field: GreyImage) -> ModelInput:
-    """Reduce an oversampled `(112, 112)` uint8 window to the `(28, 28)` input, each pixel the mean of its area."""
+    """Downscale an oversampled `(112, 112)` uint8 window to the `(28, 28)` input by area averaging."""
     reduced: ModelInput = cv2.resize(field, (INPUT_SIDE, INPUT_SIDE), interpolation=cv2.INTER_AREA)
     return reduced

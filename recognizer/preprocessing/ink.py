@@ -1,7 +1,7 @@
-"""Ink → model input: the pen's path is drawn straight into MNIST's geometry, never through the canvas's pixels.
+"""Ink → model input: the pen's path is drawn directly in MNIST's geometry, without the canvas's pixels.
 
-Where the drawing stands on the canvas, how large it is and how thick its line was there do not matter,
-so a corner drawing, a mouse and a phone all give the same input.
+Position, size and line width on the canvas do not matter, so a small drawing in a corner, a mouse and a phone all give
+the same input.
 """
 
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ from recognizer.preprocessing.geometry import (
 )
 
 SMALLEST_DRAWING = 0.03
-"""A drawing below this share of the surface's longer side is a dot: it is not blown up to a digit's size."""
+"""Share of the surface's longer side below which a drawing is a dot that is not enlarged to a digit's size."""
 
 Stroke = npt.NDArray[np.float64]
 """`(n, 2)` pen positions in pixels of the drawing surface, y down."""
 
 Path = npt.NDArray[np.int32]
-"""`(n, 2)` places of a stroke in the field that it is drawn in, in 1/64 of a pixel of the model input."""
+"""`(n, 2)` points of a stroke in the field where it is drawn, in 1/64 of a pixel of the model input."""
 
-_SHIFT_BITS = 4  # OpenCV draws at 1/16 of a pixel
+_SHIFT_BITS = 4  # OpenCV draws with a resolution of 1/16 pixel
 _SUBPIXEL = 1 << _SHIFT_BITS
 
 GRID = OVERSAMPLING * _SUBPIXEL
-"""Ink is drawn on points this many to a pixel of the model input; what is finer is not seen."""
+"""Resolution of drawn ink, grid points per pixel of the model input; finer detail is lost."""
 
 
 def ink_to_input(strokes: Sequence[Stroke], surface: float, pen_width: float = PEN_WIDTH) -> ModelInput:
@@ -42,10 +42,10 @@ def ink_to_input(strokes: Sequence[Stroke], surface: float, pen_width: float = P
     Args:
         strokes: one `(n, 2)` array per stroke, pixels of the drawing surface; a single point is a dot.
         surface: the longer side of the drawing surface, in the same pixels.
-        pen_width: of the drawn line, in pixels of the 28×28 input; training varies it.
+        pen_width: line width in pixels of the 28×28 input; training varies it.
 
     Returns:
-        `(28, 28)` uint8, light on dark. Depends on the path only: not on its place, scale, sampling or stroke order.
+        `(28, 28)` uint8, light on dark. It depends on the path only, not on position, scale, sampling or stroke order.
 
     Raises:
         NoInkError: there is no point at all.
@@ -54,7 +54,7 @@ def ink_to_input(strokes: Sequence[Stroke], surface: float, pen_width: float = P
 
 
 def draw_paths(paths: Sequence[Path], pen_width: float = PEN_WIDTH) -> ModelInput:
-    """Draw what `pen_paths` placed: `(28, 28)` uint8."""
+    """Draw the paths of `pen_paths`: `(28, 28)` uint8."""
     # A stroke of one point is a dot; OpenCV draws a path only between two points.
     paths = [path if len(path) > 1 else np.repeat(path, 2, axis=0) for path in paths]
     field = np.zeros((INPUT_SIDE * OVERSAMPLING,) * 2, np.uint8)
@@ -63,10 +63,10 @@ def draw_paths(paths: Sequence[Path], pen_width: float = PEN_WIDTH) -> ModelInpu
 
 
 def pen_paths(strokes: Sequence[Stroke], surface: float, pen_width: float = PEN_WIDTH) -> list[Path]:
-    """Place strokes in MNIST's geometry, in the whole numbers that they are drawn with: the same ones, the same input.
+    """Place strokes in MNIST's geometry, in the integer coordinates of drawing: equal paths give equal inputs.
 
     Returns:
-        a path per stroke that has points.
+        One path per non-empty stroke.
 
     Raises:
         NoInkError: there is no point at all.
@@ -78,13 +78,13 @@ def pen_paths(strokes: Sequence[Stroke], surface: float, pen_width: float = PEN_
     ends = np.cumsum([len(stroke) for stroke in strokes])
     scale = pixels_per_unit(points, surface, pen_width)
     centre = _centre_of_mass(points, ends, pen_width / scale)
-    # OpenCV's integer coordinates name pixel centres, so the field's middle is at (side - 1) / 2.
+    # OpenCV's integer coordinates are pixel centres, so the field's middle is at (side - 1) / 2.
     placed = (points - centre) * (scale * OVERSAMPLING) + (INPUT_SIDE * OVERSAMPLING - 1) / 2
     return np.split(np.rint(placed * _SUBPIXEL).astype(np.int32), ends[:-1])
 
 
 def pixels_per_unit(points: Stroke, surface: float, pen_width: float = PEN_WIDTH) -> float:
-    """Say how many pixels of the model input a drawing's unit of length becomes."""
+    """Return the scale: pixels of the model input per unit of the drawing."""
     longest = max(float(np.ptp(points, axis=0).max()), SMALLEST_DRAWING * surface)
     return (BOX_SIDE - pen_width) / longest
 
@@ -92,13 +92,13 @@ def pixels_per_unit(points: Stroke, surface: float, pen_width: float = PEN_WIDTH
 def _centre_of_mass(
     points: npt.NDArray[np.float64], ends: npt.NDArray[np.int64], pen_width: float
 ) -> npt.NDArray[np.float64]:
-    """Return the centre of mass of the ink as it will be drawn, from the path: segments by their length, round ends.
+    """Return the centre of mass of the drawn ink, computed from the path: segments by their length, and round caps.
 
-    A round end is half a disc, as much ink as a line of length π/8 × width; so a dot, all ends, has its weight too.
+    A round cap is half a disc, as much ink as a line of length π/8 × width, so a dot has weight too.
 
     Args:
-        points: `(n, 2)`, all strokes one after the other.
-        ends: where in `points` each stroke ends.
+        points: `(n, 2)`, all strokes concatenated.
+        ends: end of each stroke, as an index into `points`.
         pen_width: in the points' units.
     """
     lengths = np.hypot(*np.diff(points, axis=0).T)  # (n - 1,)
@@ -114,5 +114,5 @@ def _centre_of_mass(
 
 
 def _thickness(width: float) -> int:
-    """Return OpenCV's thickness for a width in pixels: as measured, an odd one t draws a line of t + 2.35."""
+    """Return OpenCV's thickness for a line width in pixels: an odd thickness t draws t + 2.35, as measured."""
     return max(1, 2 * round((width - 3.35) / 2) + 1)

@@ -1,4 +1,4 @@
-"""Which connected parts of the ink are the digit's, and which are frames, boxes, neighbours, blots and dirt."""
+"""Selects the connected components of the ink that are the digit: not frames, boxes, neighbours, blots and dirt."""
 
 import cv2
 import numpy as np
@@ -8,52 +8,52 @@ from recognizer.preprocessing.geometry import GreyImage, NoInkError
 from recognizer.preprocessing.ground import GROUND_SIDE, thumbnail
 from recognizer.preprocessing.rules import INK_THRESHOLD, above
 
-# A picture may fall into 250,000 parts. What is asked of each is answered for all in one walk over the pixels. Only the
-# largest are looked at one by one, or compared with all others.
-MOST_PARTS = 500  # of a digit, be it dashed or dotted
-MOST_BOXES = 64  # that are looked at: the boxes of a form, and digits as large as they are
+# A picture may have 250,000 components. Properties of all of them are computed in one pass over the pixels. Only the
+# largest are examined one by one or compared with all others.
+MOST_PARTS = 500  # of a digit, which may be dashed or dotted
+MOST_BOXES = 64  # examined candidates: boxes of a form, and digits of the same size
 
-# Lengths are shares of the largest part's longer side, ink of the largest part's.
+# Lengths are shares of the largest part's longer side; amounts of ink are shares of the largest part's.
 JOINING_DISTANCE = 0.1
-SPECK = 0.05  # smaller parts are dirt
-LARGE_PART = 0.2  # a part with this share of the ink belongs to the digit wherever it is …
-AS_STRONG = 0.65  # … if it is as strong: what is left of a shadow is not
-SMALLEST_WHOLE = 0.5  # a part that the picture's edge does not cut is preferred to larger ones that it does
+SPECK = 0.05  # smaller parts count as dirt
+LARGE_PART = 0.2  # a part with this share of the ink belongs to the digit, wherever it is …
+AS_STRONG = 0.65  # … if its ink is strong enough; remains of a shadow are weaker
+SMALLEST_WHOLE = 0.5  # from this size on, a part not cut off by the picture's edge is preferred to larger cut ones
 
 # Frames and boxes.
-EDGE = 0.015  # of the picture: this near to an edge is at the edge
-FRAME_COVER = 0.5  # a part that runs along so much of one edge is a frame or what lies beside the paper
-SMALLEST_FRAMED = 0.1  # something at least so large is inside the frame
-BOX_SIDE_DEPTH = 0.1  # of the box: where its sides are
-BOX_COVER = 0.9  # of each side is there
-SMALLEST_BOXED = 0.25  # of the box's shorter side: something at least so large is in it
-SAME_BOX = 0.1  # of a box's longer side, by which the next box may differ
+EDGE = 0.015  # of the picture: width of its edge zone
+FRAME_COVER = 0.5  # share of an edge: a part along more of it is a frame or lies beside the paper
+SMALLEST_FRAMED = 0.1  # minimum size of content in a frame
+BOX_SIDE_DEPTH = 0.1  # of the box: width of the zone where its sides are
+BOX_COVER = 0.9  # minimum share of each side that is drawn
+SMALLEST_BOXED = 0.25  # of the box's shorter side: minimum size of its content
+SAME_BOX = 0.1  # of a box's longer side: maximum difference to the next box
 SHEET_RIM = 3  # pixels
 
-# Blots: fingers, and what is left of shadows.
-MAIN_PARTS = 0.25  # of the longest whole part: those that are so long tell how wide the lines are
-BLOT = 4  # times as wide as the lines …
-SMALLEST_BLOT = 0.06  # … and so much of the picture's longer side
+# Blots: fingers, and remains of shadows.
+MAIN_PARTS = 0.25  # of the longest whole part: longer parts are used to measure the line width
+BLOT = 4  # minimum width relative to the line width …
+SMALLEST_BLOT = 0.06  # … and relative to the picture's longer side
 
 Labels = npt.NDArray[np.int32]
-"""`(h, w)`, which part a pixel is of, from `cv2.connectedComponentsWithStats`; part 0 is the ground."""
+"""`(h, w)`, the part of each pixel, from `cv2.connectedComponentsWithStats`; part 0 is the background."""
 
 Stats = npt.NDArray[np.int32]
-"""`(parts, 5)`: left, top, width, height and area of each."""
+"""`(parts, 5)`: left, top, width, height and area of each part."""
 
 Parts = npt.NDArray[np.intp]
-"""Numbers of parts."""
+"""Indices of parts."""
 
 
 def cut_digit(ink: GreyImage, inside: GreyImage | None = None) -> GreyImage:
-    """Cut the digit's box out, with nothing in it but the digit's parts: `(h, w)` uint8.
+    """Crop the digit's bounding box, with only the digit's parts in it: `(h, w)` uint8.
 
     Args:
         ink: `(h, w)` uint8, light on dark.
-        inside: `(h, w)` uint8, 0 outside the sheet; all of it is sheet if None.
+        inside: `(h, w)` uint8, 0 outside the sheet; None if all of it is sheet.
 
     Raises:
-        NoInkError: there is no ink in it.
+        NoInkError: there is no ink.
     """
     mask = above(ink, INK_THRESHOLD)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
@@ -62,22 +62,22 @@ def cut_digit(ink: GreyImage, inside: GreyImage | None = None) -> GreyImage:
     parts = _digit_parts(ink, labels, stats, _cut_off(labels, inside))
     left, top = stats[parts, :2].min(axis=0)
     right, bottom = (stats[parts, :2] + stats[parts, 2:4]).max(axis=0)
-    chosen = np.zeros(count, np.uint8)  # a look-up table: part → mask
+    chosen = np.zeros(count, np.uint8)  # look-up table: part → mask
     chosen[parts] = 255
     box = slice(top, bottom), slice(left, right)
-    # The soft edge of a line lies just outside its part.
+    # A line's soft edge lies just outside its part.
     near = cv2.dilate(chosen[labels[box]], np.ones((3, 3), np.uint8))
     digit: GreyImage = cv2.bitwise_and(ink[box], near)
     return digit
 
 
 def _digit_parts(ink: GreyImage, labels: Labels, stats: Stats, cut_off: Parts) -> Parts:
-    """Say which connected parts are the digit: the largest, its neighbours, and others nearly as large.
+    """Return the parts of the digit: the largest part, its neighbours, and others of similar size.
 
     Args:
         ink: `(h, w)` uint8.
-        labels, stats: from `cv2.connectedComponentsWithStats`; part 0 is the ground.
-        cut_off: parts that go on beyond the picture or the sheet.
+        labels, stats: from `cv2.connectedComponentsWithStats`; part 0 is the background.
+        cut_off: parts that extend beyond the picture or the sheet.
     """
     area = stats[:, cv2.CC_STAT_AREA]
     longest = stats[:, cv2.CC_STAT_WIDTH : cv2.CC_STAT_HEIGHT + 1].max(axis=1)
@@ -90,7 +90,7 @@ def _digit_parts(ink: GreyImage, labels: Labels, stats: Stats, cut_off: Parts) -
     whole = usable.copy()
     whole[cut_off] = False
     boxes = _boxes(labels, stats, whole)
-    for box in boxes:  # and the empty ones beside it
+    for box in boxes:  # and the empty boxes beside it
         alike = np.abs(stats[:, 2:4] - stats[box, 2:4]).max(axis=1) <= SAME_BOX * longest[box]
         usable[alike] = whole[alike] = False
     if not usable.any():
@@ -114,12 +114,12 @@ def _digit_parts(ink: GreyImage, labels: Labels, stats: Stats, cut_off: Parts) -
 
 
 def _largest(most: int, parts: Parts, area: npt.NDArray[np.int32]) -> Parts:
-    """Choose the `most` largest of some parts, in no order."""
+    """Return the `most` largest of some parts, in no particular order."""
     return parts if len(parts) <= most else parts[np.argpartition(area[parts], -most)[-most:]]
 
 
 def _frames(labels: Labels) -> Parts:
-    """Return the parts that run along an edge of the picture: frames, scan edges, the table beside the paper."""
+    """Return the parts that run along an edge of the picture: frames, scan borders, the table beside the paper."""
     edge = max(1, round(EDGE * max(labels.shape)))
     sides = labels[:edge], labels[-edge:], labels[:, :edge].T, labels[:, -edge:].T  # (edge, length)
     frames = [np.flatnonzero(_columns_of_each(side) >= FRAME_COVER * side.shape[1]) for side in sides]
@@ -129,13 +129,13 @@ def _frames(labels: Labels) -> Parts:
 def _columns_of_each(labels: Labels) -> npt.NDArray[np.intp]:
     """Count the columns in which each part has a pixel: `(largest label + 1,)`."""
     ordered = np.sort(labels, axis=0)
-    new = np.ones(ordered.shape, np.bool_)  # to its column
+    new = np.ones(ordered.shape, np.bool_)  # first pixel of a part in its column
     new[1:] = ordered[1:] != ordered[:-1]
     return np.bincount(ordered[new])
 
 
 def _cut_off(labels: Labels, inside: GreyImage | None) -> Parts:
-    """Return the parts that go on beyond the picture's edge or the sheet's."""
+    """Return the parts that touch the edge of the picture or of the sheet."""
     edge = np.ones(labels.shape, np.bool_)
     edge[1:-1, 1:-1] = False
     if inside is not None:
@@ -145,11 +145,11 @@ def _cut_off(labels: Labels, inside: GreyImage | None) -> Parts:
 
 
 def _boxes(labels: Labels, stats: Stats, whole: npt.NDArray[np.bool_]) -> list[int]:
-    """Find large parts that have four sides with something in them: printed boxes, or a digit's frame.
+    """Return large parts with four sides and content: printed boxes, or a frame around the digit.
 
     Args:
-        labels, stats: from `cv2.connectedComponentsWithStats`; part 0 is the ground.
-        whole: `(parts,)`, which of them may be what is in a box.
+        labels, stats: from `cv2.connectedComponentsWithStats`; part 0 is the background.
+        whole: `(parts,)`, mask of the parts that may be the content of a box.
     """
     left, top, width, height, _ = stats.T
     longest = np.maximum(width, height)
@@ -176,7 +176,7 @@ def _has_four_sides(part: int, labels: Labels, stats: Stats) -> bool:
 
 
 def _strengths(parts: Parts, ink: GreyImage, labels: Labels) -> npt.NDArray[np.float64]:
-    """Return the level that the strongest quarter of each part's ink exceeds: its 75th percentile, `(len(parts),)`."""
+    """Return the 75th percentile of each part's ink levels, `(len(parts),)`."""
     places = np.zeros(labels.max() + 1, np.int32)
     places[parts] = np.arange(1, len(parts) + 1)
     place = places[labels]
@@ -190,7 +190,7 @@ def _strengths(parts: Parts, ink: GreyImage, labels: Labels) -> npt.NDArray[np.f
 
 
 def without_blots(ink: GreyImage, inside: GreyImage | None = None) -> GreyImage:
-    """Take away what is far wider than the lines: fingers, and what is left of shadows.
+    """Remove everything much wider than the lines: fingers, and remains of shadows.
 
     Args:
         ink, inside: as for `cut_digit`.
@@ -224,7 +224,7 @@ def without_blots(ink: GreyImage, inside: GreyImage | None = None) -> GreyImage:
 
 
 def _grown_into(core: GreyImage, ink: GreyImage, steps: int) -> GreyImage:
-    """Grow a part of the ink over what it is connected with, and one pixel beyond."""
+    """Grow a part of the ink over the ink connected to it, at most `steps` pixels, and one pixel beyond."""
     nearest = np.ones((3, 3), np.uint8)
     for _ in range(steps):
         core = cv2.min(cv2.dilate(core, nearest), ink)

@@ -1,6 +1,6 @@
-"""A grey picture → model input: its ink is found on whatever paper and brought into MNIST's geometry.
+"""Grey picture → model input: find the ink on any paper and normalise it to MNIST's geometry.
 
-A picture that already is in MNIST's geometry goes through unchanged.
+A picture that already has MNIST's geometry is not changed.
 """
 
 import cv2
@@ -20,29 +20,29 @@ from recognizer.preprocessing.parts import cut_digit, without_blots
 from recognizer.preprocessing.rules import INK_THRESHOLD, above, without_rules
 from recognizer.preprocessing.sheet import cut_sheet, find_sheet
 
-SMALLEST_DIGIT = 0.03  # of the longer side: a figure below this is a dot or dirt, and is not blown up to a digit's size
+SMALLEST_DIGIT = 0.03  # of the longer side: anything smaller is a dot or dirt, and is not enlarged to a digit's size
 
-# Line widths that are left as they are, pixels of the model input; MNIST's lie between them.
+# Range of line widths that are not changed, pixels of the model input; MNIST's are within it.
 THINNEST_LINE = 1.9
 THICKEST_LINE = 3.6
-SMALLEST_GROWTH = 0.05  # on either side
+SMALLEST_GROWTH = 0.05  # pixels of the model input on either side; less is not applied
 
 
 def picture_to_input(grey: GreyImage) -> ModelInput:
-    """Find the digit in a picture and bring it into MNIST's geometry.
+    """Find the digit in a picture and normalise it to MNIST's geometry.
 
-    Light or dark ink, shadows, ruled paper, tables beside the paper, frames, boxes, blots and specks are dealt with;
-    grey levels are kept, and a line is widened or thinned only where it is far from any pen in MNIST.
+    Handles light and dark ink, shadows, ruled paper, a table beside the paper, frames, boxes, blots and specks. Grey
+    levels are kept, and lines are widened or thinned only if their width is outside MNIST's range.
 
     Args:
         grey: `(h, w)` uint8 of any size, one digit anywhere in it.
 
     Returns:
-        `(28, 28)` uint8, light on dark. A picture that already is in MNIST's geometry comes back as it is,
-        inverted if it is dark on light.
+        `(28, 28)` uint8, light on dark. A picture that already has MNIST's geometry is returned unchanged, inverted if
+        it is dark on light.
 
     Raises:
-        NoInkError: it is blank, noise, or shows nothing that could be ink.
+        NoInkError: the picture is blank, noise, or shows nothing that could be ink.
     """
     look, inside = look_at(grey), None
     light = 255 - grey if look.dark else grey
@@ -58,23 +58,23 @@ def picture_to_input(grey: GreyImage) -> ModelInput:
 
 
 def _is_in_geometry(light: GreyImage) -> bool:
-    """Tell whether a picture is 28×28 on clean ground with its box and centre of mass where MNIST has them."""
+    """Return whether a picture is 28×28 on a clean background, with box and centre of mass as in MNIST."""
     if light.shape != (INPUT_SIDE, INPUT_SIDE):
         return False
     _, _, width, height = cv2.boundingRect(light)
-    if max(width, height) not in (BOX_SIDE - 1, BOX_SIDE):  # 19: a handful of MNIST's 70,000
+    if max(width, height) not in (BOX_SIDE - 1, BOX_SIDE):  # 19: a few of MNIST's 70,000
         return False
     moments = cv2.moments(light)
-    # MNIST's centres of mass lie within half a pixel of index 14.
+    # MNIST's centres of mass are within half a pixel of index 14.
     return all(abs(moments[axis] / moments["m00"] - INPUT_SIDE / 2) < 0.55 for axis in ("m10", "m01"))
 
 
 def _place(digit: GreyImage, smallest: float) -> ModelInput:
-    """Scale a digit's box to MNIST's, with a line as wide as pens make it there, and centre it.
+    """Scale a digit's box to MNIST's, adjust the line width to MNIST's range, and centre the digit.
 
     Args:
         digit: `(h, w)` uint8, the digit's box, light on dark.
-        smallest: the longer side in pixels below which it is not blown up.
+        smallest: a longer side below this many pixels is not enlarged to full size.
     """
     longest = max(*digit.shape, smallest)
     if longest < BOX_SIDE * OVERSAMPLING:
@@ -84,7 +84,7 @@ def _place(digit: GreyImage, smallest: float) -> ModelInput:
     mask = above(digit, INK_THRESHOLD)
     line = _line_width(mask)
     width = min(max(line * BOX_SIDE / longest, THINNEST_LINE), THICKEST_LINE)
-    # As with ink, the box holds the line's middle and half a line's width on either side.
+    # As with ink, the box contains the line's centre and half a line width on either side.
     scale = (BOX_SIDE - width) / max(longest - line, longest / 2)
     grow = (width / scale - line) / 2
     if abs(grow * scale) > SMALLEST_GROWTH:
@@ -93,13 +93,13 @@ def _place(digit: GreyImage, smallest: float) -> ModelInput:
 
 
 def _line_width(mask: GreyImage) -> float:
-    """Measure the mean width of lines, pixels: inside one, the distance to its edge averages a quarter of it."""
+    """Return the mean line width in pixels: inside a line, the mean distance to its edge is a quarter of its width."""
     inside = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)
     return max(4 * (float(inside[inside > 0].mean()) - 0.5), 1.0)
 
 
 def _grown(mask: GreyImage, grow: float) -> GreyImage:
-    """Widen (or, negative, thin) lines by `grow` pixels on either side; edges stay soft, the array becomes larger."""
+    """Widen lines by `grow` pixels on either side, or thin them if negative; edges stay soft, and the array grows."""
     margin = int(np.ceil(max(grow, 0))) + 1
     mask = np.pad(mask, margin)
     inside = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
@@ -108,7 +108,7 @@ def _grown(mask: GreyImage, grow: float) -> GreyImage:
 
 
 def _resample(digit: GreyImage, scale: float) -> ModelInput:
-    """Lay a digit, scaled, into the oversampled field and cut the input out."""
+    """Scale a digit, place it in the oversampled field, and crop the input."""
     size = (max(1, round(digit.shape[1] * scale)), max(1, round(digit.shape[0] * scale)))
     small = cv2.resize(digit, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     field = np.zeros((FIELD_SIDE * OVERSAMPLING,) * 2, np.uint8)

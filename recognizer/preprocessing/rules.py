@@ -1,4 +1,4 @@
-"""Ruled and squared paper: its lines are found and taken out, the strokes that cross them stay."""
+"""Ruled and squared paper: removes the printed lines and keeps the strokes that cross them."""
 
 import cv2
 import numpy as np
@@ -7,32 +7,32 @@ import numpy.typing as npt
 from recognizer.preprocessing.geometry import GreyImage
 from recognizer.preprocessing.ground import COARSE_SIDE
 
-INK_THRESHOLD = 0.4  # of the contrast: more is ink
+INK_THRESHOLD = 0.4  # of the contrast; more counts as ink
 
-# Ruled and squared paper. Shares are of the picture's side along the line unless they say otherwise.
-RULE_THRESHOLD = 0.2  # of full ink: rules are often fainter
-RULE_EDGE = 0.03  # a rule's ends are looked for so near to the picture's edges
-RULE_TILT = 0.12  # from one edge to the other
-RULE_PLAY = 0.006  # how far a rule may bend
-RULE_COVER = 0.9  # of a rule is there; light or an eraser may have hidden the rest
-RULE_LENGTH = 0.1  # shorter ones, across a corner, are left
-RULE_STEP = 4  # pixels between the places where a rule is looked at
+# Ruled and squared paper. Shares are of the picture's side along the rule, unless noted otherwise.
+RULE_THRESHOLD = 0.2  # of full ink; rules are often fainter than strokes
+RULE_EDGE = 0.03  # width of the zone at the picture's edges where a rule's ends are searched
+RULE_TILT = 0.12  # maximum height difference from one edge to the other
+RULE_PLAY = 0.006  # maximum bend of a rule
+RULE_COVER = 0.9  # minimum visible share of a rule; light or an eraser may hide the rest
+RULE_LENGTH = 0.1  # minimum length; shorter rules across a corner are kept
+RULE_STEP = 4  # pixels between the samples along a rule
 FEWEST_RULES, MOST_RULES = 2, 60  # in one direction
-CLEAN_EDGES = 0.6  # of the ink at the picture's edges may be left without the rules
+CLEAN_EDGES = 0.6  # maximum share of the ink at the picture's edges that remains without the rules
 
 Rules = npt.NDArray[np.float64]
-"""Ruled lines: `(n, 3)` height at the left edge, at the right edge, thickness, in pixels."""
+"""Ruled lines `(n, 3)`: height at the left edge, height at the right edge, thickness, pixels."""
 
 Heights = npt.NDArray[np.float64]
 
 
 def without_rules(ink: GreyImage) -> GreyImage:
-    """Take the lines of ruled or squared paper out: straight, from edge to edge, and never alone.
+    """Remove the lines of ruled or squared paper: straight, from edge to edge, and at least two in one direction.
 
-    The bars of a digit that fills the picture are such lines too. They are told from rules by what is left at the
-    picture's edges without them: nothing on ruled paper, the digit's other strokes else.
+    The bars of a digit that fills the picture look the same. The difference is the ink that remains at the picture's
+    edges without them: little on ruled paper, otherwise the digit's other strokes.
     """
-    if max(ink.shape) < COARSE_SIDE:  # too coarse to tell one from the other
+    if max(ink.shape) < COARSE_SIDE:  # too coarse to distinguish rules from strokes
         return ink
     across, down = _find_rules(ink), _find_rules(cv2.transpose(ink))
     across_many, down_many = len(across) >= FEWEST_RULES, len(down) >= FEWEST_RULES
@@ -47,25 +47,25 @@ def without_rules(ink: GreyImage) -> GreyImage:
 
 
 def above(ink: GreyImage, share: float) -> GreyImage:
-    """Return the mask of what has more than a share of full ink, 0 or 255."""
-    # Not `cv2.compare`: it takes an array of one or four numbers for a scalar.
+    """Return the mask, 0 or 255, of pixels with more than this share of full ink."""
+    # Not `cv2.compare`, which treats an array of one or four numbers as a scalar.
     mask: GreyImage = cv2.threshold(ink, 255 * share, 255, cv2.THRESH_BINARY)[1]
     return mask
 
 
 def _find_rules(ink: GreyImage) -> Rules:
-    """Find straight lines that run level from edge to edge: `(n, 3)` height at either end and thickness, pixels."""
+    """Return nearly horizontal straight lines from edge to edge, as `Rules`."""
     mask = above(ink, RULE_THRESHOLD)
     height, width = mask.shape
     edge = max(1, round(RULE_EDGE * width))
     left, right = _rule_ends(mask[:, :edge]), _rule_ends(mask[:, -edge:])
-    if not len(left) or not len(right) or max(len(left), len(right)) > MOST_RULES:  # none, or grain
+    if not len(left) or not len(right) or max(len(left), len(right)) > MOST_RULES:  # no rules, or grain
         return np.empty((0, 3))
     start, end = (heights.ravel() for heights in np.meshgrid(left[:, 0], right[:, 0]))
     whole = (np.abs(start - end) <= RULE_TILT * width) & _is_covered(mask, start, end)
     if not whole.any():
         return np.empty((0, 3))
-    # Other rules have an end hidden by a crossing rule, or beyond a corner: they are looked for at the same tilt.
+    # The ends of other rules are hidden by a crossing rule, or beyond a corner: search them at the same tilt.
     tilt = float(np.median((end - start)[whole]))
     margin = int(abs(tilt))
     heights = np.arange(-margin, height + margin, dtype=np.float64)
@@ -77,9 +77,9 @@ def _find_rules(ink: GreyImage) -> Rules:
 
 
 def _is_covered(mask: GreyImage, start: Heights, end: Heights) -> npt.NDArray[np.bool_]:
-    """Tell of lines from the left edge to the right one whether there is ink all along them, `(n,)`."""
+    """Return for lines from the left to the right edge whether there is ink all along them, `(n,)`."""
     height, width = mask.shape
-    # Paper is never quite flat: a rule may bend by a little.
+    # Paper is never quite flat, so a rule may bend a little.
     play = 2 * round(RULE_PLAY * width) + 3
     thick = cv2.dilate(mask, np.ones((play, 1), np.uint8))[:, ::RULE_STEP] > 0
     x = np.arange(thick.shape[1])
@@ -91,9 +91,9 @@ def _is_covered(mask: GreyImage, start: Heights, end: Heights) -> npt.NDArray[np
 
 
 def _rule_ends(edge: GreyImage) -> npt.NDArray[np.float64]:
-    """Return where lines cross an edge of the picture: `(n, 2)` centre and thickness, pixels.
+    """Return where lines cross an edge of the picture, `(n, 2)`: centre and thickness, pixels.
 
-    Looks at a typical column of `edge`: in some a line along the edge may hide them, in others there is dirt.
+    Uses a typical column of `edge`, because some columns may have a line along the edge or dirt.
     """
     ink = np.pad(edge > 0, ((1, 1), (0, 0)))
     begins, ends = ink[1:] & ~ink[:-1], ink[:-1] & ~ink[1:]
@@ -103,7 +103,7 @@ def _rule_ends(edge: GreyImage) -> npt.NDArray[np.float64]:
 
 
 def _erase_rules(ink: GreyImage, rules: Rules) -> GreyImage:
-    """Along each rule, keep only what is thicker than the rule across it: the strokes that cross it."""
+    """Remove rules: along each one, keep only the strokes that cross it, which are thicker across it."""
     if not len(rules):
         return ink
     width = ink.shape[1]

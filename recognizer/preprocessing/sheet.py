@@ -1,6 +1,6 @@
-"""Where the paper is: a table, the frame of a board or the next box of a form may be in view with it.
+"""Sheet detection: finds the paper in a picture that also shows a table, a board's frame or the next box of a form.
 
-A sheet is a region that is lighter or darker than all around it, with straight sides, on which something is written.
+A sheet is a region with straight sides that is lighter or darker than its surroundings and has writing on it.
 """
 
 from collections.abc import Iterator
@@ -15,59 +15,59 @@ import numpy.typing as npt
 from recognizer.preprocessing.geometry import GreyImage
 from recognizer.preprocessing.ground import COARSE_SIDE, LOWEST_CONTRAST, is_flat, lines_of, thumbnail
 
-# Where nothing but lines stands out from the level along the picture's edges, all of it is sheet.
-FAINTEST = 0.25  # of the contrast that stands out
-BROADEST_PEN = 0.2  # of the longer side of what stands out
+# If only lines contrast with the level along the picture's edges, the whole picture is the sheet.
+FAINTEST = 0.25  # of the maximum contrast; more counts as standing out
+BROADEST_PEN = 0.2  # maximum line width, share of the longer side of what stands out
 
-# Regions are found on a thumbnail, by thresholds between its darkest and its lightest level.
+# Regions are found on a thumbnail, with thresholds between its darkest and lightest levels.
 THRESHOLDS = 12
 NARROWEST = 16  # pixels; a thumbnail narrower than this is not searched
 SMALLEST_SIDE = 8  # pixels of the thumbnail
-SMALLEST, LARGEST = 0.05, 0.97  # of the picture
-SOLID = 0.9  # of its convex hull that a sheet covers; the rest is ink that meets its edge
-STEADY = 0.8  # pixels that its outline may move, on average, from one threshold to the next
-STEADY_BOX = 3  # pixels that its box may
-MOST_REGIONS = 20  # are looked at closely, at the cost of reading a digit each; a photo of a table has up to a dozen
+SMALLEST, LARGEST = 0.05, 0.97  # area, share of the picture
+SOLID = 0.9  # minimum share of its convex hull that a sheet covers; the rest is ink at its edge
+STEADY = 0.8  # pixels, maximum mean movement of its outline from one threshold to the next
+STEADY_BOX = 3  # pixels, the same for the sides of its box
+MOST_REGIONS = 20  # examined closely, each at the cost of reading a digit; a photo of a table has up to twelve
 
-# A sheet that a finger, a shadow or another sheet runs into.
-OPENINGS = (9, 15)  # pixels of the thumbnail; what is narrower than this is cut off
-LARGEST_CUT = 0.15, 0.1  # of the picture: the smallest region that is cut, and the smallest that may be left
-UNBROKEN = 0.8  # of what is left there must be as light, or dark
+# A sheet that touches a finger, a shadow or another sheet.
+OPENINGS = (9, 15)  # pixels of the thumbnail; narrower parts are cut off
+LARGEST_CUT = 0.15, 0.1  # of the picture: minimum area of a region before and after the cut
+UNBROKEN = 0.8  # minimum share of the rest that is on the same side of the threshold
 
 # Its shape.
-MOSTLY_IN_VIEW = 0.75  # of the outline: more, and it must have four sides
-FOUR_SIDED = 0.91  # of the smallest quadrilateral around it that it covers
+MOSTLY_IN_VIEW = 0.75  # of the outline; if more is in view, it must have four sides
+FOUR_SIDED = 0.91  # minimum share of the smallest enclosing quadrilateral that it covers
 
-# What is written on it. Shares are of the region's longer side.
-RIM = 4  # pixels, at most, of a thumbnail of the region, and 2 of the picture's: no ink is looked for so near its edge
-RIM_SHARE = 0.012  # of the picture's longer side: as much is cut off
+# The writing on it. Shares are of the region's longer side.
+RIM = 4  # pixels of the region's thumbnail, or 2 of the picture's thumbnail if fewer: margin without ink
+RIM_SHARE = 0.012  # of the picture's longer side: margin that is cut off
 SHORTEST_LINE = 0.1
-BROADEST_LINE = 0.35  # of its own length
-LINE_SIGNAL = 6  # times the median contrast, which is the paper's grain
-MOST_INK = 0.4  # of the region: more is a pattern
-FOREMOST = 0.2  # of all ink is in the longest line
-LIKE = 0.85  # of two sheets with lines so nearly as long, the smaller one is it
+BROADEST_LINE = 0.35  # maximum width, share of its own length
+LINE_SIGNAL = 6  # minimum contrast, relative to the median contrast (the paper's grain)
+MOST_INK = 0.4  # of the region; with more it is a pattern
+FOREMOST = 0.2  # minimum share of all ink in the longest line
+LIKE = 0.85  # ratio of line lengths from which on the smaller of two sheets wins
 
-# What looks like a sheet and is none.
-LOOP_LINE = 0.5  # the ground within and beyond a loop differ by less than so much of its line's contrast
-LOOP_CONTENT = 0.4  # and what is in it is fainter than so much
-LONGER = 1.15  # a line this much longer than the longest on the sheet …
-CROSSING = 0.2, 0.9  # … with such a share of it on the sheet: then the edge is a shadow's
+# Things that look like a sheet.
+LOOP_LINE = 0.5  # of the line's contrast: maximum difference of the background inside and outside a loop
+LOOP_CONTENT = 0.4  # of the line's contrast: maximum contrast of the content of a loop
+LONGER = 1.15  # a line this many times longer than the longest on the sheet …
+CROSSING = 0.2, 0.9  # … with this share of it on the sheet means that the edge is a shadow
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What the digit is on."""
+    """The sheet that the digit is on."""
 
     outline: npt.NDArray[np.float64]  # (n, 2) corners of a convex polygon, x and y in pixels of the picture
-    dark: bool  # what is written on it is darker than it
+    dark: bool  # its writing is darker than the sheet
 
 
 @dataclass(frozen=True)
 class _Region:
     """A connected part of a thresholded thumbnail; lengths in its pixels."""
 
-    grey: GreyImage  # the picture that it was found in
+    grey: GreyImage  # the whole picture
     small: GreyImage  # its thumbnail
     contour: npt.NDArray[np.int32]  # (n, 1, 2)
 
@@ -92,12 +92,12 @@ class _Region:
 
     @cached_property
     def edge(self) -> int:
-        """How many pixels of its outline are not the picture's own edge."""
+        """The number of outline pixels that are not at the picture's edge."""
         last = np.array(self.small.shape[::-1]) - 1
         return int(((self.contour[:, 0] > 0) & (self.contour[:, 0] < last)).all(axis=1).sum())
 
     def is_steady(self, other: "_Region") -> bool:
-        """Tell whether it is the same as a region of the next threshold: its edge is steep."""
+        """Return whether it equals a region of the next threshold, because its edge is steep."""
         if abs(self.area - other.area) >= STEADY * other.edge:
             return False
         return max(abs(one - two) for one, two in zip(self.box, other.box, strict=True)) <= STEADY_BOX
@@ -109,7 +109,7 @@ class _Region:
 
     @cached_property
     def writing(self) -> "_Writing | None":
-        """The longest line on it; None if it has no sheet's shape or nothing is written there."""
+        """The longest line on it; None if it does not have the shape of a sheet or has no writing."""
         if not self._has_straight_sides():
             return None
         scale = max(self.grey.shape) / max(self.small.shape)
@@ -140,7 +140,7 @@ class _Region:
         return bool(self.area >= FOUR_SIDED * cv2.contourArea(sides))
 
     def _is_loop(self, content: float) -> bool:
-        """Tell whether it is what a loop of a large digit encloses: the same ground is beyond the line around it."""
+        """Return whether it is the inside of a loop of a large digit: the background beyond the line is the same."""
         mask = self.filled()
         near = (cv2.dilate(mask, np.ones((7, 7))) > 0) & (mask == 0)
         far = (cv2.dilate(mask, np.ones((21, 21))) > 0) & (cv2.dilate(mask, np.ones((13, 13))) == 0)
@@ -168,7 +168,7 @@ class _Line:
 
 
 def find_sheet(grey: GreyImage) -> Sheet | None:
-    """Find the sheet that the digit is on in a `(h, w)` uint8 picture; None if all of it is sheet."""
+    """Find the sheet with the digit in a `(h, w)` uint8 picture; return None if the whole picture is the sheet."""
     small = thumbnail(grey)
     if max(grey.shape) < COARSE_SIDE or min(small.shape) < NARROWEST:
         return None
@@ -188,7 +188,7 @@ def find_sheet(grey: GreyImage) -> Sheet | None:
 
 
 def cut_sheet(grey: GreyImage, sheet: Sheet) -> tuple[GreyImage, GreyImage]:
-    """Cut a sheet out: `(crop, inside)`, both `(h, w)` uint8; where `inside` is 0, the crop has the sheet's level."""
+    """Crop a sheet: return `(crop, inside)`, both `(h, w)` uint8. Outside `inside` the crop has the sheet's level."""
     low = np.floor(sheet.outline.min(axis=0)).astype(int)
     high = np.ceil(sheet.outline.max(axis=0)).astype(int) + 1
     crop = grey[low[1] : high[1], low[0] : high[0]].copy()
@@ -214,7 +214,7 @@ def _has_only_lines(small: GreyImage) -> bool:
 
 
 def _line_widths(ink: GreyImage, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-    """Measure the mean width of each part, pixels: inside a line, the distance to its edge averages a quarter of it."""
+    """Return the mean line width of each part in pixels: four times the mean distance to its edge."""
     depth = cv2.distanceTransform(np.pad(ink, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
     means = np.bincount(labels.ravel(), depth.ravel()) / np.bincount(labels.ravel())
     widths: npt.NDArray[np.float64] = 4 * (means - 0.5)
@@ -222,7 +222,7 @@ def _line_widths(ink: GreyImage, labels: npt.NDArray[np.int32]) -> npt.NDArray[n
 
 
 def _without_rim(inside: GreyImage, rim: int, cut: tuple[bool, bool, bool, bool]) -> GreyImage:
-    """Take a mask's outermost pixels away, but not where the picture's edge cuts it: top, bottom, left, right."""
+    """Erode a mask by `rim` pixels, except on sides cut off by the picture's edge: top, bottom, left, right."""
     top, bottom, left, right = (rim if side else 0 for side in cut)
     padded = cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)
     top, bottom, left, right = rim - top, rim - bottom, rim - left, rim - right
@@ -232,15 +232,15 @@ def _without_rim(inside: GreyImage, rim: int, cut: tuple[bool, bool, bool, bool]
 
 
 def _area(contour: npt.NDArray[np.int32], outline: int) -> float:
-    """The area that a contour encloses with its own pixels, `outline` of them."""
+    """Return the area that a contour of `outline` pixels encloses, including these pixels."""
     return float(cv2.contourArea(contour)) + outline / 2 + 1
 
 
 def _steady_regions(grey: GreyImage, small: GreyImage, thresholds: npt.NDArray[np.float64]) -> Iterator[_Region]:
-    """Yield, once each, the regions whose edge is so steep that they are there at two thresholds in turn."""
+    """Yield, once each, the regions with such a steep edge that they exist at two consecutive thresholds."""
     cut = not is_flat(small)
     for side in (np.greater, np.less):
-        before: list[tuple[_Region, bool]] = []  # with whether they are known
+        before: list[tuple[_Region, bool]] = []  # with whether they were yielded
         for threshold in thresholds:
             now = []
             for region in _regions(grey, small, side(small, threshold).astype(np.uint8), cut):
@@ -252,9 +252,9 @@ def _steady_regions(grey: GreyImage, small: GreyImage, thresholds: npt.NDArray[n
 
 
 def _regions(grey: GreyImage, small: GreyImage, mask: GreyImage, cut: bool) -> Iterator[_Region]:
-    """Yield the solid regions of a mask, with what runs into them cut off if that is what it takes."""
+    """Yield the solid regions of a mask; if `cut`, also regions that become solid when attached parts are cut off."""
     whole = mask.size
-    # An outline of n pixels encloses (n + 2)² / 8 + 1 / 2 at most: a diamond. Most of a pattern's are too short.
+    # An outline of n pixels encloses at most (n + 2)² / 8 + 1 / 2, a diamond. Most outlines in a pattern are too short.
     shortest = (8 * (SMALLEST * whole - 0.5)) ** 0.5 - 2
     contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for contour, node in zip(contours, tree[0] if tree is not None else (), strict=True):
@@ -285,7 +285,7 @@ def _cut_free(region: _Region, mask: GreyImage) -> list[_Region]:
 
 
 def _is_better(one: _Region, other: _Region) -> bool:
-    """The sheet is what the longest line is on; the smallest of several such."""
+    """Return whether `one` has the longer line on it or, if they are about equal, is smaller."""
     assert one.writing and other.writing
     if one.writing.length > other.writing.length / LIKE:
         return True
@@ -293,11 +293,11 @@ def _is_better(one: _Region, other: _Region) -> bool:
 
 
 def _longest_line(contrast: npt.NDArray[np.float32], inside: GreyImage) -> _Line | None:
-    """Find the longest line that does not meet the rim of `inside`; None if nothing there looks like ink.
+    """Return the longest line that does not touch the rim of `inside`; None if nothing looks like ink.
 
     Args:
-        contrast: `(h, w)` float32, one of `lines_of`.
-        inside: `(h, w)` uint8, 0 or not.
+        contrast: `(h, w)` float32, light or dark from `lines_of`.
+        inside: `(h, w)` uint8 mask, not 0 inside.
     """
     contrast = np.where(inside > 0, contrast, 0)
     shortest = SHORTEST_LINE * max(contrast.shape)
@@ -322,7 +322,7 @@ def _longest_line(contrast: npt.NDArray[np.float32], inside: GreyImage) -> _Line
 
 
 def _is_in_shadow(sheet: _Region) -> bool:
-    """Tell whether a longer line runs over the edge: then it is no paper's, but a shadow's or the light's."""
+    """Return whether a longer line crosses the edge: then it is the edge of a shadow or of light, not of paper."""
     assert sheet.writing
     everywhere = np.ones_like(sheet.small)
     light, dark = lines_of(sheet.small)

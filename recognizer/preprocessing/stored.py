@@ -1,4 +1,4 @@
-"""Ink as it is stored: as exact as a pen is, and bounded in size. The model reads what is stored, not what was sent."""
+"""Stored form of ink: rounded to the precision of a pen and limited in size. The model reads the stored form."""
 
 import math
 from collections.abc import Sequence
@@ -13,37 +13,38 @@ from recognizer.preprocessing.geometry import ModelInput
 from recognizer.preprocessing.ink import GRID, Stroke, draw_paths, ink_to_input, pen_paths, pixels_per_unit
 
 Points = npt.NDArray[np.float64]
-"""`(n, 2…4)` of one stroke: x, y, perhaps time in ms and pressure."""
+"""Points of one stroke, `(n, 2…4)`: x, y, optionally time in ms and pressure."""
 
 Lists = list[list[list[float]]]
-"""Strokes of points, as JSON has them."""
+"""Strokes of points, as in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredInk:
-    """What is kept of a point, and of a drawing."""
+    """Precision and size limits of stored ink."""
 
     largest: int = 64_000  # bytes of JSON
     shortest_point: int = 12  # bytes of JSON: `[1.0, 2.0], `
-    decimals: int = 1  # of x and y, at least: a pen knows its place to a tenth of a pixel
-    extra_decimals: tuple[int, ...] = (0, 1, 2, 4, 6)  # tried in turn, until the input is the same as without rounding
+    decimals: int = 1  # minimum for x and y: pens resolve a tenth of a pixel
+    extra_decimals: tuple[int, ...] = (0, 1, 2, 4, 6)  # tried in order, until the input is the same as without rounding
     latest: int = 10**13 - 1  # ms: a time since 1970 has 13 digits until the year 2286
     pressure_decimals: int = 3
-    shrink: float = 0.9  # of the points that would fit on average: those that stay may be longer ones
+    shrink: float = 0.9  # of the points that would fit on average, because the kept points may be longer
 
 
 STORED = StoredInk()
 
 
 def stored_form(strokes: Sequence[Points], surface: float) -> tuple[Lists, ModelInput]:
-    """Bring strokes to the form that is stored, and that form to the model input.
+    """Return the stored form of strokes, and its model input.
 
-    x and y are rounded to the fewest decimals, at least one, that leave the input as it is, byte for byte. Times become
-    whole milliseconds, pressures three decimals from 0 to 1. A drawing whose JSON would be larger than 64 KB (some
-    2,400 points with time and pressure; a digit has a hundred) is rounded to what the input can show, and thinned.
+    x and y are rounded to the fewest decimals, at least one, that leave the input unchanged byte for byte. Times become
+    whole milliseconds, and pressures are clipped to 0…1 and rounded to three decimals. If the JSON would exceed 64 KB
+    (about 2,400 points with time and pressure; a digit has a hundred), the drawing is rounded to the resolution of the
+    input and thinned.
 
     Args:
-        strokes: each with a point at least.
+        strokes: each with at least one point.
         surface: the longer side of the drawing surface, in the same pixels.
 
     Raises:
@@ -58,17 +59,17 @@ def stored_form(strokes: Sequence[Points], surface: float) -> tuple[Lists, Model
             if all(map(np.array_equal, pen_paths(rounded, surface), paths)):
                 kept = [_rounded(stroke, decimals).tolist() for stroke in strokes]
                 if json_size(kept) > STORED.largest:
-                    break  # and with more decimals it would be larger still
+                    break  # more decimals would make it even larger
                 return kept, draw_paths(paths)
     kept = _bounded([_rounded(stroke, coarsest) for stroke in strokes])
     return kept, ink_to_input([np.array(stroke)[:, :2] for stroke in kept], surface)
 
 
 def thinned(strokes: Sequence[Points], most: int) -> list[Points]:
-    """Leave points out, so that at most `most` stay, and the two ends of each stroke.
+    """Thin out points, so that at most `most` stay, besides the two ends of each stroke.
 
-    What stays lies evenly along the path: along it, no point that is left out is farther than a `most`th of its length
-    from the one before it that stays.
+    The kept points are spread evenly: along the path, each removed point is at most 1/`most` of the path's length after
+    the kept point before it.
     """
     if sum(map(len, strokes)) <= most:
         return list(strokes)
@@ -83,7 +84,7 @@ def thinned(strokes: Sequence[Points], most: int) -> list[Points]:
 
 
 def _decimals_seen(places: Sequence[Stroke], surface: float) -> int:
-    """Return how many decimals of a coordinate the model input can show, at least one."""
+    """Return the number of decimals of a coordinate that the model input can resolve, at least one."""
     scale = pixels_per_unit(np.concatenate(places), surface)
     return max(STORED.decimals, math.ceil(math.log10(scale * GRID)))
 
@@ -98,7 +99,7 @@ def _rounded(stroke: Points, decimals: int) -> Points:
 
 
 def _bounded(strokes: Sequence[Points]) -> Lists:
-    """Thin strokes until they fit. It ends: any drawing of 500 strokes fits once nothing but their ends is left."""
+    """Thin strokes until they fit. This terminates: 500 strokes (the maximum) fit when only their ends are left."""
     most = STORED.largest // STORED.shortest_point
     while (size := json_size(kept := [stroke.tolist() for stroke in thinned(strokes, most)])) > STORED.largest:
         most = int(most * STORED.shrink * STORED.largest / size)
@@ -106,6 +107,6 @@ def _bounded(strokes: Sequence[Points]) -> Lists:
 
 
 def json_size(ink: Any) -> int:
-    """Count the bytes that the database's JSON takes, which has a space after each comma."""
+    """Return the size in bytes of the JSON that the database stores, with a space after each comma."""
     text = orjson.dumps(ink)
     return len(text) + text.count(b",")

@@ -69,7 +69,7 @@ class InTurns(Pages):
         cursor = self.decode_cursor(request)
         backwards = cursor is not None and cursor.reverse
         self.place = None if cursor is None else self._place(str(cursor.position))
-        rows = queryset.in_turns().reverse() if backwards else queryset.in_turns()
+        rows = queryset.in_queue_order().reverse() if backwards else queryset.in_queue_order()
         found = list((rows.beyond(self.place, backwards=backwards) if self.place else rows)[: size + 1])
         self.page = found[:size][::-1] if backwards else found[:size]
         more, came = len(found) > size, self.place is not None

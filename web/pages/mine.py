@@ -110,13 +110,13 @@ def _all_as_json(request: HttpRequest) -> Iterator[bytes]:
     yield b'{"drawings": ['
     for rows in history.drawings_of(visitor_of(request)):
         learned = learned_by(rows)
-        for row, kept in history.kept_of(rows):
+        for row, kept in history.with_stored_drawings(rows):
             yield comma + b"\n" + orjson.dumps(_drawing_json(row, kept, learned.get(row.pk)))
             comma = b","
     yield b"\n]}\n"
 
 
-def _drawing_json(drawing: Submission, kept: history.Kept, learned: int | None) -> dict[str, Any]:
+def _drawing_json(drawing: Submission, kept: history.StoredDrawing, learned: int | None) -> dict[str, Any]:
     return labelled_submission_json(drawing) | {
         "ink": kept.ink and orjson.Fragment(kept.ink),
         "picture": kept.picture and "data:image/png;base64," + base64.b64encode(kept.picture).decode(),

@@ -31,7 +31,7 @@ LONGEST_NUMBER = 18  # digits that a database can compare with
 def review(request: HttpRequest) -> HttpResponse:
     """A page of cards: authors take turns, the most doubtful first, near-identical drawings together."""
     at, filters = now(), Filters(request.GET, label_suffix="")
-    wanted = Correction.objects.waiting().in_turns().filter(filters.condition(at))
+    wanted = Correction.objects.waiting().in_queue_order().filter(filters.condition(at))
     last = _number(request.GET.get("after", ""))
     if last is not None:
         wanted = queue.after(wanted, last)
