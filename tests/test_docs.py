@@ -1,4 +1,4 @@
-"""README and docs name every setting, call and command that there is."""
+"""README and docs name every setting, call and command, and are wrapped."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,8 @@ from django.urls import URLResolver, get_resolver
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 API = (ROOT / "docs" / "api.md").read_text()
+
+LONGEST_LINE = 140  # of Markdown, in characters; tables may be wider
 
 
 def test_readmes_table_names_every_environment_variable() -> None:
@@ -54,3 +56,15 @@ def test_the_schema_describes_every_call(client: Client) -> None:
     assert "/api/v1/submissions/{id}/correction" in paths
     assert set(paths["/api/v1/submissions"]) == {"get", "post"}
     assert {"/api/v1/previews", "/api/v1/corrections", "/api/v1/models/active"} <= set(paths)
+
+
+def test_markdown_lines_are_wrapped() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md")]  # of the repository, not of .venv
+    lines = [
+        (f"{page.relative_to(ROOT)}:{number}", line)
+        for page in pages
+        for number, line in enumerate(page.read_text().splitlines(), 1)
+    ]
+
+    assert len(lines) > 1000
+    assert [where for where, line in lines if len(line) > LONGEST_LINE and not line.startswith("|")] == []
