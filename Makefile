@@ -12,11 +12,11 @@ test: $(VENV)/.with-dev  ## the quick suite
 	$(BIN)/pytest
 
 bench: $(VENV)/.with-web  ## load benchmarks, with ratios
-	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.mixed
+	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m benchmarks.load.mixed
 
 cluster-test: $(VENV)/.with-training  ## fault tests with seven simulated hosts; as root, on Debian with redis-server, postgresql and haproxy
-	$(BIN)/python -m benchmarks.cluster
+	$(BIN)/python -m benchmarks.chaos.cluster
 
 check: $(VENV)/.with-dev  ## lint, types, migrations, deployment
 	$(BIN)/ruff check .

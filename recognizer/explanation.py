@@ -3,7 +3,7 @@
 LiteRT has no gradients, so this is occlusion (M. D. Zeiler, R. Fergus, "Visualizing and Understanding Convolutional
 Networks", ECCV 2014), with patches that lie on the ink. A second pass begins where the best patch of the first has
 gone, for of ink that says the same twice neither half shows while the other stands. What is claimed of a drawing is
-proved on it: the network reads it again without that ink. How well it does, and its limits: docs/explain.md.
+proved on it: the network reads it again without that ink. Quality and limits: docs/measurements/explain.md.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,11 @@
-"""Celery's queues, on any broker."""
+"""The task of a training run and its queue, known to those who send the message and to the worker that takes it."""
 
 from typing import Any
 
 from kombu.exceptions import ChannelError
 
-TRAINING = "training"  # the queue of training runs; everything else is in Celery's default queue
+TRAIN = "training.tasks.train"
+TRAINING = "training"  # its queue; everything else is in Celery's default queue
 MOST_WAITING = 100  # messages in a queue; expired ones stay until a worker discards them
 
 

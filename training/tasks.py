@@ -11,7 +11,7 @@ from celery.worker import state
 from django.db import Error, connections
 
 from recognizer.mnist import MnistError
-from training import attempt, measuring, runs
+from training import attempt, measuring, queues, runs
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ HARD_LIMIT = (
 )  # seconds, for a process so stuck that it cannot watch itself
 
 
-@shared_task(acks_late=True, reject_on_worker_lost=True, time_limit=HARD_LIMIT)
+@shared_task(name=queues.TRAIN, acks_late=True, reject_on_worker_lost=True, time_limit=HARD_LIMIT)
 def train(run_id: int) -> None:
     """Do a queued run; a message about any other does nothing."""
     from training import loop  # only a process that trains needs it
