@@ -1,7 +1,7 @@
 # Two images from one file:
-#   docker build --target web -t digits-web .         the site; no TensorFlow in it
-#   docker build --target worker -t digits-worker .   what trains; the same code with TensorFlow
-# Everything that is kept is in the database; a container's /data is its own and may go with it.
+#   docker build --target web -t digits-web .         web server, without TensorFlow
+#   docker build --target worker -t digits-worker .   training worker, the same code with TensorFlow
+# All state is in the database. A container's /data is temporary: it may be lost with the container.
 
 FROM python:3.12-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

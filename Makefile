@@ -1,4 +1,4 @@
-# Everything runs in .venv, which these targets make and keep up to date by themselves.
+# Everything runs in .venv. The targets create it and keep it up to date.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,12 +11,12 @@ run: $(VENV)/.with-training  ## the whole site: web server, worker and scheduler
 test: $(VENV)/.with-dev  ## the quick suite
 	$(BIN)/pytest
 
-bench: $(VENV)/.with-web  ## benchmarks, with ratios
-	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.mixed
+bench: $(VENV)/.with-web  ## load benchmarks, with ratios
+	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m benchmarks.load.mixed
 
-cluster-test: $(VENV)/.with-training  ## seven hosts and their cables; as root, on Debian with redis-server, postgresql and haproxy
-	$(BIN)/python -m benchmarks.cluster
+cluster-test: $(VENV)/.with-training  ## fault tests with seven simulated hosts; as root, on Debian with redis-server, postgresql and haproxy
+	$(BIN)/python -m benchmarks.chaos.cluster
 
 check: $(VENV)/.with-dev  ## lint, types, migrations, deployment
 	$(BIN)/ruff check .
@@ -25,19 +25,19 @@ check: $(VENV)/.with-dev  ## lint, types, migrations, deployment
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	HDR_HTTPS=1 HDR_PROXIES=1 $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-words: $(VENV)/.with-web  ## gather what is to be translated, compile what is; needs GNU gettext
+words: $(VENV)/.with-web  ## collect strings to translate, compile translations; needs GNU gettext
 	$(BIN)/python manage.py makemessages --all --no-location --no-obsolete --ignore $(VENV) --ignore tests
 	$(BIN)/python manage.py makemessages --all --no-location --no-obsolete --ignore $(VENV) --ignore tests --domain djangojs
 	$(BIN)/python manage.py compilemessages --ignore $(VENV)
 
-lock: $(VENV)/.with-web  ## resolve every pin anew from pyproject.toml
+lock: $(VENV)/.with-web  ## update every pinned version from pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-annotate --no-header pyproject.toml -o requirements-web.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-annotate --no-header pyproject.toml --extra training -o requirements.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-annotate --no-header pyproject.toml --extra dev -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-annotate --no-header pyproject.toml --extra traces -o requirements-traces.txt
 
-clean:  ## removes the environment; the data directory stays
+clean:  ## remove the environment; the data directory stays
 	rm -rf $(VENV)
 
 $(VENV)/.with-web: requirements-web.txt

@@ -1,4 +1,4 @@
-"""Asks this host's web server whether it is ready, by a name that it answers to. For a container's health check."""
+"""Ask this host's web server whether it is ready, under an allowed host name. For a container's health check."""
 
 import os
 import urllib.request

@@ -3,7 +3,7 @@
 LiteRT has no gradients, so this is occlusion (M. D. Zeiler, R. Fergus, "Visualizing and Understanding Convolutional
 Networks", ECCV 2014), with patches that lie on the ink. A second pass starts without the most important patch of the
 first: of two redundant parts of the ink, neither matters while the other is there. Each explanation is verified: the
-network reads the drawing again without the marked ink. Quality and limits are in docs/explain.md.
+network reads the drawing again without the marked ink. Quality and limits: docs/measurements/explain.md.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Pictures with as much in them as a picture can have: parts, edges, things within things.
 
-To read them must not take much longer than a photo of their size. `benchmarks/worst_pictures.py` measures it.
+To read them must not take much longer than a photo of their size. `benchmarks/load/worst_pictures.py` measures it.
 """
 
 from collections.abc import Callable

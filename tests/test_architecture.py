@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def test_imports_point_down(path: Path) -> None:
     above = FLOORS[FLOORS.index(path.relative_to(ROOT).parts[0]) + 1 :]
 
     assert not {name for name in imports_of(path) if name.partition(".")[0] in above}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in OURS}
+
+    TopologicalSorter({name: imports_of(path) & set(modules) for name, path in modules.items()}).prepare()
 
 
 @pytest.mark.parametrize("folder", ["recognizer", "training"])

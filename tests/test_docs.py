@@ -1,6 +1,7 @@
-"""README and docs name every setting, call and command that there is."""
+"""README and docs name every setting, call and command, lead to what exists, and are wrapped."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from django.urls import URLResolver, get_resolver
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 API = (ROOT / "docs" / "api.md").read_text()
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+LONGEST_LINE = 140  # of Markdown, in characters; tables may be wider
 
 
 def test_readmes_table_names_every_environment_variable() -> None:
@@ -54,3 +58,30 @@ def test_the_schema_describes_every_call(client: Client) -> None:
     assert "/api/v1/submissions/{id}/correction" in paths
     assert set(paths["/api/v1/submissions"]) == {"get", "post"}
     assert {"/api/v1/previews", "/api/v1/corrections", "/api/v1/models/active"} <= set(paths)
+
+
+def test_links_between_documents_lead_to_files() -> None:
+    links = [(page, link) for page in PAGES for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())]
+
+    assert len(links) > 50
+    assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_named_benchmark_exists() -> None:
+    named = {
+        name for page in [ROOT / "Makefile", *PAGES] for name in re.findall(r"benchmarks(?:\.\w+)+", page.read_text())
+    }
+
+    assert len(named) > 10
+    assert {name for name in named if find_spec(name) is None} == set()
+
+
+def test_markdown_lines_are_wrapped() -> None:
+    lines = [
+        (f"{page.relative_to(ROOT)}:{number}", line)
+        for page in PAGES
+        for number, line in enumerate(page.read_text().splitlines(), 1)
+    ]
+
+    assert len(lines) > 1000
+    assert [where for where, line in lines if len(line) > LONGEST_LINE and not line.startswith("|")] == []

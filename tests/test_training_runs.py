@@ -16,13 +16,13 @@ from django.db.utils import IntegrityError
 from django.test import Client
 from django.utils.timezone import now
 
+from hdr_site.celery import app as celery_app
 from recognizer.models import Correction, ModelVersion
 from tests import stand_in as stand_ins
 from tests.conftest import Visitor
 from tests.drawings import SEVEN, THREE
 from training import attempt, runs
 from training.models import TrainingRun
-from training.tasks import train
 
 pytestmark = pytest.mark.django_db
 for_real = pytest.mark.django_db(transaction=True)  # two threads write
@@ -293,7 +293,7 @@ def test_a_dead_run_does_not_stand_in_the_way(staff: Client) -> None:
 @for_real
 def test_a_lost_message_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[int] = []
-    monkeypatch.setattr(train, "apply_async", lambda args, **options: sent.append(args[0]))
+    monkeypatch.setattr(celery_app, "send_task", lambda name, args, **options: sent.append(args[0]))
     run = runs.request(Trigger.API)
     runs.supervise()
     assert sent == [run.pk]

@@ -261,10 +261,10 @@ def _metrics(suite: EvalSuite, champion: EvalResult, result: EvalResult) -> dict
         "strangers": evaluation.digit_metrics(result.readings["strangers"], suite.strangers.labels),
         "not_digits": evaluation.not_digit_metrics(result.readings["negatives"]),
     }
-    for name in ("holdout", "validation", "lessons"):
-        samples = getattr(suite, name)
+    for name, part in {"holdout": "holdout", "validation": "validation", "lessons": "train"}.items():
+        samples = getattr(suite, part)
         if n := len(samples.labels):
-            metrics[name] = {"n": n, "accuracy": round(1 - result.wrong_count(samples, name) / n, 5)}
+            metrics[name] = {"n": n, "accuracy": round(1 - result.wrong_count(samples, part) / n, 5)}
     return metrics
 
 

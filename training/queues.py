@@ -1,10 +1,11 @@
-"""Celery queues, for any broker."""
+"""Name and queue of the training task, used by its senders and by its worker."""
 
 from typing import Any
 
 from kombu.exceptions import ChannelError
 
-TRAINING = "training"  # the queue of training runs; everything else is in Celery's default queue
+TRAIN = "training.tasks.train"
+TRAINING = "training"  # its queue; everything else is in Celery's default queue
 MOST_WAITING = 100  # messages in a queue; expired ones stay until a worker discards them
 
 

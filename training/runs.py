@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from celery import current_app
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
@@ -125,15 +126,14 @@ def _send(run_id: int) -> None:
 
 
 def _publish(run_id: int) -> None:
-    from training.tasks import train  # which imports this module
-
     expires = LIMITS.wait.total_seconds()
     try:
-        with train.app.producer_or_acquire() as producer:
+        with current_app.producer_or_acquire() as producer:
             if queues.is_full(producer.channel, queues.TRAINING):
                 logger.warning("No message about training run %s was sent: no training worker takes any.", run_id)
             else:
-                train.apply_async((run_id,), queue=queues.TRAINING, expires=expires, retry=False, producer=producer)
+                options = {"queue": queues.TRAINING, "expires": expires, "retry": False, "producer": producer}
+                current_app.send_task(queues.TRAIN, (run_id,), **options)
     except BrokerError as error:  # the run stays queued, and `supervise` sends the message again
         logger.warning("No message about training run %s could be sent: %s", run_id, error)
 

@@ -11,14 +11,14 @@ from celery.worker import state
 from django.db import Error, connections
 
 from recognizer.mnist import MnistError
-from training import attempt, measuring, runs
+from training import attempt, measuring, queues, runs
 
 logger = logging.getLogger(__name__)
 
 HARD_LIMIT = int(runs.LIMITS.longest.total_seconds()) + 60  # seconds; for a process too stuck to watch itself
 
 
-@shared_task(acks_late=True, reject_on_worker_lost=True, time_limit=HARD_LIMIT)
+@shared_task(name=queues.TRAIN, acks_late=True, reject_on_worker_lost=True, time_limit=HARD_LIMIT)
 def train(run_id: int) -> None:
     """Execute a run if it is queued; otherwise do nothing."""
     from training import loop  # only a training process needs it
