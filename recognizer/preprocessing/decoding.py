@@ -73,7 +73,7 @@ def _check_size(image: Image.Image, scans: int) -> None:
         raise PreprocessingError(f"The picture has more than {most // 10**6} million pixels.")
     if width * height * scans > MAX_SCANNED:
         raise PreprocessingError("The JPEG has more scans than its size allows.")
-    if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):  # Pillow decodes it in Python, run by run
+    if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):  # Pillow unpacks it in Python, a run at a time
         raise PreprocessingError("The BMP is packed: send it unpacked, or as PNG.")
 
 

@@ -28,12 +28,12 @@ class Command(BaseCommand):
             run = runs.request(TrainingRun.Trigger.COMMAND, force=options["force"])
         except runs.LiveRunError as error:
             raise CommandError(str(error)) from error
-        self._print(f"Training run {run.pk} is queued.")
+        self._say(f"Training run {run.pk} is queued.")
         if options["wait"]:
             try:
                 self._wait(run)
             except KeyboardInterrupt:
-                self._print(f"Training run {run.pk} goes on; cancel it in the admin or by the API.")
+                self._say(f"Training run {run.pk} goes on; cancel it in the admin or by the API.")
                 sys.exit(INTERRUPTED)
 
     def _wait(self, run: TrainingRun) -> None:
@@ -52,13 +52,13 @@ class Command(BaseCommand):
             step = f"{run.attempt} {run.state} {run.phase} {run.epoch} {run.progress // STEP}"
             if step != printed and run.live:
                 printed = step
-                self._print(_progress(run))
+                self._say(_progress(run))
         ending = f"Training run {run.pk} {runs.ENDED[run.state]}. {run.reason}".rstrip()
         if run.state in (TrainingRun.State.FAILED, TrainingRun.State.CANCELLED):
             raise CommandError(ending)
-        self._print(f"{ending} It made {run.version} ({run.version.state})." if run.version else ending)
+        self._say(f"{ending} It made {run.version} ({run.version.state})." if run.version else ending)
 
-    def _print(self, line: str) -> None:
+    def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
 
