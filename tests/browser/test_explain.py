@@ -167,7 +167,7 @@ def test_too_many_at_once_waits_and_goes_on_by_itself(sheet: DrawingPage, panel:
     sheet.wait_until("stored")
     sheet.page.route(EXPLANATION, lambda route: route.fulfill(status=429, headers={"Retry-After": "1"}, body="{}"))
     panel.toggle.click()
-    expect(sheet.alert).to_contain_text("It goes on by itself")
+    expect(sheet.alert).to_contain_text("Retrying")
     sheet.page.unroute(EXPLANATION)
 
     expect(panel.answer).to_contain_text("spoke most for 3")

@@ -20,7 +20,7 @@ def test_a_throttled_drawing_is_read_by_itself_once_the_wait_is_over(sheet: Draw
     sheet.wait_until("stored")
     sheet.draw(SEVEN)
 
-    expect(sheet.alert).to_contain_text("It goes on by itself in")
+    expect(sheet.alert).to_contain_text("Retrying in")
     sheet.wait_until("stored")
 
     expect(sheet.alert).to_be_hidden()
@@ -66,7 +66,7 @@ def test_a_days_quota_is_told_in_words_and_the_ink_is_kept(sheet: DrawingPage, s
     settings.QUOTAS = {"owner": 1}
     sheet.draw(THREE)
 
-    expect(sheet.alert).to_contain_text("No more can be stored today. Your ink is kept.")
+    expect(sheet.alert).to_contain_text("The daily storage limit is reached. Your ink is kept.")
     assert sheet.inked_pixels() > 0
     assert sheet.digit() == "3"  # it is still read, live
     settings.QUOTAS = {}
