@@ -73,17 +73,17 @@ class Promotion(models.Model):
     """A move of the pointer to the active version. The newest one names the version that serves."""
 
     class Cause(models.TextChoices):
-        BUNDLED = "bundled", "the model that ships"
+        BUNDLED = "bundled", "bundled model"
         GATES = "gates", "passed its gates"
         HAND = "hand", "by hand"
-        ROLLBACK = "rollback", "rolled back by itself"
+        ROLLBACK = "rollback", "automatic rollback"
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="promotions")
     previous = models.ForeignKey(ModelVersion, models.CASCADE, null=True, blank=True, related_name="successions")
     cause = models.CharField(max_length=10, choices=Cause)
     reason = models.CharField(max_length=300, blank=True)
     doubt = models.CharField(
-        max_length=300, blank=True, db_default="", help_text="What speaks against it, where staff have to decide."
+        max_length=300, blank=True, db_default="", help_text="Evidence against it, for staff to decide."
     )
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="promotions")
     created = models.DateTimeField(default=now)
@@ -175,6 +175,7 @@ class Submission(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        verbose_name = "drawing"  # on pages and in the admin; a submission in code and in the API
         indexes = [  # with the id, or PostgreSQL may look through everybody's drawings for somebody's last one
             models.Index(fields=["account", "id"], name="submissions_of_account"),
             models.Index(fields=["session", "id"], name="submissions_of_session"),
@@ -263,7 +264,7 @@ class Correction(models.Model):
         ACCEPTED = "accepted"
         REJECTED = "rejected"
 
-    submission = models.ForeignKey(Submission, models.CASCADE, related_name="corrections")
+    submission = models.ForeignKey(Submission, models.CASCADE, verbose_name="drawing", related_name="corrections")
     digit = models.PositiveSmallIntegerField("digit said", null=True, blank=True, help_text="Empty: not a digit.")
     state = models.CharField(max_length=10, choices=State, default=State.PENDING, db_index=True)
     account = models.ForeignKey(
@@ -273,17 +274,17 @@ class Correction(models.Model):
     created = models.DateTimeField(default=now)
     superseded = models.DateTimeField(null=True, blank=True)
     triage = models.CharField(
-        max_length=40, blank=True, help_text="The rule that accepted it, or that holds it for a person to decide."
+        max_length=40, blank=True, help_text="The rule that accepted it or holds it for review."
     )
-    confidence = models.FloatField(default=0, help_text="The submission's, kept here to order the review queue.")
+    confidence = models.FloatField(default=0, help_text="The drawing's, copied to order the review queue.")
     turn = models.PositiveSmallIntegerField(
-        default=1, db_default=1, help_text="In the review queue: so many of its author's come no later."
+        default=1, db_default=1, help_text="Its author's turn in the review queue."
     )
     claimed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="claims"
     )
     claimed_until = models.DateTimeField(
-        null=True, blank=True, help_text="Until then other reviewers are not shown it."
+        null=True, blank=True, help_text="Hidden from other reviewers until then."
     )
     decided = models.DateTimeField(null=True, blank=True)
     decided_by = models.ForeignKey(
@@ -295,7 +296,7 @@ class Correction(models.Model):
         null=True,
         blank=True,
         related_name="replaced_by",
-        help_text="What its author said, where a reviewer knew better.",
+        help_text="What its author said, if a reviewer relabelled it.",
     )
 
     objects = CorrectionQuerySet.as_manager()
@@ -363,8 +364,8 @@ class AuditEntry(models.Model):
     name = models.CharField(max_length=150, help_text="The account's name then.")
     method = models.CharField(max_length=LONGEST_METHOD)
     path = models.CharField(max_length=LONGEST_PATH)
-    fields = models.JSONField(default=dict, help_text="Of the form: which rows, and what was to become of them.")
-    status = models.PositiveSmallIntegerField(help_text="Of the answer.")
+    fields = models.JSONField(default=dict, help_text="The form's: which rows, and what to do with them.")
+    status = models.PositiveSmallIntegerField(help_text="Of the response.")
     request_id = models.CharField(max_length=64, help_text="The same as in the log and in the answer.")
 
     class Meta:
@@ -383,11 +384,11 @@ class CountedDay(models.Model):
 
     day = models.DateField(primary_key=True)
     counted = models.DateTimeField(help_text="When the pass that counted it began.")
-    stored = models.PositiveIntegerField(help_text="Submissions of that day then, imported ones too.")
-    last = models.BigIntegerField(default=0, help_text="The newest submission that was counted.")
+    stored = models.PositiveIntegerField(help_text="Drawings of that day, imported ones included.")
+    last = models.BigIntegerField(default=0, help_text="The newest drawing counted.")
     confidence = models.JSONField(default=list, help_text="Drawings by bin of confidence.")
     ink = models.JSONField(default=list, help_text="Drawings by bin of mean ink.")
-    pairs = models.JSONField(default=list, help_text="Answered, said instead, how often; null is not a digit.")
+    pairs = models.JSONField(default=list, help_text="Answer, label, count; null: not a digit.")
 
     class Meta:
         ordering = ["-day"]

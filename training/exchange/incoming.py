@@ -49,7 +49,7 @@ def import_dataset(
 
     Args:
         file: seekable; read twice.
-        form: guessed unless given.
+        form: default: detected.
         by: who decided that the labels are right, if somebody is logged in.
         rows: the most drawings that are taken.
 
@@ -82,18 +82,18 @@ def _checked(file: BinaryIO, form: Format | None, rows: int) -> tuple[Format, in
         # Readers of hostile files raise whatever they trip over (BadZipFile, zlib.error, EOFError, struct.error, …),
         # and each of these means the same to whoever sent it.
         what = form.name if form else "zip"
-        raise ExchangeError(f"The file is damaged, or is not of the {what} form ({type(error).__name__}).") from error
+        raise ExchangeError(f"The file is damaged or is not in the {what} format ({type(error).__name__}).") from error
 
 
 def _count(examples: Iterator[Example], rows: int) -> int:
     count = 0
     for count, example in enumerate(examples, 1):
         if count > rows:
-            raise ExchangeError(f"The file holds more than {rows:,} drawings.")
+            raise ExchangeError(f"The file has more than {rows:,} drawings.")
         if not example.drawing.input.any():
             raise ExchangeError(f"Drawing {count} has no ink.")
     if not count:
-        raise ExchangeError("The file holds no drawings.")
+        raise ExchangeError("The file has no drawings.")
     return count
 
 

@@ -40,14 +40,14 @@ class ReadOnly(ModelAdmin):
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **options: Any) -> Any:
         """Act on the rows that were selected; what is no row's number selects none, and is refused."""
         if not all(pk.isdecimal() and len(pk) < 19 for pk in request.POST.getlist(ACTION_CHECKBOX_NAME)):
-            raise BadRequest("A selected row has no such number.")
+            raise BadRequest("A selected row has an invalid number.")
         return super().response_action(request, queryset, *args, **options)
 
 
 def thumbnail(submission: Submission, side: int) -> SafeString:
     """Show the 28×28 input."""
     url = png_data_url(stored_input(submission))
-    return format_html('<img src="{}" width="{}" height="{}" alt="submission {}">', url, side, side, submission.pk)
+    return format_html('<img src="{}" width="{}" height="{}" alt="drawing {}">', url, side, side, submission.pk)
 
 
 def said(digit: int | None) -> str:
@@ -148,7 +148,7 @@ class TriageFilter(SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         by_name = [(rule.name, f"held: {readable(rule.name)}") for rule in triage.HOLD]
         by_name += [(rule.name, f"accepted: {readable(rule.name)}") for rule in triage.ACCEPT]
-        return [("held", "held, waiting for a person"), ("none", "left by the rules"), *by_name]
+        return [("held", "held for review"), ("none", "no rule applied"), *by_name]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Correction]) -> QuerySet[Correction]:
         match self.value():
@@ -192,7 +192,7 @@ class SubmissionAdmin(ReadOnly):
     list_filter = ("verdict", DigitFilter, LabelledFilter, "model_version", "created")
     list_per_page = 50
     search_fields = ("=id", "account__username", "=session")
-    search_help_text = "A submission's number, an account's name or an anonymous owner's id"
+    search_help_text = "A drawing's number, an account's name or an anonymous owner's id"
     show_full_result_count = False
     inlines = (CorrectionInline,)
     fields = (
@@ -253,9 +253,9 @@ class SubmissionAdmin(ReadOnly):
         explanation = explain(model, image)
         marked = explanation.marked
         words = (
-            f"Version {model.version} reads {said(explanation.reading.digit)}. The bright ink spoke most for that: "
+            f"Version {model.version} reads {said(explanation.reading.digit)}. The bright ink had the most influence: "
             f"{', '.join(place for place, _ in explanation.places[:2])}. "
-            f"Without {marked.share:.0%} of the ink, the brightest, it reads {said(marked.reading.digit)}."
+            f"Without the brightest {marked.share:.0%} of the ink it reads {said(marked.reading.digit)}."
         )
         url = heat_data_url(image, explanation.heat)
         return format_html('<img src="{}" width="224" height="224" alt=""><p>{}</p>', url, words)
@@ -297,7 +297,7 @@ class CorrectionAdmin(ReadOnly):
     )
     list_per_page = 50
     search_fields = ("=id", "=submission__id", "account__username", "=session")
-    search_help_text = "A correction's or submission's number, an account's name or an anonymous owner's id"
+    search_help_text = "The number of a correction or drawing, an account's name or an anonymous owner's id"
     show_full_result_count = False
     ordering = ("turn", "confidence", "id")  # as in the review queue, by the same indexes
     actions = ("accept", "reject")
@@ -341,7 +341,7 @@ class CorrectionAdmin(ReadOnly):
         """The rule's name; its sentence when the pointer rests there."""
         if not correction.triage:
             return "—"
-        why = triage.EXPLANATIONS.get(correction.triage, "A rule of an earlier release.")
+        why = triage.EXPLANATIONS.get(correction.triage, "A rule of an older release.")
         return format_html('<span title="{}">{}</span>', why, readable(correction.triage))
 
     @admin.display(description="author")
@@ -371,7 +371,7 @@ class CorrectionAdmin(ReadOnly):
         if decided:
             self.message_user(request, f"{decided} {state}.", messages.SUCCESS)
         if late:
-            self.message_user(request, f"{late} had been decided already and stay as they are.", messages.WARNING)
+            self.message_user(request, f"{late} had already been decided and were left unchanged.", messages.WARNING)
 
 
 RAW = ("thresholds_json", "metrics_json", "lineage_json")
@@ -387,8 +387,8 @@ class ModelVersionAdmin(ReadOnly):
     actions = ("activate",)
     fieldsets = (
         (None, {"fields": ("version", "state", "parent", "created", "activated", "notes")}),
-        ("Proved", {"fields": ("gates", "measured")}),
-        ("As the API gives it", {"classes": ("collapse",), "fields": ("preprocessing_version", *RAW)}),
+        ("Evaluation", {"fields": ("gates", "measured")}),
+        ("API data", {"classes": ("collapse",), "fields": ("preprocessing_version", *RAW)}),
     )
     readonly_fields = ("gates", "measured", *RAW)
 

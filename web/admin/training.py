@@ -26,9 +26,9 @@ class TrainingRunAdmin(ReadOnly):
     show_full_result_count = False
     fieldsets = (
         (None, {"fields": ("state", "reason", "phase", "bar", "fit", "eta", "cancel_requested")}),
-        ("Asked for", {"fields": ("trigger", "requested_by", "force", "created")}),
-        ("Done", {"fields": ("attempt", "worker", "started", "finished", "duration", "heartbeat")}),
-        ("Learned", {"fields": ("parent", "version", "gates", "counted", "timed", "fingerprint")}),
+        ("Request", {"fields": ("trigger", "requested_by", "force", "created")}),
+        ("Execution", {"fields": ("attempt", "worker", "started", "finished", "duration", "heartbeat")}),
+        ("Result", {"fields": ("parent", "version", "gates", "counted", "timed", "fingerprint")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TrainingRun]:

@@ -75,7 +75,7 @@ def labelled_submission_json(submission: Submission) -> dict[str, Any]:
 
 
 def correction_json(correction: Correction) -> dict[str, Any]:
-    """What a person said, and what was decided."""
+    """A person's correction and its state."""
     return {
         "id": correction.pk,
         "submission": correction.submission_id,

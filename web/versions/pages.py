@@ -143,7 +143,7 @@ def _active_entry() -> rows.Entry | None:
 
 
 def _runs() -> "QuerySet[TrainingRun]":
-    """Return the runs, the newest first, each with the number of the version that it made."""
+    """Return the runs, the newest first, each with the number of the version it made."""
     heavy = ("metrics", "gate_report", "lineage", "thresholds")
     return TrainingRun.objects.select_related("version").defer(*(f"version__{column}" for column in heavy))
 
