@@ -188,7 +188,7 @@ class Submission(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"submission {self.pk}"
+        return f"drawing {self.pk}"
 
     def delete(self, *arguments: Any, **options: Any) -> tuple[int, dict[str, int]]:
         """Delete it, with all that refers to it."""
@@ -273,19 +273,13 @@ class Correction(models.Model):
     session = models.UUIDField(null=True, blank=True)
     created = models.DateTimeField(default=now)
     superseded = models.DateTimeField(null=True, blank=True)
-    triage = models.CharField(
-        max_length=40, blank=True, help_text="The rule that accepted it or holds it for review."
-    )
+    triage = models.CharField(max_length=40, blank=True, help_text="The rule that accepted it or holds it for review.")
     confidence = models.FloatField(default=0, help_text="The drawing's, copied to order the review queue.")
-    turn = models.PositiveSmallIntegerField(
-        default=1, db_default=1, help_text="Its author's turn in the review queue."
-    )
+    turn = models.PositiveSmallIntegerField(default=1, db_default=1, help_text="Its author's turn in the review queue.")
     claimed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="claims"
     )
-    claimed_until = models.DateTimeField(
-        null=True, blank=True, help_text="Hidden from other reviewers until then."
-    )
+    claimed_until = models.DateTimeField(null=True, blank=True, help_text="Hidden from other reviewers until then.")
     decided = models.DateTimeField(null=True, blank=True)
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="decisions", db_index=False
@@ -394,7 +388,7 @@ class CountedDay(models.Model):
         ordering = ["-day"]
 
     def __str__(self) -> str:
-        return f"{self.day}: {self.stored} submissions"
+        return f"{self.day}: {self.stored} drawings"
 
 
 class DailyCount(models.Model):

@@ -135,8 +135,8 @@ def test_without_mnist_the_command_says_what_to_do(settings: LazySettings, tmp_p
     ("options", "message"),
     [
         ({"only": ["Lion"]}, "no optimiser 'lion'.*Adam; Adadelta; SGD"),
-        ({"epochs": 0}, "1 or more"),
-        ({"batch_size": 0}, "1 or more"),
+        ({"epochs": 0}, "at least 1"),
+        ({"batch_size": 0}, "at least 1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, object], message: str) -> None:

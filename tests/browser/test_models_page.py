@@ -146,7 +146,7 @@ def test_while_the_site_is_away_the_panel_says_so_and_recovers(
 
     page.context.set_offline(False)
     page.clock.run_for(10_000)
-    expect(panel).not_to_contain_text("The site does not answer")
+    expect(panel).not_to_contain_text("The site is not responding")
 
 
 def test_who_was_signed_out_is_told_so(active_model: ModelVersion, open_office: Callable[..., Page]) -> None:
@@ -155,7 +155,7 @@ def test_who_was_signed_out_is_told_so(active_model: ModelVersion, open_office: 
     page.goto("/models")
     page.context.clear_cookies(name="sessionid")
 
-    expect(page.get_by_role("region", name="Training")).to_contain_text("You are not signed in any more.")
+    expect(page.get_by_role("region", name="Training")).to_contain_text("You are no longer logged in.")
 
 
 def test_staff_go_back_to_a_version_after_being_told_what_happens(
@@ -164,7 +164,7 @@ def test_staff_go_back_to_a_version_after_being_told_what_happens(
     page = open_office(viewport={"width": 1280, "height": 900})
     page.goto("/models/1")
     page.get_by_role("link", name="Go back to this version").click()
-    expect(page.get_by_text("Within two seconds every web process reads with version 1")).to_be_visible()
+    expect(page.get_by_text("Within two seconds, every web process uses version 1")).to_be_visible()
     page.get_by_role("button", name="Make version 1 active").click()
 
     expect(page.get_by_text("Version 1 is active.")).to_be_visible()

@@ -43,7 +43,7 @@ def test_a_fault_of_the_site_is_told_without_its_page(sheet: DrawingPage) -> Non
     sheet.page.route(SUBMISSIONS, lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
     sheet.draw(THREE)
 
-    expect(sheet.alert).to_contain_text("The site has a problem")
+    expect(sheet.alert).to_contain_text("Something went wrong on the site")
     sheet.page.unroute(SUBMISSIONS)
     sheet.button("Try again").click()
     sheet.wait_until("stored")

@@ -22,6 +22,7 @@ from recognizer.models import AuditEntry, Correction, ModelVersion, Promotion, S
 from recognizer.owners import Owner
 from web.admin.tables import gate_table, json_block, number_table, readable
 from web.api.presentation import heat_data_url, png_data_url, stored_input
+from web.numbers import decimal, percent
 
 admin.site.site_header = admin.site.site_title = "Handwritten Digit Recognition"
 admin.site.index_title = "Drawings, corrections and models"
@@ -68,8 +69,8 @@ Deletion = tuple[list[Any], dict[str, int], set[str], list[Any]]
 def deletion_of(drawings: QuerySet[Submission]) -> Deletion:
     """Say how much goes with drawings."""
     said = Correction.objects.filter(submission__in=drawings.order_by().values("pk")).order_by().count()
-    counts = {"submissions": drawings.order_by().count(), "corrections": said}
-    return [f"{count:,} {name}" for name, count in counts.items() if count], counts, set(), []
+    counts = {"drawings": drawings.order_by().count(), "corrections": said}
+    return [f"{decimal(count)} {name}" for name, count in counts.items() if count], counts, set(), []
 
 
 admin.site.unregister(User)
@@ -83,7 +84,7 @@ class AccountAdmin(UserAdmin):
         """Count the drawings that go with accounts."""
         users = list(objs)
         lines, counts, _, _ = deletion_of(Submission.objects.filter(account__in=[user.pk for user in users]))
-        lacking = set() if request.user.has_perm("recognizer.delete_submission") else {"submission"}
+        lacking = set() if request.user.has_perm("recognizer.delete_submission") else {"drawing"}
         return [*map(str, users), *lines], {"users": len(users), **counts}, lacking, []
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
@@ -240,7 +241,7 @@ class SubmissionAdmin(ReadOnly):
 
     @admin.display(description="confidence", ordering="confidence")
     def percent(self, submission: Submission) -> str:
-        return f"{submission.confidence:.1%}"
+        return percent(submission.confidence)
 
     @admin.display(description="why")
     def why(self, submission: Submission) -> SafeString | str:
@@ -255,7 +256,7 @@ class SubmissionAdmin(ReadOnly):
         words = (
             f"Version {model.version} reads {said(explanation.reading.digit)}. The bright ink had the most influence: "
             f"{', '.join(place for place, _ in explanation.places[:2])}. "
-            f"Without the brightest {marked.share:.0%} of the ink it reads {said(marked.reading.digit)}."
+            f"Without the brightest {percent(marked.share, 0)} of the ink it reads {said(marked.reading.digit)}."
         )
         url = heat_data_url(image, explanation.heat)
         return format_html('<img src="{}" width="224" height="224" alt=""><p>{}</p>', url, words)
@@ -320,7 +321,7 @@ class CorrectionAdmin(ReadOnly):
 
     @admin.display(description="confidence", ordering="confidence")
     def percent(self, correction: Correction) -> str:
-        return f"{correction.confidence:.1%}"
+        return percent(correction.confidence)
 
     @admin.display(description="label", ordering="digit")
     def says(self, correction: Correction) -> str:
@@ -476,7 +477,7 @@ class AuditEntryAdmin(ReadOnly):
 
 def _percent(version: ModelVersion, metric: str) -> str:
     accuracy = version.metrics.get(metric, {}).get("accuracy")
-    return "—" if accuracy is None else f"{accuracy:.2%}"
+    return "—" if accuracy is None else percent(accuracy, 2)
 
 
 def _single_numbers(metrics: dict[str, Any]) -> dict[str, Any]:
