@@ -144,7 +144,7 @@ function drawingItem({ source, similarity, input }, digit) {
   const item = document.createElement("li");
   const image = document.createElement("img");
   Object.assign(image, { src: input, width: 28, height: 28, className: "nearest__input", alt: nameOf(digit) });
-  item.append(image, line(SOURCES[source]), line(gettext("%(share)s similar", { share: percent(similarity, 0) })));
+  item.append(image, line(SOURCES[source]), line(gettext("%(share)s match", { share: percent(similarity, 0) })));
   return item;
 }
 

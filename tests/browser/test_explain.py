@@ -39,7 +39,7 @@ def test_why_says_which_ink_spoke_and_what_is_read_without_it(sheet: DrawingPage
     expect(panel.toggle).to_have_attribute("aria-expanded", "true")
     expect(panel.answer).to_have_text(
         re.compile(
-            r"What strongest evidence for 3 is (at|in) the [a-z ]+\. Without that [123]0% of the ink, the network .*reads"
+            r"The strongest evidence for 3 is (at|in) the [a-z ]+\. Without that [123]0% of the ink, the network .*reads"
         )
     )
     expect(panel.heat).to_have_attribute("src", re.compile("^data:image/png;base64,"))
@@ -110,7 +110,7 @@ def test_a_known_drawing_of_ones_own_is_shown_with_where_it_is_from(sheet: Drawi
 
     own = panel.root.get_by_role("listitem").first
     expect(own).to_contain_text("Yours")
-    expect(own).to_contain_text(re.compile(r"\d+% similar"))
+    expect(own).to_contain_text(re.compile(r"\d+% match"))
 
 
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 900}, PHONE], ids=["desk", "phone"])

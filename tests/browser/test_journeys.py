@@ -65,7 +65,7 @@ def test_everything_by_keyboard_alone(open_page: OpenPage) -> None:
     expect(page.locator("[data-said]")).to_contain_text("Saved, thank you.")
     tab_to(page, page.get_by_role("button", name="Undo the last one"))
     page.keyboard.press("Enter")
-    expect(page.locator("[data-said]")).to_contain_text("Your answer was withdrawn")
+    expect(page.locator("[data-said]")).to_contain_text("The last drawing was removed")
 
     page.reload()
     open_by_key(page, "My digits")
