@@ -361,8 +361,8 @@ GATES: Sequence[Gate] = (
         question=gettext_noop("How many fewer letters and symbols does it reject than the bundled model?"),
         needed=_DROP_AT_MOST,
         explanation=(
-            f"That share is at most {100 * _LIMITS.rejection_drift:g} points below the bundled model's, "
-            "or no further than chance explains."
+            "The share of letters and symbols it rejects is at most "
+            f"{100 * _LIMITS.rejection_drift:g} points below the bundled model's, or no further than chance explains."
         ),
     ),
     Gate(

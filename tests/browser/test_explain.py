@@ -39,7 +39,8 @@ def test_why_says_which_ink_spoke_and_what_is_read_without_it(sheet: DrawingPage
     expect(panel.toggle).to_have_attribute("aria-expanded", "true")
     expect(panel.answer).to_have_text(
         re.compile(
-            r"The strongest evidence for 3 is (at|in) the [a-z ]+\. Without that [123]0% of the ink, the network .*reads"
+            r"The strongest evidence for 3 is (at|in) the [a-z ]+\."
+            r" Without that [123]0% of the ink, the network .*reads"
         )
     )
     expect(panel.heat).to_have_attribute("src", re.compile("^data:image/png;base64,"))
