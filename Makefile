@@ -26,8 +26,8 @@ check: $(VENV)/.with-dev  ## lint, types, migrations, deployment
 	HDR_HTTPS=1 HDR_PROXIES=1 $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 words: $(VENV)/.with-web  ## collect strings to translate, compile translations; needs GNU gettext
-	$(BIN)/python manage.py makemessages --all --no-location --no-obsolete --ignore $(VENV) --ignore tests
-	$(BIN)/python manage.py makemessages --all --no-location --no-obsolete --ignore $(VENV) --ignore tests --domain djangojs
+	$(BIN)/python manage.py makemessages --all --no-location --no-obsolete --no-wrap --ignore $(VENV) --ignore tests
+	$(BIN)/python manage.py makemessages --all --no-location --no-obsolete --no-wrap --ignore $(VENV) --ignore tests --domain djangojs
 	$(BIN)/python manage.py compilemessages --ignore $(VENV)
 
 lock: $(VENV)/.with-web  ## update every pinned version from pyproject.toml

@@ -73,7 +73,7 @@ def database(name: str, default: str) -> dict[str, Any]:
         where |= {"PORT": ",".join(str(host.port or "") for host in hosts)}
         return dj_database_url.parse(f"{several['before']}several{several['after']}") | where
     except ValueError as error:
-        raise SystemExit(f"{name} is no URL of a database, like postgres://user:password@host:5432/name.") from error
+        raise SystemExit(f"{name} must be a database URL such as postgres://user:password@host:5432/name.") from error
 
 
 def secret(name: str, file: Path) -> str:
@@ -104,9 +104,9 @@ def refuse_guessable(name: str) -> None:
     if not value or not is_guessable(value) or flag("DEBUG") or not is_public():
         return
     raise SystemExit(
-        f"{name} is easy to guess ({len(value)} characters, {len(set(value))} different ones), and whoever guesses it"
-        " can pass for others. Make one with\n  python -c 'import secrets; print(secrets.token_urlsafe(50))'\n"
-        f"To keep people logged in, and their drawings theirs, name the earlier one in {name}_FALLBACKS for some weeks."
+        f"{name} is easy to guess ({len(value)} characters, {len(set(value))} different ones). Anyone who guesses it"
+        " can impersonate users. Make a new one with\n  python -c 'import secrets; print(secrets.token_urlsafe(50))'\n"
+        f"To keep people logged in and their drawings theirs, put the old one in {name}_FALLBACKS for some weeks."
     )
 
 

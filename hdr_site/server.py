@@ -48,7 +48,7 @@ def free_address(host: str, port: int) -> str:
         # Of both kinds, as Granian does: `::` means every IPv4 address too.
         socket.create_server((address, port), family=family, dualstack_ipv6=family == socket.AF_INET6).close()
     except (OSError, OverflowError) as error:
-        raise SystemExit(f"Cannot listen on {host}, port {port}: {error}. HOST and PORT choose another.") from error
+        raise SystemExit(f"Cannot listen on {host}, port {port}: {error}. Set HOST or PORT to change it.") from error
     return str(address)
 
 
@@ -66,7 +66,7 @@ def alone_on(address: str, port: int) -> Iterator[None]:
             if sys.platform == "linux":
                 name.bind(f"\0digits web server {address} {port}")
         except OSError as error:
-            raise SystemExit(f"Cannot listen on {address}, port {port}: another server starts there.") from error
+            raise SystemExit(f"Cannot listen on {address}, port {port}: another server is starting there.") from error
         yield
 
 

@@ -188,7 +188,7 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Handwritten Digit Recognition",
-    "DESCRIPTION": "Draw or upload a digit, have it read, say what it is.",
+    "DESCRIPTION": "Read handwritten digits from ink or pictures, and correct the answers.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

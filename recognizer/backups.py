@@ -27,7 +27,7 @@ def backup(file: Path) -> None:
         BackupError: the database is empty, the file already exists, or it could not be written.
     """
     if file.exists():
-        raise BackupError(f"{file} is there already")
+        raise BackupError(f"{file} already exists")
     if not connection.introspection.table_names():
         raise BackupError("the database is empty")
     try:
@@ -55,7 +55,7 @@ def restore(file: Path) -> None:
         BackupError: another process uses the database, it is not empty, or the file is not a complete backup.
     """
     if not file.is_file():
-        raise BackupError(f"{file} is not there")
+        raise BackupError(f"{file} does not exist")
     if connection.vendor == "sqlite":
         database = Path(connection.settings_dict["NAME"])
         try:

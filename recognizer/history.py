@@ -7,6 +7,7 @@ from urllib import parse
 
 from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet, TextChoices
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from recognizer.labels import DIGITS
 from recognizer.models import Correction, Submission, Verdict, ink_text
@@ -28,7 +29,7 @@ class Show(TextChoices):
     ALL = "all", _("All")
     CORRECTED = "corrected", _("Corrected")
     WAITING = "waiting", _("Waiting")
-    ACCEPTED = "accepted", _("Accepted")
+    ACCEPTED = "accepted", pgettext_lazy("drawings", "Accepted")
     REJECTED = "rejected", _("Not accepted")
     UNSURE = Verdict.UNSURE.value, NAMES[Verdict.UNSURE]
 

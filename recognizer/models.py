@@ -74,17 +74,17 @@ class Promotion(models.Model):
     """A change of the active version. The newest row names the serving version."""
 
     class Cause(models.TextChoices):
-        BUNDLED = "bundled", "the model that ships"
+        BUNDLED = "bundled", "bundled model"
         GATES = "gates", "passed its gates"
         HAND = "hand", "by hand"
-        ROLLBACK = "rollback", "rolled back by itself"
+        ROLLBACK = "rollback", "automatic rollback"
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="promotions")
     previous = models.ForeignKey(ModelVersion, models.CASCADE, null=True, blank=True, related_name="successions")
     cause = models.CharField(max_length=10, choices=Cause)
     reason = models.CharField(max_length=300, blank=True)
     doubt = models.CharField(
-        max_length=300, blank=True, db_default="", help_text="What speaks against it, where staff have to decide."
+        max_length=300, blank=True, db_default="", help_text="Evidence against it, for staff to decide."
     )
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="promotions")
     created = models.DateTimeField(default=now)
@@ -179,6 +179,7 @@ class Submission(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        verbose_name = "drawing"  # on pages and in the admin; a submission in code and in the API
         indexes = [  # with the id, else PostgreSQL may scan everybody's drawings for an owner's last one
             models.Index(fields=["account", "id"], name="submissions_of_account"),
             models.Index(fields=["session", "id"], name="submissions_of_session"),
@@ -191,7 +192,7 @@ class Submission(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"submission {self.pk}"
+        return f"drawing {self.pk}"
 
     def delete(self, *arguments: Any, **options: Any) -> tuple[int, dict[str, int]]:
         """Delete the submission with everything that refers to it."""
@@ -267,7 +268,7 @@ class Correction(models.Model):
         ACCEPTED = "accepted"
         REJECTED = "rejected"
 
-    submission = models.ForeignKey(Submission, models.CASCADE, related_name="corrections")
+    submission = models.ForeignKey(Submission, models.CASCADE, verbose_name="drawing", related_name="corrections")
     digit = models.PositiveSmallIntegerField("digit said", null=True, blank=True, help_text="Empty: not a digit.")
     state = models.CharField(max_length=10, choices=State, default=State.PENDING, db_index=True)
     account = models.ForeignKey(
@@ -276,19 +277,13 @@ class Correction(models.Model):
     session = models.UUIDField(null=True, blank=True)
     created = models.DateTimeField(default=now)
     superseded = models.DateTimeField(null=True, blank=True)
-    triage = models.CharField(
-        max_length=40, blank=True, help_text="The rule that accepted it, or that holds it for a person to decide."
-    )
-    confidence = models.FloatField(default=0, help_text="The submission's, kept here to order the review queue.")
-    turn = models.PositiveSmallIntegerField(
-        default=1, db_default=1, help_text="In the review queue: so many of its author's come no later."
-    )
+    triage = models.CharField(max_length=40, blank=True, help_text="The rule that accepted it or holds it for review.")
+    confidence = models.FloatField(default=0, help_text="The drawing's, copied to order the review queue.")
+    turn = models.PositiveSmallIntegerField(default=1, db_default=1, help_text="Its author's turn in the review queue.")
     claimed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="claims"
     )
-    claimed_until = models.DateTimeField(
-        null=True, blank=True, help_text="Until then other reviewers are not shown it."
-    )
+    claimed_until = models.DateTimeField(null=True, blank=True, help_text="Hidden from other reviewers until then.")
     decided = models.DateTimeField(null=True, blank=True)
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="decisions", db_index=False
@@ -299,7 +294,7 @@ class Correction(models.Model):
         null=True,
         blank=True,
         related_name="replaced_by",
-        help_text="What its author said, where a reviewer knew better.",
+        help_text="What its author said, if a reviewer relabelled it.",
     )
 
     objects = CorrectionQuerySet.as_manager()
@@ -366,8 +361,8 @@ class AuditEntry(models.Model):
     name = models.CharField(max_length=150, help_text="The account's name then.")
     method = models.CharField(max_length=LONGEST_METHOD)
     path = models.CharField(max_length=LONGEST_PATH)
-    fields = models.JSONField(default=dict, help_text="Of the form: which rows, and what was to become of them.")
-    status = models.PositiveSmallIntegerField(help_text="Of the answer.")
+    fields = models.JSONField(default=dict, help_text="The form's: which rows, and what to do with them.")
+    status = models.PositiveSmallIntegerField(help_text="Of the response.")
     request_id = models.CharField(max_length=64, help_text="The same as in the log and in the answer.")
 
     class Meta:
@@ -386,17 +381,17 @@ class CountedDay(models.Model):
 
     day = models.DateField(primary_key=True)
     counted = models.DateTimeField(help_text="When the pass that counted it began.")
-    stored = models.PositiveIntegerField(help_text="Submissions of that day then, imported ones too.")
-    last = models.BigIntegerField(default=0, help_text="The newest submission that was counted.")
+    stored = models.PositiveIntegerField(help_text="Drawings of that day, imported ones included.")
+    last = models.BigIntegerField(default=0, help_text="The newest drawing counted.")
     confidence = models.JSONField(default=list, help_text="Drawings by bin of confidence.")
     ink = models.JSONField(default=list, help_text="Drawings by bin of mean ink.")
-    pairs = models.JSONField(default=list, help_text="Answered, said instead, how often; null is not a digit.")
+    pairs = models.JSONField(default=list, help_text="Answer, label, count; null: not a digit.")
 
     class Meta:
         ordering = ["-day"]
 
     def __str__(self) -> str:
-        return f"{self.day}: {self.stored} submissions"
+        return f"{self.day}: {self.stored} drawings"
 
 
 class DailyCount(models.Model):

@@ -69,7 +69,7 @@ def parse_label(body: Any) -> Label:
         raise InvalidInputError("digit", "This field is required.")
     digit = body["digit"]
     if not is_label(digit):
-        raise InvalidInputError("digit", f"A whole number from {RANGE}, or null for not a digit.")
+        raise InvalidInputError("digit", f"Expected a whole number from {RANGE}, or null for not a digit.")
     return digit  # type: ignore[no-any-return]
 
 
@@ -79,7 +79,7 @@ def _picture(image: Any) -> Drawing:
     elif hasattr(image, "read"):
         content = image.read()
     else:
-        raise InvalidInputError("image", "A file, or a data URL of a picture.")
+        raise InvalidInputError("image", "Expected a file or a data URL of a picture.")
     picture = decode_picture(content)
     return Drawing(picture_to_input(picture), picture=storable_picture(picture))
 
@@ -87,7 +87,7 @@ def _picture(image: Any) -> Drawing:
 def _from_data_url(text: str) -> bytes:
     head, comma, payload = text.partition(",")
     if not (head.startswith(DATA_URL) and head.endswith(";base64") and comma):
-        raise InvalidInputError("image", "A data URL: data:image/png;base64,…")
+        raise InvalidInputError("image", "Expected a data URL: data:image/png;base64,…")
     try:
         return base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -108,26 +108,26 @@ def _side(body: Mapping[str, Any], name: str) -> float:
         raise InvalidInputError(name, "This field is required.")
     value, (low, high) = body[name], LIMITS.surface
     if type(value) not in (int, float) or not low <= value <= high:
-        raise InvalidInputError(name, f"A number of pixels from {low:g} to {high:g}.")
+        raise InvalidInputError(name, f"Expected a number of pixels from {low:g} to {high:g}.")
     return float(value)
 
 
 def _points(strokes: Any) -> list[Points]:
     """Convert nested lists to one `(n, 2…4)` array per stroke: x, y, optionally time and pressure."""
     if type(strokes) is not list or not all(type(stroke) is list for stroke in strokes):
-        raise InvalidInputError("strokes", "A list of strokes, each a list of [x, y] points.")
+        raise InvalidInputError("strokes", "Expected a list of strokes, each a list of [x, y] points.")
     if len(strokes) > LIMITS.strokes or sum(map(len, strokes)) > LIMITS.points:
-        raise InvalidInputError("strokes", f"At most {LIMITS.points} points in {LIMITS.strokes} strokes.")
+        raise InvalidInputError("strokes", f"Expected at most {LIMITS.points} points in {LIMITS.strokes} strokes.")
     return [_stroke(stroke) for stroke in strokes if stroke]
 
 
 def _stroke(points: list[Any]) -> Points:
     # Sets of types and lengths are built in C: exact (a bool is not a number) and fast for thousands of points.
     if set(map(type, points)) != {list} or not set(map(type, chain.from_iterable(points))) <= {int, float}:
-        raise InvalidInputError("strokes", "Each point is a list of numbers: [x, y], then perhaps time and pressure.")
+        raise InvalidInputError("strokes", "Each point must be a list of numbers: [x, y] and optionally more.")
     lengths = set(map(len, points))
     if not lengths <= {2, 3, 4}:
-        raise InvalidInputError("strokes", "Each point has two to four numbers: x, y, time in ms, pressure 0 to 1.")
+        raise InvalidInputError("strokes", "Each point must have 2 to 4 numbers: x, y, time in ms, pressure 0 to 1.")
     shortest = min(lengths)
     return np.array(points if len(lengths) == 1 else [point[:shortest] for point in points], np.float64)
 

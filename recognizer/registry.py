@@ -79,7 +79,7 @@ def promote(
     with transaction.atomic():
         _lock()
         if not has_artifact(version):
-            raise PrunedError(f"The bytes of {version} are no longer kept.")
+            raise PrunedError(f"The files of {version} are no longer kept.")
         previous = active_version()
         if previous is None or previous.pk != version.pk:
             ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).update(state=ModelVersion.State.RETIRED)

@@ -96,12 +96,12 @@ def _plausible(facts: Facts) -> bool:
 HOLD = (
     Rule(
         "no_owner",
-        "Nobody is known to have said it.",
+        "Its author is unknown.",
         lambda facts: facts.author is None,
     ),
     Rule(
         "rejected_before",
-        f"Of its author's that people decided lately, more than {LIMITS.rejected_share:.0%} were rejected.",
+        f"More than {LIMITS.rejected_share:.0%} of its author's recently decided corrections were rejected.",
         lambda facts: facts.rejected > LIMITS.rejected_share * facts.decided,
     ),
     Rule(
@@ -113,7 +113,7 @@ HOLD = (
     ),
     Rule(
         "contradicts_doubtful_answers",
-        "Its author contradicts doubtful answers far more often than they are wrong.",
+        "Its author contradicts unsure answers far more often than they are wrong.",
         lambda facts: (
             facts.contradicted_doubtful >= LIMITS.contradicted_doubtful
             and facts.contradicted_doubtful > LIMITS.contradicted_doubtful_share * facts.drawn_doubtful
@@ -121,7 +121,7 @@ HOLD = (
     ),
     Rule(
         "burst",
-        f"Its author said more than {LIMITS.in_minute} things in a minute, or {LIMITS.in_hour} in an hour.",
+        f"Its author sent more than {LIMITS.in_minute} corrections in a minute, or {LIMITS.in_hour} in an hour.",
         lambda facts: facts.in_minute > LIMITS.in_minute or facts.in_hour > LIMITS.in_hour,
     ),
     Rule(
@@ -131,19 +131,19 @@ HOLD = (
     ),
     Rule(
         OUTVOTED,
-        "At least as many owners call near-identical drawings something else.",
+        "At least as many owners label near-identical drawings differently.",
         lambda facts: facts.disagreeing > max(facts.agreeing, facts.supporting),
     ),
     Rule(
         "same_drawing_again",
-        f"Its author sent the very same drawing before, {LIMITS.copies} times or more.",
+        f"Its author has sent the same drawing {LIMITS.copies} times or more.",
         lambda facts: facts.copies >= LIMITS.copies,
     ),
 )
 
 BY_STAFF = Rule(
     "staff",
-    "A member of staff said it, who could accept it as well.",
+    "Its author is staff and could accept it too.",
     lambda facts: facts.staff,
 )
 
@@ -156,12 +156,12 @@ ACCEPT = (
     ),
     Rule(
         "model_doubted",
-        "The model was in doubt, and had thought of this label too.",
+        "The model was unsure and considered this label too.",
         lambda facts: not _model_was_sure(facts) and _plausible(facts),
     ),
     Rule(
         "owners_agree",
-        f"{LIMITS.owners} or more owners in good standing say the same of near-identical drawings.",
+        f"{LIMITS.owners} or more owners in good standing label near-identical drawings the same.",
         lambda facts: facts.agreeing + 1 >= LIMITS.owners,
     ),
 )

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 def test_it_shows_a_drawing_of_ours_to_who_has_drawn_nothing(active_model: ModelVersion, visitor: Visitor) -> None:
     page = main_of(visitor.get("/about"))
 
-    assert "on a drawing of ours" in page
+    assert "with an example" in page
     assert page.count("<img") == 4 and page.count("<polyline") >= 1
 
 
@@ -29,7 +29,7 @@ def test_it_shows_the_visitors_own_last_drawing(
     stranger.draw(THREE)
     page = main_of(visitor.get("/about"))
 
-    assert "on the digit that you drew last" in page
+    assert "with the last digit you drew" in page
     assert answer["input"] in page
     assert re.search(rf'odds__most"><th scope="row">{answer["digit"]}<', page)
     assert answer["input"] not in main_of(stranger.get("/about"))

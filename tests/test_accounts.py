@@ -127,7 +127,7 @@ def test_drawings_from_before_are_the_accounts_after_signing_up(visitor: Visitor
     page = sign_up(visitor)
 
     account = User.objects.get()
-    assert "2 drawings from before are in your account now" in page.content.decode()
+    assert "2 earlier drawings were added to your account" in page.content.decode()
     assert f'id="drawing-{second}"' in page.content.decode() and "You said: 5" in page.content.decode()
     assert set(Submission.objects.values_list("account", "session")) == {(account.pk, None)}
     assert set(Correction.objects.values_list("account", flat=True)) == {account.pk}
@@ -360,7 +360,8 @@ def test_a_password_is_changed_by_who_knows_it(visitor: Visitor) -> None:
     assert "errorlist" in wrong.content.decode()
     new = {"new_password1": "graph paper 77", "new_password2": "graph paper 77"}
     assert (
-        "Your password is changed" in send(visitor, "/account/password", old_password=PASSWORD, **new).content.decode()
+        "Your password has been changed"
+        in send(visitor, "/account/password", old_password=PASSWORD, **new).content.decode()
     )
 
     assert who(visitor) == "ada"
@@ -372,7 +373,7 @@ def test_a_forgotten_password_is_reset_by_mail_once(visitor: Visitor) -> None:
     User.objects.create_user("ada", "ada@example.org", PASSWORD)
 
     page = send(visitor, "/account/reset", email="ADA@example.org")
-    assert "a link is on its way" in page.content.decode()
+    assert "we have sent it a link" in page.content.decode()
     [letter] = mail.outbox
     assert letter.to == ["ada@example.org"] and "for the account ada on testserver" in letter.body
     found = re.search(r"http://testserver(/account/reset/\S+)", str(letter.body))
@@ -381,8 +382,8 @@ def test_a_forgotten_password_is_reset_by_mail_once(visitor: Visitor) -> None:
     new = {"new_password1": "graph paper 77", "new_password2": "graph paper 77"}
     done = send(visitor, form.redirect_chain[-1][0], **new)
 
-    assert "Your new password is saved" in done.content.decode()
-    assert "used already" in Visitor().get(found[1], follow=True).content.decode()
+    assert "Your new password has been saved" in done.content.decode()
+    assert "already been used" in Visitor().get(found[1], follow=True).content.decode()
     log_in(visitor, password="graph paper 77")
     assert who(visitor) == "ada"
 
@@ -402,7 +403,7 @@ def test_a_link_that_is_none_says_so(visitor: Visitor, link: str) -> None:
     page = visitor.get(f"/account/reset/{link}", follow=True)
 
     assert page.status_code == 200
-    assert "used already, or is too old" in page.content.decode()
+    assert "already been used or has expired" in page.content.decode()
 
 
 def test_the_address_is_changed_by_who_knows_the_password(visitor: Visitor) -> None:
@@ -449,10 +450,10 @@ def test_a_deleted_account_leaves_nothing(visitor: Visitor, stranger: Visitor) -
 
     asked = visitor.get("/account/deletion").content.decode()
     assert '<span class="figure">1</span> drawing' in asked
-    assert "That is not your password" in send(visitor, "/account/deletion", password="wrong").content.decode()
+    assert "Wrong password" in send(visitor, "/account/deletion", password="wrong").content.decode()
     done = send(visitor, "/account/deletion", password=PASSWORD)
 
-    assert "Your account is deleted" in done.content.decode()
+    assert "Your account and all its drawings have been deleted" in done.content.decode()
     assert who(visitor) is None
     assert list(Submission.objects.values_list("pk", flat=True)) == [kept]
     assert not (Correction.objects.exists() or Token.objects.exists() or User.objects.exists())

@@ -46,7 +46,7 @@ def test_what_was_decided_stays_when_it_is_selected_again(office: Client) -> Non
 
     first.refresh_from_db()
     assert first.state == "rejected"
-    assert "1 accepted" in page and "1 had been decided already" in page
+    assert "1 accepted" in page and "1 had already been decided" in page
 
 
 @pytest.mark.parametrize("pk", ["", "x", "1 OR 1=1", "²", "-1", "9" * 30, "\x00"])
@@ -133,8 +133,8 @@ def test_an_account_is_deleted_with_its_drawings_which_are_counted(many: bool, o
     address, body = ("/admin/auth/user/", selected) if many else (one, {})
     page = (office.post(address, body) if many else office.get(address)).content.decode()
 
-    assert "<li>Submissions: 2</li>" in page
-    assert "<li>alice</li>" in page and "submission 1" not in page
+    assert "<li>Drawings: 2</li>" in page
+    assert "<li>alice</li>" in page and "drawing 1" not in page
     assert office.post(address, body | {"post": "yes"}).status_code == 302
     assert not User.objects.filter(username="alice").exists()
     assert not Submission.objects.exists()

@@ -91,7 +91,7 @@ def back_up_and_restore(first: Host, second: Host, file: Path) -> None:
     first.manage("migrate", "--verbosity", "0")
     first.manage("shell", "--verbosity", "0", script=USE_THE_SITE)
     assert "Wrote" in first.manage("backup", str(file))
-    assert "is there already" in first.manage("backup", str(file), works=False)
+    assert "already exists" in first.manage("backup", str(file), works=False)
     assert "not empty" in first.manage("restore", str(file), works=False)
 
     damaged = file.with_suffix(".damaged")

@@ -56,7 +56,7 @@ def test_a_database_url_names_one_host_or_several(
 def test_a_wrong_database_url_is_said_in_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
 
-    with pytest.raises(SystemExit, match="DATABASE_URL is no URL of a database"):
+    with pytest.raises(SystemExit, match="DATABASE_URL must be a database URL"):
         environment.database("DATABASE_URL", "")
 
 

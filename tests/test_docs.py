@@ -9,6 +9,8 @@ from django.core.management import call_command, get_commands
 from django.test import Client
 from django.urls import URLResolver, get_resolver
 
+from training.gates import GATES
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 API = (ROOT / "docs" / "api.md").read_text()
@@ -43,6 +45,15 @@ def test_the_api_page_names_every_call() -> None:
     named = [re.sub(r"<int:(\w+)>", r"{\1}", str(call.pattern)).replace("{pk}", "{id}") for call in calls]
 
     assert {call for call in named if call and f"/{call}`" not in API} == set()
+
+
+def test_the_learning_page_has_every_gate_in_its_own_words() -> None:
+    table = re.search(
+        r"\| gate \| what must hold \|\n\|---\|---\|\n((?:\|.*\n)+)", (ROOT / "docs" / "learning.md").read_text()
+    )
+
+    assert table
+    assert table[1].splitlines() == [f"| `{gate.name}` | {gate.explanation} |" for gate in GATES]
 
 
 def test_the_schema_is_valid_and_complete(capsys: pytest.CaptureFixture[str]) -> None:

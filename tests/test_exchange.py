@@ -127,8 +127,11 @@ def test_the_command_says_how_many_of_each_went_out_and_what_was_left(
     call_command("export_dataset", "ndjson", tmp_path / "out.ndjson")
     ndjson = capsys.readouterr().out
 
-    assert "3 drawings (0: 0, 1: 0, 2: 0, 3: 1," in idx and "Left out 1: idx cannot hold what is not a digit" in idx
-    assert "3 drawings" in ndjson and "Left out 1: ndjson cannot hold what has no ink" in ndjson
+    assert (
+        "3 drawings (0: 0, 1: 0, 2: 0, 3: 1," in idx
+        and "Left out 1: idx cannot hold drawings that are not digits" in idx
+    )
+    assert "3 drawings" in ndjson and "Left out 1: ndjson cannot hold drawings without ink" in ndjson
 
 
 def test_idx_is_what_mnist_has(site: list[Submission], tmp_path: Path) -> None:
@@ -290,7 +293,7 @@ def test_another_import_is_another_owner_and_stores_only_what_is_new(
     capsys.readouterr()
     call_command("import_dataset", tmp_path / "more.npz")
 
-    assert "Left out 3 that were there already" in capsys.readouterr().out
+    assert "Skipped 3 that were already stored" in capsys.readouterr().out
     assert sorted(row[1] if row[1] is not None else -1 for row in content()) == [-1, 0, 5, 6]
     assert Submission.objects.values("session").distinct().count() == 2
 
@@ -523,7 +526,7 @@ def test_without_a_model_nothing_is_stored(db: None, tmp_path: Path) -> None:
         call_command("import_dataset", tmp_path / "in.npz")
 
 
-@pytest.mark.parametrize(("arguments", "said"), [(["nowhere"], "no file"), (["in", "--by", "eve"], "no account")])
+@pytest.mark.parametrize(("arguments", "said"), [(["nowhere"], "No file"), (["in", "--by", "eve"], "No account")])
 def test_a_wrong_argument_is_one_line(db: None, tmp_path: Path, arguments: list[str], said: str) -> None:
     (tmp_path / "in").write_bytes(b"")
 
@@ -564,7 +567,7 @@ def test_the_page_is_linked_and_says_how_many_there_are(site: list[Submission], 
     assert 'href="/admin/data/"' in office.get("/admin/").content.decode()
     page = office.get("/admin/data/").content.decode()
 
-    assert "4 at present" in page
+    assert "The 4 drawings with accepted labels" in page
     assert all(f'href="/admin/data/{name}"' in page for name in FORMATS)
     assert office.get("/admin/data/other").status_code == 404
 

@@ -222,7 +222,7 @@ def test_the_admin_shows_it_beside_the_answer(visitor: Visitor, admin_user: User
     office.force_login(admin_user)
     page = office.get(f"/admin/recognizer/submission/{drawn}/change/").content.decode()
 
-    assert "Version 1 reads 3. The bright ink spoke most for that" in page
+    assert "Version 1 reads 3. The bright ink had the most influence" in page
     assert page.count("data:image/png;base64,") == 2
 
 

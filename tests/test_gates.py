@@ -187,7 +187,7 @@ def test_the_report_names_value_threshold_and_number_of_samples(model: DigitMode
     assert [row["gate"] for row in report] == [gate.name for gate in gates.GATES]
     assert report[0] == {
         "gate": "mnist",
-        "explanation": "Accuracy on MNIST's test set has a floor.",
+        "explanation": "Accuracy on the MNIST test set is at least 99.5%.",
         "value": 0.997,
         "threshold": 0.995,
         "passed": True,

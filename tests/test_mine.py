@@ -99,7 +99,7 @@ def test_it_says_what_became_of_a_correction(visitor: Visitor, active_model: Mod
 
     text = visitor.get("/mine").content.decode()
 
-    assert text.count("Accepted, learned by version 12") == 1
+    assert text.count("Accepted; version 12 learned from it") == 1
     assert "learned by version 11" not in text and "learned by version 13" not in text
     assert text.count("Not accepted") == 2  # a filter and a card
     assert text.count(">Accepted</p>") == 2
@@ -153,7 +153,7 @@ def test_filters_show_what_they_name(visitor: Visitor) -> None:
     assert shown("show=unsure") == {unsure}
     assert shown("digit=7") == {seven}
     assert shown("show=unsure&digit=7") == set()
-    assert "None of your drawings is like that." in visitor.get("/mine?show=unsure&digit=7").content.decode()
+    assert "No drawings match." in visitor.get("/mine?show=unsure&digit=7").content.decode()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_filter_looks_through_so_many_and_offers_to_go_on(visitor: Visitor, mo
 
     assert found == [seven]
     assert len(pages) == 3
-    assert "older drawings to look through" in pages[0].content.decode()
+    assert "There are older ones to search" in pages[0].content.decode()
 
 
 def test_a_word_is_said_changed_and_taken_back_later(visitor: Visitor) -> None:
@@ -200,7 +200,7 @@ def test_a_word_is_said_changed_and_taken_back_later(visitor: Visitor) -> None:
     say(visitor, drawn, "withdraw")
     assert not Correction.objects.standing().exists()
     assert Correction.objects.count() == 2
-    assert "You said nothing yet" in visitor.get("/mine").content.decode()
+    assert "No answer from you yet" in visitor.get("/mine").content.decode()
 
 
 @pytest.mark.parametrize("word", ["10", "-1", "", "x", "٣", "\x00", "9" * 5000])
@@ -208,7 +208,7 @@ def test_what_is_no_digit_is_not_saved(visitor: Visitor, word: str) -> None:
     say(visitor, visitor.draw()["id"], word)
 
     assert not Correction.objects.exists()
-    assert "nothing was saved" in visitor.get("/mine").content.decode()
+    assert "Nothing was saved" in visitor.get("/mine").content.decode()
 
 
 def test_what_was_reviewed_stands(visitor: Visitor) -> None:
@@ -241,10 +241,10 @@ def test_all_are_deleted_after_a_page_that_says_how_many(visitor: Visitor, stran
     others = stranger.draw()["id"]
 
     asked = visitor.get("/mine/deletion").content.decode()
-    assert "Delete 1200 drawings" in asked
+    assert "Delete 1,200 drawings" in asked
     assert Submission.objects.count() == 1201
 
-    assert "1200 drawings deleted" in visitor.post("/mine/deletion", follow=True).content.decode()
+    assert "1,200 drawings deleted" in visitor.post("/mine/deletion", follow=True).content.decode()
     assert list(Submission.objects.values_list("pk", flat=True)) == [others]
     assert not Correction.objects.exists()
     assert "There is nothing to delete" in visitor.get("/mine/deletion").content.decode()
@@ -384,5 +384,5 @@ def test_whoever_writes_too_often_is_told_when_to_go_on(visitor: Visitor, settin
 
     assert refused.status_code == 429
     assert 0 < int(refused["Retry-After"]) <= 60
-    assert "That was a lot at once" in refused.content.decode()
+    assert "Too many requests" in refused.content.decode()
     assert Correction.objects.get().digit == 8

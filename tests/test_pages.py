@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 def test_the_home_page_has_what_the_report_had(active_model: ModelVersion, client: Client) -> None:
     page = client.get("/").content.decode()
 
-    for words in ("Predict", "Clear", "Darkmode", "LightMode", "MNIST", "train-images-idx3-ubyte.gz"):
+    for words in ("Predict", "Clear", "Dark mode", "Light mode", "MNIST", "train-images-idx3-ubyte.gz"):
         assert words in page
 
 

@@ -52,8 +52,7 @@ def test_what_is_beyond_a_days_bytes_is_429_and_says_when_it_goes_on(visitor: Vi
     refused = visitor.post("/api/v1/submissions", THREE, content_type="application/json", REMOTE_ADDR="192.0.2.1")
     assert 86_000 < int(refused["Retry-After"]) <= 86_400
     assert refused.json() == {
-        "detail": "You have stored as much as one may in a day. This drawing was not stored. "
-        "More may be stored in 24 hours."
+        "detail": "You have reached your daily storage limit. This drawing was not stored. Try again in 24 hours."
     }
     assert Submission.objects.count() == 1
     assert visitor.get("/api/v1/submissions").status_code == 200

@@ -125,7 +125,7 @@ def test_a_card_says_all_but_who(desk: Client) -> None:
         '<span class="card__none">not a digit</span>',
         '<strong class="figure">3</strong>',
         "61.3%",
-        "Others call near-identical drawings something else",
+        "Others label near-identical drawings differently",
         "3\xa0hours ago",
         "version 1",
         "anonymous author",
@@ -137,7 +137,7 @@ def test_a_card_says_all_but_who(desk: Client) -> None:
 
 
 def test_an_empty_queue_is_no_empty_page(desk: Client) -> None:
-    assert "Nothing waits for you" in main_of(desk.get("/review"))
+    assert "Nothing is waiting for review" in main_of(desk.get("/review"))
 
 
 def test_the_opinion_can_be_hidden(desk: Client) -> None:
@@ -314,7 +314,7 @@ def test_near_identical_drawings_stand_together(desk: Client) -> None:
     assert cards(page) == [first.pk, same.pk, between.pk]
     text = page.content.decode()
     assert text.count('data-group="0"') == 2
-    assert text.count("Near-identical ones here:") == 2
+    assert text.count("Near-identical drawings here:") == 2
 
 
 # Pages
@@ -341,7 +341,7 @@ def test_pages_follow_each_other_even_when_what_they_followed_was_decided(desk: 
     assert cards(last) == [rows[4].pk]
     assert 'rel="next"' not in last.content.decode()
     Correction.objects.waiting().update(state=State.REJECTED)
-    assert "That was the end of the queue" in main_of(desk.get(f"/review{link}"))
+    assert "End of the queue" in main_of(desk.get(f"/review{link}"))
 
 
 # Filters
@@ -486,9 +486,9 @@ def test_who_comes_second_is_told_and_changes_nothing(desk: Client, second_desk:
     answer = as_json(desk, act, waits)
 
     assert answer.status_code == 409
-    assert "Somebody else was first" in answer.json()["detail"]
+    assert "Another reviewer had already decided" in answer.json()["detail"]
     assert Correction.objects.get().decided_by == User.objects.get(username="colleague")
-    assert "Somebody else was first" in main_of(desk.get(decide(desk, act, waits)["Location"]))
+    assert "Another reviewer had already decided" in main_of(desk.get(decide(desk, act, waits)["Location"]))
 
 
 def test_what_its_author_took_back_or_deleted_is_late_too(desk: Client) -> None:
@@ -510,7 +510,7 @@ def test_many_are_decided_at_once_and_each_only_once(desk: Client, second_desk: 
 
     assert answer.status_code == 200
     assert "3 decisions saved" in answer.json()["detail"]
-    assert "first with 1 of them" in answer.json()["detail"]
+    assert "already decided 1 of them" in answer.json()["detail"]
     assert Correction.objects.filter(state=State.REJECTED).count() == 3
 
 

@@ -486,7 +486,7 @@ def test_a_port_that_is_held_at_one_address_is_refused_for_all(held: str, tried:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such names")
 def test_of_two_servers_that_start_in_the_same_moment_one_is_refused() -> None:
     first, second, elsewhere = (server.alone_on("127.0.0.1", port) for port in (1, 1, 2))
-    with first, elsewhere, pytest.raises(SystemExit, match="another server starts there"), second:
+    with first, elsewhere, pytest.raises(SystemExit, match="another server is starting there"), second:
         pass
 
 

@@ -245,10 +245,10 @@ def test_drift_is_seen_where_there_is_some(active_model: ModelVersion) -> None:
 
 def test_an_empty_site_says_so(active_model: ModelVersion, client: Client) -> None:
     page = main_of(client.get("/statistics"))
-    assert "Nothing was drawn in this time." in page
+    assert "Nothing was drawn in this period." in page
 
     recount_statistics()
-    assert "Nothing was drawn in this time." in main_of(client.get("/statistics"))
+    assert "Nothing was drawn in this period." in main_of(client.get("/statistics"))
 
 
 def test_a_site_without_a_model_has_the_page(db: None, client: Client) -> None:
@@ -259,9 +259,9 @@ def test_a_site_without_a_model_has_the_page(db: None, client: Client) -> None:
 def test_the_page_shows_at_once_what_was_drawn_and_said(visitor: Visitor) -> None:
     drawing = visitor.draw(SEVEN)["id"]
     page = main_of(visitor.get("/statistics"))
-    assert "Nobody has said yet whether an answer is right." in page
-    assert "Nobody has corrected an answer in this time." in page
-    assert "There are too few drawings to compare" in page
+    assert "Nobody has judged an answer yet." in page
+    assert "Nobody corrected an answer in this period." in page
+    assert "Too few drawings to compare" in page
 
     visitor.say(drawing, 1)
     page = main_of(visitor.get("/statistics"))
@@ -288,13 +288,13 @@ def test_more_than_a_little_waits_for_the_next_count(
 ) -> None:
     monkeypatch.setattr(counting, "REMAINDER", 5)
     drew(active_model, 0, count=6)
-    assert "still to be counted" in main_of(client.get("/statistics"))
+    assert "have not been counted yet" in main_of(client.get("/statistics"))
 
     recount_statistics()
     assert "<dt>Drawings</dt><dd>6</dd>" in main_of(client.get("/statistics"))
     drew(active_model, 0, count=6)
     page = main_of(client.get("/statistics"))
-    assert "<dt>Drawings</dt><dd>6</dd>" in page and "comes with the next count" in page
+    assert "<dt>Drawings</dt><dd>6</dd>" in page and "will be in the next count" in page
 
 
 def test_each_chart_has_its_numbers_in_a_table(active_model: ModelVersion, client: Client) -> None:

@@ -401,7 +401,7 @@ def test_ctrl_c_leaves_the_run_alone(capsys: pytest.CaptureFixture[str], monkeyp
 
     run = TrainingRun.objects.get()
     assert run.state == State.QUEUED
-    assert f"Training run {run.pk} goes on" in capsys.readouterr().out
+    assert f"Training run {run.pk} continues" in capsys.readouterr().out
 
 
 @contextmanager

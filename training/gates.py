@@ -10,11 +10,13 @@ many drawings, many cookies, or drawings near the decision boundary.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from math import lgamma
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from django.utils.translation import gettext_noop
 
 from recognizer.engine import DigitModel, canary_digits, misread_canaries
 from recognizer.labels import DIGITS, digit_part
@@ -102,13 +104,29 @@ class GateResult:
     owners: int | None = None  # number of voices; None if the labels are not people's
 
 
+class Unit(StrEnum):
+    """What a gate's value and threshold are, so that each language writes them its own way."""
+
+    SHARE = "share"  # 0…1
+    LEFT = "left"  # the share that is left of something, 0…1 or more
+    P_VALUE = "p-value"
+    DROP = "drop"  # of a share; below zero it rises
+    COUNT = "count"
+    BYTES = "bytes"
+    RATIO = "ratio"
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A rule that a candidate must pass."""
+    """A rule that a candidate must pass, and its words: English, and marked where pages translate them."""
 
     name: str
-    explanation: str
     judge: Callable[[Evidence], GateResult]
+    unit: Unit
+    title: str
+    question: str
+    needed: str  # with a place for the threshold
+    explanation: str  # what must hold, in one sentence; stored with the report
 
 
 def _mnist_accuracy(evidence: Evidence) -> GateResult:
@@ -226,28 +244,182 @@ def _latency(evidence: Evidence) -> GateResult:
     return GateResult(value, evidence.limits.slowdown, value <= evidence.limits.slowdown, len(images))
 
 
+_AT_LEAST, _AT_MOST = gettext_noop("at least %s"), gettext_noop("at most %s")
+_LESS_THAN = gettext_noop("less than %s")
+_P_AT_LEAST = gettext_noop("p ≥ %s")
+_DROP_AT_MOST = gettext_noop("a drop of at most %s points")
+
+_LIMITS = GateLimits()
+_BY_CHANCE = f"beyond chance (p ≥ {_LIMITS.significance:g})"
+_DRIFT_BY_CHANCE = f"beyond chance (p ≥ {_LIMITS.drift_significance:g})"
+
 GATES: Sequence[Gate] = (
-    Gate("mnist", "Accuracy on MNIST's test set has a floor.", _mnist_accuracy),
-    Gate("mnist_champion", "On MNIST's test set it is not worse than the champion beyond chance.", _no_worse("mnist")),
-    Gate("strangers", "Digits of strangers' hands are not read worse beyond chance.", _no_worse("strangers")),
-    Gate("recall", "No digit is recognised noticeably less often.", _recall),
-    Gate("holdout", "Most people who are never learned from are not read worse.", _no_worse_for_people("holdout")),
+    Gate(
+        "mnist",
+        _mnist_accuracy,
+        Unit.SHARE,
+        title=gettext_noop("MNIST test set"),
+        question=gettext_noop("How many of the 10,000 digits does it read correctly?"),
+        needed=_AT_LEAST,
+        explanation=f"Accuracy on the MNIST test set is at least {_LIMITS.mnist_accuracy:.1%}.",
+    ),
+    Gate(
+        "mnist_champion",
+        _no_worse("mnist"),
+        Unit.P_VALUE,
+        title=gettext_noop("MNIST, against the previous version"),
+        question=gettext_noop("If it reads fewer digits correctly, could this be chance?"),
+        needed=_P_AT_LEAST,
+        explanation=f"It is not worse than the champion on the MNIST test set {_BY_CHANCE}.",
+    ),
+    Gate(
+        "strangers",
+        _no_worse("strangers"),
+        Unit.P_VALUE,
+        title=gettext_noop("New handwriting"),
+        question=gettext_noop("If it reads fewer digits in handwriting it never learned from, could this be chance?"),
+        needed=_P_AT_LEAST,
+        explanation=f"It is not worse than the champion on digits in handwriting it never learned from {_BY_CHANCE}.",
+    ),
+    Gate(
+        "recall",
+        _recall,
+        Unit.DROP,
+        title=gettext_noop("Each digit"),
+        question=gettext_noop("How much does recall drop, beyond chance, for the digit that suffers most?"),
+        needed=_DROP_AT_MOST,
+        explanation=f"No digit's recall drops by more than {100 * _LIMITS.recall_drop:g} points beyond chance.",
+    ),
+    Gate(
+        "holdout",
+        _no_worse_for_people("holdout"),
+        Unit.P_VALUE,
+        title=gettext_noop("People it never learns from"),
+        question=gettext_noop(
+            "Each known person has one vote; all others share one. "
+            "If more votes say worse than better, could this be chance?"
+        ),
+        needed=_P_AT_LEAST,
+        explanation=f"Of the people it never learns from, no more are read worse than better {_BY_CHANCE}.",
+    ),
     Gate(
         "validation",
-        "Most people learned from are not read worse in other drawings.",
         _no_worse_for_people("validation"),
+        Unit.P_VALUE,
+        title=gettext_noop("Other drawings by people it learned from"),
+        question=gettext_noop("If more of them are read worse than better, could this be chance?"),
+        needed=_P_AT_LEAST,
+        explanation=(
+            f"Of the people it learned from, no more are read worse than better in their other drawings {_BY_CHANCE}."
+        ),
     ),
-    Gate("learned", "Of what it was taught it reads more than the champion; the share still wrong.", _learned),
-    Gate("mnist_bundled", "Over all runs, MNIST's test set is not forgotten.", _no_drift("mnist")),
-    Gate("strangers_bundled", "Over all runs, strangers' hands are not forgotten.", _no_drift("strangers")),
-    Gate("not_digits", "What is no digit is not taken for one noticeably more often.", _rejects_negatives),
-    Gate("not_digits_bundled", "Nor is it over all runs, by much.", _rejects_negatives_still),
-    Gate("canaries", "All canary drawings are read right.", _canaries),
-    Gate("calibration", "Confidence means what it says on MNIST's test set.", _calibration),
-    Gate("sure", "Sure answers on MNIST's test set are right.", _sure),
-    Gate("parity", "The exported artifact answers as the network does.", _agreement),
-    Gate("size", "The artifact is small, in bytes.", _size),
-    Gate("latency", "Reading takes no longer than the champion's, as a ratio.", _latency),
+    Gate(
+        "learned",
+        _learned,
+        Unit.LEFT,
+        title=gettext_noop("What it was taught"),
+        question=gettext_noop("How many of the previous version’s mistakes remain in what it was taught?"),
+        needed=_LESS_THAN,
+        explanation="It makes fewer mistakes than the champion in what it was taught; the value is the share left.",
+    ),
+    Gate(
+        "mnist_bundled",
+        _no_drift("mnist"),
+        Unit.P_VALUE,
+        title=gettext_noop("MNIST, against the bundled model"),
+        question=gettext_noop("If it reads fewer digits correctly than the bundled model, could this be chance?"),
+        needed=_P_AT_LEAST,
+        explanation=f"It is not worse than the bundled model on the MNIST test set {_DRIFT_BY_CHANCE}.",
+    ),
+    Gate(
+        "strangers_bundled",
+        _no_drift("strangers"),
+        Unit.P_VALUE,
+        title=gettext_noop("New handwriting, against the bundled model"),
+        question=gettext_noop("If it reads fewer of these than the bundled model, could this be chance?"),
+        needed=_P_AT_LEAST,
+        explanation=(
+            f"It is not worse than the bundled model on digits in handwriting it never learned from {_DRIFT_BY_CHANCE}."
+        ),
+    ),
+    Gate(
+        "not_digits",
+        _rejects_negatives,
+        Unit.DROP,
+        title=gettext_noop("Not digits"),
+        question=gettext_noop("How many fewer letters and symbols does it reject?"),
+        needed=_DROP_AT_MOST,
+        explanation=(
+            f"The share of letters and symbols it rejects drops by at most {100 * _LIMITS.rejection_drop:g} points, "
+            "or no more than chance explains."
+        ),
+    ),
+    Gate(
+        "not_digits_bundled",
+        _rejects_negatives_still,
+        Unit.DROP,
+        title=gettext_noop("Not digits, against the bundled model"),
+        question=gettext_noop("How many fewer letters and symbols does it reject than the bundled model?"),
+        needed=_DROP_AT_MOST,
+        explanation=(
+            "The share of letters and symbols it rejects is at most "
+            f"{100 * _LIMITS.rejection_drift:g} points below the bundled model's, or no further than chance explains."
+        ),
+    ),
+    Gate(
+        "canaries",
+        _canaries,
+        Unit.COUNT,
+        title=gettext_noop("Canary drawings"),
+        question=gettext_noop("How many of twenty fixed drawings does it misread?"),
+        needed=_AT_MOST,
+        explanation="All twenty canary drawings are read correctly.",
+    ),
+    Gate(
+        "calibration",
+        _calibration,
+        Unit.SHARE,
+        title=gettext_noop("Calibration"),
+        question=gettext_noop("How far is its confidence from its accuracy?"),
+        needed=_AT_MOST,
+        explanation=f"The calibration error on the MNIST test set is at most {_LIMITS.calibration_error:.0%}.",
+    ),
+    Gate(
+        "sure",
+        _sure,
+        Unit.SHARE,
+        title=gettext_noop("Sure answers"),
+        question=gettext_noop("When it says that it is sure, how often is it right?"),
+        needed=_AT_LEAST,
+        explanation=f"At least {_LIMITS.sure_right:.1%} of its sure answers on the MNIST test set are right.",
+    ),
+    Gate(
+        "parity",
+        _agreement,
+        Unit.SHARE,
+        title=gettext_noop("Exported file"),
+        question=gettext_noop("How often does the exported file answer as the trained network does?"),
+        needed=_AT_LEAST,
+        explanation=f"At least {_LIMITS.agreement:.1%} of the exported artifact's answers are the network's.",
+    ),
+    Gate(
+        "size",
+        _size,
+        Unit.BYTES,
+        title=gettext_noop("Size"),
+        question=gettext_noop("How large is the file?"),
+        needed=_AT_MOST,
+        explanation=f"The artifact has at most {_LIMITS.size:,} bytes.",
+    ),
+    Gate(
+        "latency",
+        _latency,
+        Unit.RATIO,
+        title=gettext_noop("Speed"),
+        question=gettext_noop("How long does a reading take, compared with the previous version?"),
+        needed=_AT_MOST,
+        explanation=f"A reading takes at most {_LIMITS.slowdown:g} times as long as the champion's.",
+    ),
 )
 
 

@@ -57,11 +57,11 @@ class TrainingRun(models.Model):
         BUTTON = "button", _("the button")
 
     class Phase(models.TextChoices):
-        DATA = "data", _("gathering drawings")
+        DATA = "data", _("collecting drawings")
         START = "start", _("loading the network")
         FIT = "fit", _("learning")
         EXPORT = "export", _("exporting")
-        GATES = "gates", _("judging")
+        GATES = "gates", _("evaluating")
         PROMOTE = "promote", _("promoting")
 
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED, db_index=True)
@@ -74,7 +74,7 @@ class TrainingRun(models.Model):
     sent = models.DateTimeField(default=now, help_text="When a worker was last asked to take it.")
     started = models.DateTimeField(null=True, blank=True)
     finished = models.DateTimeField(null=True, blank=True)
-    heartbeat = models.DateTimeField(null=True, blank=True, help_text="When its worker last gave a sign of life.")
+    heartbeat = models.DateTimeField(null=True, blank=True, help_text="When its worker last sent a heartbeat.")
     attempt = models.PositiveSmallIntegerField(default=0)
     worker = models.CharField(max_length=100, blank=True)
     cancel_requested = models.DateTimeField(null=True, blank=True)
@@ -86,12 +86,12 @@ class TrainingRun(models.Model):
     batch = models.PositiveIntegerField(default=0)
     loss = models.FloatField(null=True, blank=True)
     losses = models.JSONField(default=list, blank=True, help_text="The mean loss of each epoch.")
-    eta = models.FloatField(null=True, blank=True, help_text="Seconds that are left, as far as can be told.")
-    reason = models.CharField(max_length=500, blank=True, help_text="Why it ended as it did, in one sentence.")
+    eta = models.FloatField(null=True, blank=True, help_text="Estimated seconds left.")
+    reason = models.CharField(max_length=500, blank=True, help_text="Why it ended, in one sentence.")
 
     fingerprint = models.CharField(max_length=64, blank=True, help_text="Of labels, replay and recipe; sha256.")
     counts = models.JSONField(
-        default=dict, blank=True, help_text="How many drawings went where, and what was left out."
+        default=dict, blank=True, help_text="How many drawings were used for what, and how many were left out."
     )
     timings = models.JSONField(default=dict, blank=True, help_text="Seconds and peak memory of each phase.")
     parent = models.ForeignKey(ModelVersion, models.SET_NULL, null=True, blank=True, related_name="runs_from")

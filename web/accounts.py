@@ -27,6 +27,7 @@ from recognizer import submissions
 from recognizer.models import Correction, Submission
 from recognizer.owners import Owner
 from web.devices import device_of, one_spelling, remember_device
+from web.numbers import decimal
 from web.throttles import client_of, limited, too_many, wait_for
 from web.visitors import forget_session, session_of
 
@@ -41,7 +42,7 @@ class SignUpForm(UserCreationForm):
     email = forms.EmailField(
         label=gettext_lazy("E-mail"),
         required=False,
-        help_text=gettext_lazy("Optional. Without it nobody can give you a new password."),
+        help_text=gettext_lazy("Optional. Without it you cannot reset your password."),
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
     )
 
@@ -66,7 +67,7 @@ class PasswordForm(forms.Form):
     def clean_password(self) -> str:
         password: str = self.cleaned_data["password"]
         if not self.user.check_password(password):
-            raise forms.ValidationError(_("That is not your password."))
+            raise forms.ValidationError(_("Wrong password."))
         return password
 
 
@@ -115,7 +116,7 @@ class SignUp(views.RedirectURLMixin, FormView):
             with transaction.atomic():
                 user = form.save()
         except IntegrityError:  # somebody took the name a moment ago
-            form.add_error("username", _("Somebody has that name already."))
+            form.add_error("username", _("That name is already taken."))
             return self.form_invalid(form)
         login(self.request, user)
         return _arrived(self.request, redirect(self.get_success_url()))
@@ -145,7 +146,7 @@ class ChangePassword(views.PasswordChangeView):
     success_url = reverse_lazy("account")
 
     def form_valid(self, form: Any) -> HttpResponse:
-        messages.success(self.request, _("Your password is changed."))
+        messages.success(self.request, _("Your password has been changed."))
         return super().form_valid(form)
 
 
@@ -159,11 +160,11 @@ def with_drawings(request: HttpRequest, response: HttpResponse) -> HttpResponse:
         forget_session(response)
     if adopted:
         words = ngettext(
-            "%(n)d drawing from before is in your account now.",
-            "%(n)d drawings from before are in your account now.",
+            "%(n)s earlier drawing was added to your account.",
+            "%(n)s earlier drawings were added to your account.",
             adopted,
         )
-        messages.success(request, words % {"n": adopted})
+        messages.success(request, words % {"n": decimal(adopted)})
     return response
 
 
@@ -195,7 +196,7 @@ def make_token(request: HttpRequest) -> HttpResponse:
 def revoke_token(request: HttpRequest) -> HttpResponse:
     """Make the token worthless."""
     if Token.objects.filter(user=_user(request)).delete()[0]:
-        messages.info(request, _("The token is revoked: nothing accepts it any more."))
+        messages.info(request, _("The token has been revoked."))
     return redirect("account")
 
 
@@ -211,7 +212,8 @@ def change_email(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         user.email = User.objects.normalize_email(form.cleaned_data["email"])
         user.save(update_fields=["email"])
-        messages.success(request, _("Your e-mail address is saved.") if user.email else _("No address is kept."))
+        saved, removed = _("Your e-mail address has been saved."), _("Your e-mail address has been removed.")
+        messages.success(request, saved if user.email else removed)
         return redirect("account")
     return render(request, "account/email.html", {"form": form})
 
@@ -231,7 +233,7 @@ def delete_account(request: HttpRequest) -> HttpResponse:
         logout(request)
         submissions.delete_all(Owner(account=user.pk))
         user.delete()
-        messages.info(request, _("Your account is deleted, with all its drawings."))
+        messages.info(request, _("Your account and all its drawings have been deleted."))
         return redirect("mine")
     return render(request, "account/deletion.html", {"form": form, **_belongings(user)})
 
@@ -284,7 +286,7 @@ class _NewPassword(views.PasswordResetConfirmView):
     success_url = reverse_lazy("login")
 
     def form_valid(self, form: Any) -> HttpResponse:
-        messages.success(self.request, _("Your new password is saved. Log in with it."))
+        messages.success(self.request, _("Your new password has been saved. You can log in with it now."))
         response = super().form_valid(form)
         assert self.user is not None  # a form is shown for a good link alone
         remember_device(response, self.user.username)

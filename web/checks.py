@@ -23,6 +23,6 @@ def https_needs_a_proxy(**_: Any) -> list[CheckMessage]:
 def mnist_folder_exists(**_: Any) -> list[CheckMessage]:
     """A folder that is named is meant."""
     if settings.MNIST_DIR and not Path(settings.MNIST_DIR).is_dir():
-        hint = "Name a folder with the four files, or unset it to have them downloaded when they are needed."
-        return [checks.Error(f"HDR_MNIST_DIR is no folder: {settings.MNIST_DIR}", hint=hint, id="digits.E001")]
+        hint = "Set it to a folder with the four files, or unset it to download them when needed."
+        return [checks.Error(f"HDR_MNIST_DIR is not a folder: {settings.MNIST_DIR}", hint=hint, id="digits.E001")]
     return []

@@ -16,7 +16,7 @@ def answer_fault(request: HttpRequest) -> HttpResponse:
     if not is_database_failure(sys.exception()):
         return server_error(request)
     if request.path.startswith("/api/"):
-        response: HttpResponse = JsonResponse({"detail": "The database cannot be reached; try again soon."}, status=503)
+        response: HttpResponse = JsonResponse({"detail": "The database cannot be reached. Try again soon."}, status=503)
     else:
         response = HttpResponse(loader.get_template("503.html").render(), status=503)
     response["Retry-After"] = str(RETRY_SECONDS)

@@ -79,7 +79,7 @@ def bound_body(get_response: GetResponse) -> GetResponse:
         if not length.isdecimal() or len(length) > LONGEST_LENGTH or int(length) > limit:
             return JsonResponse({"detail": f"The body is larger than {limit // 1024**2} MiB."}, status=413)
         if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
-            return JsonResponse({"detail": "Send the body with a Content-Length."}, status=411)
+            return JsonResponse({"detail": "The Content-Length header is required."}, status=411)
         return get_response(request)
 
     return middleware

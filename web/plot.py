@@ -9,6 +9,9 @@ from math import log
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext
+
+from web.numbers import brief, of_hundred
 
 TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # percent; also the bounds of what is drawn
 
@@ -93,12 +96,12 @@ class _Plot:
         for tick in (tick for tick in TICKS if tick >= self._low):
             y = self._y(tick)
             add_shape(svg, "path", "plot__rule", d=f"M{layout.left} {y}H{right}")
-            add_text(svg, "plot__tick plot__tick--error", layout.left - 8, y, f"{tick:g} %")
+            add_text(svg, "plot__tick plot__tick--error", layout.left - 8, y, of_hundred(brief(tick)))
         step = -(-self._epochs // layout.epoch_ticks)
         for epoch in range(1, self._epochs + 1):
             if epoch == 1 or epoch % step == 0:
                 add_text(svg, "plot__tick plot__tick--epoch", self._x(epoch), bottom + 18, str(epoch))
-        add_text(svg, "plot__axis", (layout.left + right) / 2, layout.height - 8, "Epoch")
+        add_text(svg, "plot__axis", (layout.left + right) / 2, layout.height - 8, gettext("Epoch"))
 
     def _line(self, svg: Element, one: Series) -> None:
         points = [f"{self._x(epoch)},{self._y(error)}" for epoch, error in enumerate(one.errors, 1)]

@@ -26,8 +26,8 @@ class NoRoomError(Exception):
 
 
 SENTENCES = {
-    "owner": "You have stored as much as one may in a day.",
-    "anonymous": "Visitors have stored as much as they may in a day, all together.",
+    "owner": "You have reached your daily storage limit.",
+    "anonymous": "Visitors together have reached the daily storage limit.",
 }
 
 

@@ -46,7 +46,9 @@ def parse_rates(text: str, defaults: Mapping[str, str]) -> dict[str, Rate]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         scope, _, rate = (piece.strip() for piece in part.partition("="))
         if scope not in defaults and scope not in together:
-            raise SystemExit(f"HDR_THROTTLES: unknown scope {scope!r}; there are {', '.join([*defaults, *together])}.")
+            raise SystemExit(
+                f"HDR_THROTTLES: unknown scope {scope!r}; expected one of {', '.join([*defaults, *together])}."
+            )
         rates[scope] = _parse_rate(rate)
     for name, scope in together.items():
         rates.setdefault(name, Rate(TOGETHER * rates[scope].calls, rates[scope].period))
@@ -72,7 +74,7 @@ def parse_quotas(text: str, defaults: Mapping[str, str]) -> dict[str, int]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, size = (piece.strip() for piece in part.partition("="))
         if name not in defaults:
-            raise SystemExit(f"HDR_QUOTAS: unknown quota {name!r}; there are {', '.join(defaults)}.")
+            raise SystemExit(f"HDR_QUOTAS: unknown quota {name!r}; expected one of {', '.join(defaults)}.")
         quotas[name] = _parse_size(size)
     return quotas
 

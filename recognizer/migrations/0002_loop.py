@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='correction',
             name='triage',
-            field=models.CharField(blank=True, help_text='The rule that accepted it, or that holds it for a person to decide.', max_length=40),
+            field=models.CharField(blank=True, help_text='The rule that accepted it or holds it for review.', max_length=40),
         ),
         migrations.AddField(
             model_name='modelversion',
@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
             name='Promotion',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('cause', models.CharField(choices=[('bundled', 'the model that ships'), ('gates', 'passed its gates'), ('hand', 'by hand'), ('rollback', 'rolled back by itself')], max_length=10)),
+                ('cause', models.CharField(choices=[('bundled', 'bundled model'), ('gates', 'passed its gates'), ('hand', 'by hand'), ('rollback', 'automatic rollback')], max_length=10)),
                 ('reason', models.CharField(blank=True, max_length=300)),
                 ('created', models.DateTimeField(default=django.utils.timezone.now)),
                 ('by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='promotions', to=settings.AUTH_USER_MODEL)),

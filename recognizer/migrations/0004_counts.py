@@ -16,11 +16,11 @@ class Migration(migrations.Migration):
             fields=[
                 ('day', models.DateField(primary_key=True, serialize=False)),
                 ('counted', models.DateTimeField(help_text='When the pass that counted it began.')),
-                ('stored', models.PositiveIntegerField(help_text='Submissions of that day then, imported ones too.')),
-                ('last', models.BigIntegerField(default=0, help_text='The newest submission that was counted.')),
+                ('stored', models.PositiveIntegerField(help_text='Drawings of that day, imported ones included.')),
+                ('last', models.BigIntegerField(default=0, help_text='The newest drawing counted.')),
                 ('confidence', models.JSONField(default=list, help_text='Drawings by bin of confidence.')),
                 ('ink', models.JSONField(default=list, help_text='Drawings by bin of mean ink.')),
-                ('pairs', models.JSONField(default=list, help_text='Answered, said instead, how often; null is not a digit.')),
+                ('pairs', models.JSONField(default=list, help_text='Answer, label, count; null: not a digit.')),
             ],
             options={
                 'ordering': ['-day'],

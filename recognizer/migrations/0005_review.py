@@ -26,18 +26,18 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='correction',
             name='claimed_until',
-            field=models.DateTimeField(blank=True, help_text='Until then other reviewers are not shown it.', null=True),
+            field=models.DateTimeField(blank=True, help_text='Hidden from other reviewers until then.', null=True),
         ),
         migrations.AddField(
             model_name='correction',
             name='confidence',
-            field=models.FloatField(default=0, help_text="The submission's, kept here to order the review queue."),
+            field=models.FloatField(default=0, help_text="The drawing's, copied to order the review queue."),
         ),
         migrations.RunPython(copy_confidence, migrations.RunPython.noop),
         migrations.AddField(
             model_name='correction',
             name='replaces',
-            field=models.OneToOneField(blank=True, help_text='What its author said, where a reviewer knew better.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='replaced_by', to='recognizer.correction'),
+            field=models.OneToOneField(blank=True, help_text='What its author said, if a reviewer relabelled it.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='replaced_by', to='recognizer.correction'),
         ),
         migrations.AlterField(
             model_name='correction',

@@ -19,8 +19,8 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(help_text="The account's name then.", max_length=150)),
                 ('method', models.CharField(max_length=10)),
                 ('path', models.CharField(max_length=200)),
-                ('fields', models.JSONField(default=dict, help_text='Of the form: which rows, and what was to become of them.')),
-                ('status', models.PositiveSmallIntegerField(help_text='Of the answer.')),
+                ('fields', models.JSONField(default=dict, help_text="The form's: which rows, and what to do with them.")),
+                ('status', models.PositiveSmallIntegerField(help_text='Of the response.')),
                 ('request_id', models.CharField(help_text='The same as in the log and in the answer.', max_length=64)),
             ],
             options={

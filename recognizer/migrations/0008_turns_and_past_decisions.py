@@ -53,7 +53,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='correction',
             name='turn',
-            field=models.PositiveSmallIntegerField(db_default=1, default=1, help_text="In the review queue: so many of its author's come no later."),
+            field=models.PositiveSmallIntegerField(db_default=1, default=1, help_text="Its author's turn in the review queue."),
         ),
         migrations.AlterField(
             model_name='correction',

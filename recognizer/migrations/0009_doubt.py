@@ -11,6 +11,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='promotion',
             name='doubt',
-            field=models.CharField(blank=True, db_default='', help_text='What speaks against it, where staff have to decide.', max_length=300),
+            field=models.CharField(blank=True, db_default='', help_text='Evidence against it, for staff to decide.', max_length=300),
         ),
     ]

@@ -74,7 +74,7 @@ def _check_size(image: Image.Image, scans: int) -> None:
     if width * height * scans > MAX_SCANNED:
         raise PreprocessingError("The JPEG has more scans than its size allows.")
     if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):  # Pillow unpacks it in Python, a run at a time
-        raise PreprocessingError("The BMP is packed: send it unpacked, or as PNG.")
+        raise PreprocessingError("Compressed BMP is not supported. Send an uncompressed BMP or a PNG.")
 
 
 def _eight_bits(image: Image.Image, content: bytes) -> Image.Image:
@@ -147,7 +147,7 @@ def _without_alpha(pixels: Pixels) -> GreyImage:
     alpha = pixels[..., 3]
     seen = alpha > 127
     if not seen.any():
-        raise NoInkError("The picture is transparent all over.")
+        raise NoInkError("The picture is fully transparent.")
     colours = pixels[seen][:, :3].astype(np.float32)
     grey = _mix_channels(pixels[..., :3], colours - colours.mean(axis=0))
     low, middle, high = np.percentile(grey[seen], (1, 50, 99))

@@ -46,7 +46,7 @@ def centre_window(field: GreyImage) -> ModelInput:
     side = INPUT_SIDE * OVERSAMPLING
     moments = cv2.moments(field)
     if not moments["m00"]:
-        raise NoInkError("There is no ink in it.")
+        raise NoInkError("No ink was found.")
     # A pixel's centre is half a pixel after its index, hence +0.5.
     left = round(moments["m10"] / moments["m00"] + 0.5) - side // 2
     top = round(moments["m01"] / moments["m00"] + 0.5) - side // 2

@@ -147,7 +147,7 @@ def _levelled(ink: GreyImage) -> GreyImage:
     ranks = (0.05 * ink.size, 0.25 * ink.size, ink.size - SHORTEST_PATH * max(ink.shape))
     lowest, paper, full = np.searchsorted(counts, ranks)
     if full - paper < max(LOWEST_CONTRAST, LOWEST_SIGNAL * (paper - lowest)):
-        raise NoInkError("There is no ink in it.")
+        raise NoInkError("No ink was found.")
     levels = (np.arange(256) - paper) / (full - paper)  # 0 … 1
     levelled: GreyImage = cv2.LUT(ink, np.clip(levels * 255, 0, 255).astype(np.uint8))
     return levelled

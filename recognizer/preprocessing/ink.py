@@ -73,7 +73,7 @@ def pen_paths(strokes: Sequence[Stroke], surface: float, pen_width: float = PEN_
     """
     strokes = [stroke for stroke in strokes if len(stroke)]
     if not strokes:
-        raise NoInkError("There is no ink in it.")
+        raise NoInkError("No ink was found.")
     points = np.concatenate(strokes)
     ends = np.cumsum([len(stroke) for stroke in strokes])
     scale = pixels_per_unit(points, surface, pen_width)

@@ -58,7 +58,7 @@ def cut_digit(ink: GreyImage, inside: GreyImage | None = None) -> GreyImage:
     mask = above(ink, INK_THRESHOLD)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     if count == 1:
-        raise NoInkError("There is no ink in it.")
+        raise NoInkError("No ink was found.")
     parts = _digit_parts(ink, labels, stats, _cut_off(labels, inside))
     left, top = stats[parts, :2].min(axis=0)
     right, bottom = (stats[parts, :2] + stats[parts, 2:4]).max(axis=0)
@@ -94,7 +94,7 @@ def _digit_parts(ink: GreyImage, labels: Labels, stats: Stats, cut_off: Parts) -
         alike = np.abs(stats[:, 2:4] - stats[box, 2:4]).max(axis=1) <= SAME_BOX * longest[box]
         usable[alike] = whole[alike] = False
     if not usable.any():
-        raise NoInkError("There is no ink in it.")
+        raise NoInkError("No ink was found.")
     if longest[whole].max(initial=0) >= SMALLEST_WHOLE * longest[usable].max():
         usable = whole
     main = int(np.where(usable, area, 0).argmax())

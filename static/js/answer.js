@@ -61,7 +61,7 @@ export class AnswerView {
   #showBars(answer) {
     const likely = answer?.probabilities;
     this.#part("bars-title").textContent =
-      answer?.verdict === "not_a_digit" ? gettext("Were it a digit") : gettext("How likely each digit is");
+      answer?.verdict === "not_a_digit" ? gettext("If it were a digit") : gettext("How likely each digit is");
     const most = likely ? likely.indexOf(Math.max(...likely)) : -1;
     this.#bars.forEach(({ bar, value }, digit) => {
       bar.style.setProperty("--share", likely?.[digit] ?? 0);

@@ -51,12 +51,12 @@ sheet.addEventListener("strokemove", () => {
 sheet.addEventListener("strokeend", ({ detail }) => {
   page.inking = false;
   inkChanged(detail?.byKey ? KEY_UP_MS : PEN_UP_MS);
-  if (ink.isFull) notice.show(gettext("The sheet holds no more ink. Clear it to draw again."));
+  if (ink.isFull) notice.show(gettext("The sheet is full. Clear it to draw again."));
 });
 
 sheet.addEventListener("strokecancel", () => {
   page.inking = false;
-  if (ink.isFull) notice.show(gettext("The sheet holds no more ink. Clear it to draw again."));
+  if (ink.isFull) notice.show(gettext("The sheet is full. Clear it to draw again."));
   else if (ink.isEmpty) startAfresh();
   else if (!page.storedId) finishLater(PEN_UP_MS);
   render();
@@ -132,7 +132,7 @@ function showLive(answer) {
 
 /** A live reading failed. Only being throttled is worth a word: storing the drawing will tell of the rest. */
 function restLive(error) {
-  if (error.kind === "throttled") announce(gettext("Live reading rests for a moment."));
+  if (error.kind === "throttled") announce(gettext("Live reading is paused for a moment."));
 }
 
 function predict() {
@@ -185,13 +185,13 @@ function showError(error, retry) {
     startAfresh();
     notice.show(error.message, gettext("Choose another"), () => part("file").click());
   } else if (error.kind === "throttled") {
-    notice.countDown(`${error.message} ${gettext("It goes on by itself")}`, error.wait, retry);
+    notice.countDown(`${error.message} ${gettext("Retrying")}`, error.wait, retry);
   } else if (error.kind === "offline") {
     notice.show(`${error.message} ${kept()}`, gettext("Try again"), retry, { whenOnline: true });
   } else if (error.kind === "server" || error.kind === "full") {
     notice.show(`${error.message} ${kept()}`, gettext("Try again"), retry);
   } else if (error.kind === "expired") {
-    notice.show(error.message, gettext("Load again"), () => location.reload());
+    notice.show(error.message, gettext("Reload"), () => location.reload());
   } else {
     notice.show(error.message);
   }

@@ -74,7 +74,7 @@ export class Feedback {
       await withdrawCorrection(answer.id);
       if (this.#answer !== answer) return;
       this.#saved = undefined;
-      this.#say(gettext("Taken back: nothing is saved about this one but the drawing."));
+      this.#say(gettext("Your answer was withdrawn. The drawing is kept."));
       this.#part("confirm").focus();
     });
   }
@@ -91,7 +91,7 @@ export class Feedback {
         this.#saved = digit;
         this.#say(gettext("Saved, thank you"), gettext("You said: %(digit)s — %(standing)s. Draw again to start the next one.", { digit: inWords(digit), standing }));
       } else if (!this.#answer) {
-        this.#say(gettext("Saved, thank you"), gettext("You said: %(digit)s, of the drawing before.", { digit: inWords(digit) }));
+        this.#say(gettext("Saved, thank you"), gettext("You said: %(digit)s, for the previous drawing.", { digit: inWords(digit) }));
       }
     });
   }
@@ -101,7 +101,7 @@ export class Feedback {
       await removeSubmission(answer.id);
       if (this.#answer !== answer) return;
       this.#page.forget();
-      this.#say(gettext("Deleted. The sheet is yours again."));
+      this.#say(gettext("Deleted. You can draw again."));
     });
   }
 

@@ -147,26 +147,26 @@ function failure(response, data) {
   switch (response.status) {
     case 401:
     case 403:
-      return new ReadingError("expired", gettext("This page was open for too long. Load it again to go on."));
+      return new ReadingError("expired", gettext("This page has expired. Reload it to continue."));
     case 404:
       return new ReadingError("gone", gettext("This drawing is no longer stored."));
     case 409:
-      return new ReadingError("decided", gettext("This one was reviewed in the meantime, so it can no longer be changed."));
+      return new ReadingError("decided", gettext("This one has been reviewed in the meantime and can no longer be changed."));
     case 413:
-      return new ReadingError("refused", gettext("That is too large to be sent. A smaller picture will do."));
+      return new ReadingError("refused", gettext("That picture is too large. Choose a smaller one."));
     case 415:
-      return new ReadingError("refused", said ?? gettext("That kind of file cannot be read. PNG, JPEG, WebP, GIF and BMP can."));
+      return new ReadingError("refused", said ?? gettext("This type of file is not supported. Use PNG, JPEG, WebP, GIF or BMP."));
     case 429:
       return tooMuch(seconds(response.headers.get("Retry-After")));
     default:
-      if (response.status < 500) return new ReadingError("refused", said ?? gettext("That could not be read."));
-      return new ReadingError("server", gettext("The site has a problem and could not read it."));
+      if (response.status < 500) return new ReadingError("refused", said ?? gettext("This could not be read."));
+      return new ReadingError("server", gettext("Something went wrong on the site."));
   }
 }
 
 function tooMuch(wait) {
-  if (wait > LONGEST_WAIT_S) return new ReadingError("full", gettext("No more can be stored today."), { wait });
-  return new ReadingError("throttled", gettext("That was a lot at once."), { wait });
+  if (wait > LONGEST_WAIT_S) return new ReadingError("full", gettext("The daily storage limit is reached."), { wait });
+  return new ReadingError("throttled", gettext("Too many requests."), { wait });
 }
 
 function seconds(retryAfter) {

@@ -44,7 +44,7 @@ export async function replay(paper, submission) {
 async function stored(submission) {
   const response = await fetch(`/api/v1/submissions/${submission}`, { headers: { Accept: "application/json" } }).catch(() => null);
   const { ink } = response?.ok ? await response.json() : {};
-  if (!ink) throw new Error(gettext("The ink of this drawing could not be fetched."));
+  if (!ink) throw new Error(gettext("The ink of this drawing could not be loaded."));
   return ink;
 }
 

@@ -62,7 +62,7 @@ async function send(address, body) {
     const { detail } = await response.json();
     return { status: response.status, detail };
   } catch {
-    return { status: 0, detail: gettext("That was not saved: the site cannot be reached.") };
+    return { status: 0, detail: gettext("Not saved: the site cannot be reached.") };
   }
 }
 

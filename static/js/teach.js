@@ -71,15 +71,15 @@ async function save(request = ink.toRequest(), digit = asked) {
     last = { id: answer.id, digit };
     add(digit, 1);
     say(answer.digit === digit
-      ? gettext("It read %(a_digit)s, with %(share)s. Saved, thank you.", { a_digit: nameOf(digit), share: percent(answer.confidence) })
-      : gettext("It read %(a_digit)s: that is one it can learn from. Saved, thank you.", { a_digit: nameOf(answer.digit) }));
+      ? gettext("It read %(a_digit)s, with %(share)s confidence. Saved, thank you.", { a_digit: nameOf(digit), share: percent(answer.confidence) })
+      : gettext("It read %(a_digit)s, so it can learn from this one. Saved, thank you.", { a_digit: nameOf(answer.digit) }));
     asked = next(digit);
     clear();
   } catch (error) {
     if (!(error instanceof ReadingError)) throw error;
     const again = () => save(request, digit);
-    if (error.kind === "throttled") notice.countDown(`${error.message} ${gettext("It goes on by itself")}`, error.wait, again);
-    else if (error.kind === "expired") notice.show(error.message, gettext("Load again"), () => location.reload());
+    if (error.kind === "throttled") notice.countDown(`${error.message} ${gettext("Retrying")}`, error.wait, again);
+    else if (error.kind === "expired") notice.show(error.message, gettext("Reload"), () => location.reload());
     else notice.show(`${error.message} ${gettext("Your ink is kept.")}`, gettext("Try again"), again, { whenOnline: error.kind === "offline" });
   } finally {
     sending = false;
@@ -93,7 +93,7 @@ async function takeBack() {
     await removeSubmission(id);
     last = null;
     add(digit, -1);
-    say(gettext("Taken back, with its drawing."));
+    say(gettext("The last drawing was removed."));
     asked = digit;
     part("canvas").focus({ preventScroll: true });
   } catch (error) {

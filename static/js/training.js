@@ -1,5 +1,7 @@
 // Watches a training run without reloading: asks the API every two seconds while one is live, and rarely otherwise.
 
+import { decimal, percent } from "./words.js";
+
 const LIVE = new Set(["queued", "running"]);
 const SOON = 2000; // milliseconds, while a run is live
 const LATER = 15_000; // … while none is: the schedule may start one
@@ -73,7 +75,7 @@ class Watch {
     this.#say("name", this.#word("run", run));
     this.#say("state", live && run.cancel_requested ? this.#word("stopping") : this.#word(run.state));
     this.#part("progress").value = run.progress;
-    this.#say("percent", `${Math.floor(100 * run.progress)} %`);
+    this.#say("percent", percent(Math.floor(100 * run.progress) / 100, 0));
     this.#say("eta", live ? this.#left(run.eta_seconds) : "");
     this.#say("line", this.#line(run));
     this.#renderSteps(run);
@@ -111,8 +113,8 @@ class Watch {
       BOTTOM - ((BOTTOM - TOP) * (loss - low)) / span,
     ]);
     this.#root.querySelector("[data-loss-line]").setAttribute("points", places.join(" "));
-    this.#root.querySelector("[data-loss-high]").textContent = high > low ? high.toFixed(3) : "";
-    this.#root.querySelector("[data-loss-low]").textContent = losses.length ? low.toFixed(3) : "";
+    this.#root.querySelector("[data-loss-high]").textContent = high > low ? decimal(high, 3) : "";
+    this.#root.querySelector("[data-loss-low]").textContent = losses.length ? decimal(low, 3) : "";
     this.#root.querySelector("[data-loss-marks]").replaceChildren(...places.map(mark));
   }
 
@@ -120,7 +122,7 @@ class Watch {
     if (reason || state !== "running" || !phase) return reason;
     const doing = this.#root.dataset[`phase${phase[0].toUpperCase()}${phase.slice(1)}`] ?? phase;
     if (phase !== "fit" || !epochs) return `${doing} …`;
-    return `${doing}: ${this.#word("epoch", { epoch, epochs, batch, loss: loss === null ? "–" : loss.toFixed(4) })}`;
+    return `${doing}: ${this.#word("epoch", { epoch, epochs, batch, loss: loss === null ? "–" : decimal(loss, 4) })}`;
   }
 
   #left(seconds) {

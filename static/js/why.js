@@ -2,7 +2,7 @@
 
 import { nameOf } from "./answer.js";
 import { ReadingError, explainSubmission } from "./reader.js";
-import { gettext, percent, wholePercent } from "./words.js";
+import { gettext, percent } from "./words.js";
 
 const WORTH_NAMING = 0.2; // of the marked ink: a place with less of it is left out
 const MOST_PLACES = 2;
@@ -62,7 +62,7 @@ export class Why {
 
   async #ask(answer) {
     if (this.#root.hidden || answer !== this.#answer) return;
-    if (!answer) return this.#say(gettext("Once a drawing is read and stored, this shows which of its ink the answer rests on."));
+    if (!answer) return this.#say(gettext("When a drawing has been read and stored, this shows which ink the answer depends on."));
     this.#say(gettext("Erasing ink and reading again …"));
     this.#abort = new AbortController();
     const { signal } = this.#abort;
@@ -74,7 +74,7 @@ export class Why {
     } catch (error) {
       if (!(error instanceof ReadingError)) throw error;
       if (signal.aborted) return;
-      this.#say(gettext("There is no explanation now."));
+      this.#say(gettext("No explanation is available now."));
       this.#refused(error, () => this.#ask(answer));
     }
   }
@@ -92,8 +92,8 @@ export class Why {
     const { without } = explanation.runner_up;
     this.#part("answer").textContent = answerInWords(explanation, answer);
     this.#part("runner-up").textContent = runnerUpInWords(explanation);
-    this.#showPicture("heat", explanation.picture, gettext("The ink that spoke most is bright: %(places)s", { places: places(explanation) }));
-    this.#showPicture("other", without?.picture ?? answer.input, without ? gettext("The ink that would have to go is bright") : gettext("No ink is marked"));
+    this.#showPicture("heat", explanation.picture, gettext("The ink with the most influence is bright: %(places)s", { places: places(explanation) }));
+    this.#showPicture("other", without?.picture ?? answer.input, without ? gettext("The ink that would have to be removed is bright") : gettext("No ink is marked"));
     this.#part("other").classList.toggle("why__unmarked", !without);
     const drawings = explanation.nearest.map((drawing) => drawingItem(drawing, explanation.digit));
     this.#part("nearest").replaceChildren(...(drawings.length ? drawings : [noneItem()]));
@@ -114,10 +114,10 @@ export class Why {
 
 function answerInWords(explanation, answer) {
   const { digit, marked, model_version: version } = explanation;
-  const values = { digit, version, a_digit: nameOf(digit), other: nameOf(marked.digit), places: places(explanation), share: wholePercent(marked.share) };
+  const values = { digit, version, a_digit: nameOf(digit), other: nameOf(marked.digit), places: places(explanation), share: percent(marked.share, 0) };
   const sentences = [
-    version !== answer.model_version && gettext("Version %(version)s, which serves by now, reads %(a_digit)s.", values),
-    digit === null ? gettext("What spoke most against a digit is %(places)s.", values) : gettext("What spoke most for %(digit)s is %(places)s.", values),
+    version !== answer.model_version && gettext("Version %(version)s, which is active now, reads %(a_digit)s.", values),
+    digit === null ? gettext("The strongest evidence against a digit is %(places)s.", values) : gettext("The strongest evidence for %(digit)s is %(places)s.", values),
     marked.digit === digit
       ? gettext("Without that %(share)s of the ink, the network still reads %(other)s.", values)
       : gettext("Without that %(share)s of the ink, the network reads %(other)s.", values),
@@ -127,11 +127,11 @@ function answerInWords(explanation, answer) {
 
 function runnerUpInWords({ digit, runner_up: { digit: other, probability, without } }) {
   const chance = probability < LEAST_LIKELY ? gettext("under %(share)s", { share: percent(LEAST_LIKELY) }) : percent(probability);
-  const values = { a_digit: nameOf(other), chance, share: without && wholePercent(without.share) };
-  const next = digit === null ? gettext("Were it a digit, most likely %(a_digit)s, %(chance)s.", values) : gettext("Next most likely: %(a_digit)s, %(chance)s.", values);
+  const values = { a_digit: nameOf(other), chance, share: without && percent(without.share, 0) };
+  const next = digit === null ? gettext("If it were a digit: most likely %(a_digit)s, %(chance)s.", values) : gettext("Next most likely: %(a_digit)s, %(chance)s.", values);
   const taken = without
-    ? gettext("Without the bright ink, %(share)s of it all, the network reads %(a_digit)s.", values)
-    : gettext("No ink was found whose absence would make it %(a_digit)s.", values);
+    ? gettext("Without the bright ink (%(share)s of all ink), the network reads %(a_digit)s.", values)
+    : gettext("No ink was found that could be removed to make it %(a_digit)s.", values);
   return `${next} ${taken}`;
 }
 
@@ -144,14 +144,14 @@ function drawingItem({ source, similarity, input }, digit) {
   const item = document.createElement("li");
   const image = document.createElement("img");
   Object.assign(image, { src: input, width: 28, height: 28, className: "nearest__input", alt: nameOf(digit) });
-  item.append(image, line(SOURCES[source]), line(gettext("%(share)s alike", { share: wholePercent(similarity) })));
+  item.append(image, line(SOURCES[source]), line(gettext("%(share)s match", { share: percent(similarity, 0) })));
   return item;
 }
 
 function noneItem() {
   const item = document.createElement("li");
   item.className = "nearest__none";
-  item.append(line(gettext("There is none yet.")));
+  item.append(line(gettext("None yet.")));
   return item;
 }
 

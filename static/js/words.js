@@ -1,8 +1,9 @@
 // What the scripts say, in the page's language. Django's catalogue, which pages in English do without, is loaded before.
 
 const LANGUAGE = document.documentElement.lang || "en";
-const ONE_DECIMAL = new Intl.NumberFormat(`${LANGUAGE}-u-nu-latn`, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const WHOLE = new Intl.NumberFormat(`${LANGUAGE}-u-nu-latn`, { style: "percent", maximumFractionDigits: 0 });
+const MOST_PLACES = 4;
+const DECIMALS = formats("decimal");
+const PERCENTS = formats("percent");
 
 /** The text in the page's language, with values in place of `%(name)s`. */
 export function gettext(text, values = {}) {
@@ -10,13 +11,22 @@ export function gettext(text, values = {}) {
   return translated.replace(/%\((\w+)\)s/g, (_, name) => values[name]);
 }
 
-/** `0.987` → `98.7%`; what is not certain never reads as 100. Digits are those that the site reads. */
-export function percent(share) {
-  if (share < 1 && share >= 0.9995) return `>${ONE_DECIMAL.format(0.999)}`;
-  return ONE_DECIMAL.format(share);
+/** `1234.5` → `1,234.50` with two places, as `web/numbers.py` writes it. */
+export function decimal(value, places = 0) {
+  return DECIMALS[places].format(value);
 }
 
-/** `0.2` → `20%`. */
-export function wholePercent(share) {
-  return WHOLE.format(share);
+/** `0.987` → `98.7%`; only 1 reads as 100%. */
+export function percent(share, places = 1) {
+  const whole = 10 ** (places + 2);
+  if (share < 1 && Math.round(share * whole) >= whole) return `>${PERCENTS[places].format((whole - 1) / whole)}`;
+  return PERCENTS[places].format(share);
+}
+
+/** Formats by their number of places. Digits are 0 to 9 in every language: they are what this site reads. */
+function formats(style) {
+  return Array.from({ length: MOST_PLACES + 1 }, (_, places) => {
+    const digits = { minimumFractionDigits: places, maximumFractionDigits: places };
+    return new Intl.NumberFormat(`${LANGUAGE}-u-nu-latn`, { style, ...digits });
+  });
 }

@@ -81,7 +81,7 @@ def test_a_correction_is_saved_at_once_and_can_be_changed_and_taken_back(sheet: 
     expect(sheet.button("8")).to_have_attribute("aria-pressed", "false")
 
     sheet.page.locator("[data-withdraw]").click()
-    expect(sheet.saved).to_contain_text("Taken back")
+    expect(sheet.saved).to_contain_text("Your answer was withdrawn")
     assert standing() == []
 
 

@@ -32,7 +32,7 @@ def test_the_header_fits_with_names_for_its_pictures(open_page: OpenPage, width:
     corners = boxes(
         page.get_by_role("link", name="Digits", exact=True),
         page.get_by_role("link", name="Log in", exact=True),
-        page.get_by_role("button", name="Darkmode", exact=True),
+        page.get_by_role("button", name="Dark mode", exact=True),
     )
 
     assert len({box["y"] for box in pages}) == 1 == len({box["y"] for box in corners})

@@ -39,11 +39,12 @@ def test_why_says_which_ink_spoke_and_what_is_read_without_it(sheet: DrawingPage
     expect(panel.toggle).to_have_attribute("aria-expanded", "true")
     expect(panel.answer).to_have_text(
         re.compile(
-            r"What spoke most for 3 is (at|in) the [a-z ]+\. Without that [123]0% of the ink, the network .*reads"
+            r"The strongest evidence for 3 is (at|in) the [a-z ]+\."
+            r" Without that [123]0% of the ink, the network .*reads"
         )
     )
     expect(panel.heat).to_have_attribute("src", re.compile("^data:image/png;base64,"))
-    expect(panel.heat).to_have_attribute("alt", re.compile("^The ink that spoke most is bright: [a-z ]+$"))
+    expect(panel.heat).to_have_attribute("alt", re.compile("^The ink with the most influence is bright: [a-z ]+$"))
     expect(panel.root.locator("[data-why-runner-up]")).to_have_text(re.compile(r"^Next most likely: an? \d, "))
     panel.toggle.click()
     expect(panel.root).to_be_hidden()
@@ -57,11 +58,11 @@ def test_it_is_asked_for_only_when_somebody_looks_and_once(sheet: DrawingPage, p
     assert asked == []
 
     panel.toggle.click()
-    expect(panel.answer).to_contain_text("spoke most")
+    expect(panel.answer).to_contain_text("strongest evidence")
     panel.toggle.click()
     expect(panel.root).to_be_hidden()
     panel.toggle.click()
-    expect(panel.answer).to_contain_text("spoke most")
+    expect(panel.answer).to_contain_text("strongest evidence")
 
     assert len(asked) == 1
 
@@ -73,7 +74,7 @@ def test_an_open_panel_follows_to_the_next_drawing_and_is_never_stale(sheet: Dra
     expect(panel.answer).to_contain_text("for 3")
 
     sheet.button("Clear").click()
-    expect(panel.answer).to_contain_text("Once a drawing is read and stored")
+    expect(panel.answer).to_contain_text("When a drawing has been read and stored")
     expect(panel.heat).to_be_hidden()
     sheet.draw(SEVEN)
     expect(panel.answer).to_contain_text("for 7")
@@ -110,7 +111,7 @@ def test_a_known_drawing_of_ones_own_is_shown_with_where_it_is_from(sheet: Drawi
 
     own = panel.root.get_by_role("listitem").first
     expect(own).to_contain_text("Yours")
-    expect(own).to_contain_text(re.compile(r"\d+% alike"))
+    expect(own).to_contain_text(re.compile(r"\d+% match"))
 
 
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 900}, PHONE], ids=["desk", "phone"])
@@ -118,7 +119,7 @@ def test_nothing_moves_but_by_the_press_itself(open_page: OpenPage, viewport: di
     sheet = open_page(viewport=viewport)
     panel = Panel(sheet)
     panel.toggle.click()
-    expect(panel.answer).to_contain_text("Once a drawing")
+    expect(panel.answer).to_contain_text("When a drawing")
     waiting = panel.root.evaluate("panel => panel.getBoundingClientRect().height")
     sheet.page.evaluate(
         """() => {
@@ -131,7 +132,7 @@ def test_nothing_moves_but_by_the_press_itself(open_page: OpenPage, viewport: di
 
     sheet.canvas.scroll_into_view_if_needed()
     sheet.draw(THREE)
-    expect(panel.answer).to_contain_text("spoke most")
+    expect(panel.answer).to_contain_text("strongest evidence")
 
     assert panel.root.evaluate("panel => panel.getBoundingClientRect().height") == waiting
     assert sheet.page.evaluate("window.shifts") < 0.01
@@ -144,7 +145,7 @@ def test_it_opens_by_keyboard(sheet: DrawingPage, panel: Panel) -> None:
     panel.toggle.focus()
     sheet.page.keyboard.press("Enter")
 
-    expect(panel.answer).to_contain_text("spoke most for 3")
+    expect(panel.answer).to_contain_text("strongest evidence for 3")
     expect(panel.toggle).to_be_focused()
     assert Submission.objects.count() == 1
 
@@ -156,9 +157,9 @@ def test_without_the_site_it_can_be_asked_for_again(sheet: DrawingPage, panel: P
     panel.toggle.click()
 
     expect(sheet.alert).to_contain_text("cannot be reached")
-    expect(panel.answer).to_contain_text("no explanation now")
+    expect(panel.answer).to_contain_text("No explanation is available now")
     sheet.page.context.set_offline(False)
-    expect(panel.answer).to_contain_text("spoke most for 3")
+    expect(panel.answer).to_contain_text("strongest evidence for 3")
     expect(sheet.alert).to_be_hidden()
 
 
@@ -167,7 +168,7 @@ def test_too_many_at_once_waits_and_goes_on_by_itself(sheet: DrawingPage, panel:
     sheet.wait_until("stored")
     sheet.page.route(EXPLANATION, lambda route: route.fulfill(status=429, headers={"Retry-After": "1"}, body="{}"))
     panel.toggle.click()
-    expect(sheet.alert).to_contain_text("It goes on by itself")
+    expect(sheet.alert).to_contain_text("Retrying")
     sheet.page.unroute(EXPLANATION)
 
-    expect(panel.answer).to_contain_text("spoke most for 3")
+    expect(panel.answer).to_contain_text("strongest evidence for 3")

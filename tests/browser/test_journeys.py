@@ -63,9 +63,9 @@ def test_everything_by_keyboard_alone(open_page: OpenPage) -> None:
     open_by_key(page, "Teach")
     draw_a_one(page)
     expect(page.locator("[data-said]")).to_contain_text("Saved, thank you.")
-    tab_to(page, page.get_by_role("button", name="Take the last one back"))
+    tab_to(page, page.get_by_role("button", name="Undo the last one"))
     page.keyboard.press("Enter")
-    expect(page.locator("[data-said]")).to_contain_text("Taken back")
+    expect(page.locator("[data-said]")).to_contain_text("The last drawing was removed")
 
     page.reload()
     open_by_key(page, "My digits")
@@ -116,8 +116,8 @@ def test_everything_by_touch_alone(open_page: OpenPage) -> None:
     page.get_by_role("link", name="My digits", exact=True).tap()
     expect(page.locator(".card")).to_have_count(2)
     page.locator(".card summary").last.tap()
-    page.locator(".card").last.get_by_role("button", name="Take back").tap()
-    expect(page.locator(".card").last).to_contain_text("You said nothing yet")
+    page.locator(".card").last.get_by_role("button", name="Withdraw").tap()
+    expect(page.locator(".card").last).to_contain_text("No answer from you yet")
     assert Correction.objects.standing().count() == 1
 
     page.get_by_role("link", name="Models", exact=True).tap()

@@ -46,12 +46,12 @@ def test_the_journey_from_a_first_drawing_to_none(open_page: OpenPage) -> None:
     assert Correction.objects.standing().get().digit == 1
 
     page.get_by_role("link", name="Log in", exact=True).click()
-    page.get_by_role("link", name="Make an account").click()
+    page.get_by_role("link", name="Create an account").click()
     page.get_by_label("Username").fill("ada")
     page.get_by_label("Password", exact=True).fill("ruled paper 28")
     page.get_by_label("Password confirmation").fill("ruled paper 28")
-    page.get_by_role("button", name="Make an account").click()
-    expect(page.get_by_role("status")).to_contain_text("2 drawings from before are in your account now")
+    page.get_by_role("button", name="Create an account").click()
+    expect(page.get_by_role("status")).to_contain_text("2 earlier drawings were added to your account")
     expect(page.get_by_role("link", name="Account of ada")).to_be_visible()
     expect(cards.first).to_contain_text("You said: 1")
 
@@ -79,8 +79,8 @@ def test_a_drawing_is_confirmed_taken_back_and_deleted_without_leaving_the_page(
     expect(card).to_contain_text("You said: 7")
     card.locator("summary").click()
     expect(card.get_by_role("button", name="7", exact=True)).to_have_attribute("aria-pressed", "true")
-    card.get_by_role("button", name="Take back").click()
-    expect(card).to_contain_text("You said nothing yet")
+    card.get_by_role("button", name="Withdraw").click()
+    expect(card).to_contain_text("No answer from you yet")
     card.locator("summary").click()
     card.get_by_role("button", name="Delete this drawing").click()
 

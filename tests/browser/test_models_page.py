@@ -74,7 +74,7 @@ def test_what_is_pressed_is_large_enough_and_follows_the_keyboard(
     page.get_by_role("link", name="Version 3", exact=True).focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Version 3")).to_be_visible()
-    expect(page.get_by_role("row").filter(has_text="People never learned from")).to_contain_text("failed")
+    expect(page.get_by_role("row").filter(has_text="People it never learns from")).to_contain_text("failed")
 
 
 def test_a_run_is_watched_from_start_to_end_without_reloading(
@@ -92,7 +92,7 @@ def test_a_run_is_watched_from_start_to_end_without_reloading(
     set_run(run, state="running", phase="fit", progress=0.31, started=now(), eta=150)
     set_run(run, epoch=2, epochs=6, batch=17, loss=0.25, losses=[0.5])
     expect(panel).to_contain_text("Running")
-    expect(panel).to_contain_text("31 %")
+    expect(panel).to_contain_text("31%")
     expect(panel).to_contain_text("about 3 min left")
     expect(panel).to_contain_text("learning: epoch 2 of 6, batch 17, loss 0.2500")
     expect(panel.get_by_role("progressbar")).to_have_attribute("value", "0.31")
@@ -142,11 +142,11 @@ def test_while_the_site_is_away_the_panel_says_so_and_recovers(
     panel = page.get_by_role("region", name="Training")
     page.context.set_offline(True)
     page.clock.run_for(3000)
-    expect(panel).to_contain_text("The site does not answer; trying again.")
+    expect(panel).to_contain_text("The site is not responding. Retrying.")
 
     page.context.set_offline(False)
     page.clock.run_for(10_000)
-    expect(panel).not_to_contain_text("The site does not answer")
+    expect(panel).not_to_contain_text("The site is not responding")
 
 
 def test_who_was_signed_out_is_told_so(active_model: ModelVersion, open_office: Callable[..., Page]) -> None:
@@ -155,7 +155,7 @@ def test_who_was_signed_out_is_told_so(active_model: ModelVersion, open_office: 
     page.goto("/models")
     page.context.clear_cookies(name="sessionid")
 
-    expect(page.get_by_role("region", name="Training")).to_contain_text("You are not signed in any more.")
+    expect(page.get_by_role("region", name="Training")).to_contain_text("You are no longer logged in.")
 
 
 def test_staff_go_back_to_a_version_after_being_told_what_happens(
@@ -164,7 +164,7 @@ def test_staff_go_back_to_a_version_after_being_told_what_happens(
     page = open_office(viewport={"width": 1280, "height": 900})
     page.goto("/models/1")
     page.get_by_role("link", name="Go back to this version").click()
-    expect(page.get_by_text("Within two seconds every web process reads with version 1")).to_be_visible()
+    expect(page.get_by_text("Within two seconds, every web process uses version 1")).to_be_visible()
     page.get_by_role("button", name="Make version 1 active").click()
 
     expect(page.get_by_text("Version 1 is active.")).to_be_visible()

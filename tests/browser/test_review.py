@@ -94,7 +94,7 @@ def test_the_last_card_leads_to_the_end_of_the_queue(open_desk: OpenDesk) -> Non
     page.keyboard.press("a")
     page.keyboard.press("r")
 
-    expect(page.get_by_text("Nothing waits for you")).to_be_visible()
+    expect(page.get_by_text("Nothing is waiting for review")).to_be_visible()
     assert waiting() == 0
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("[data-card]")).to_have_count(1)
@@ -142,7 +142,7 @@ def test_who_comes_second_is_told_and_the_card_goes(open_desk: OpenDesk) -> None
 
     page.keyboard.press("a")
 
-    expect(page.get_by_role("status")).to_contain_text("Somebody else was first")
+    expect(page.get_by_role("status")).to_contain_text("Another reviewer had already decided")
     expect(page.locator("[data-card]")).to_have_count(1)
     assert Correction.objects.get(pk=first).state == State.REJECTED
 

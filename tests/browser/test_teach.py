@@ -22,8 +22,8 @@ def test_a_digit_is_asked_for_drawn_and_taken_back(open_page: OpenPage, options:
     expect(asked).not_to_contain_text(wanted)
     assert list(Correction.objects.values_list("digit", flat=True)) == [int(wanted)]
     expect(page.locator(f'[data-digit="{wanted}"] [data-count]')).to_have_text("1")
-    page.get_by_role("button", name="Take the last one back").click()
-    expect(page.locator("[data-said]")).to_contain_text("Taken back")
+    page.get_by_role("button", name="Undo the last one").click()
+    expect(page.locator("[data-said]")).to_contain_text("The last drawing was removed")
     assert not Correction.objects.exists()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 

@@ -19,23 +19,23 @@ def ground(sheet: DrawingPage) -> int:
 def test_the_theme_follows_the_system(open_page: OpenPage) -> None:
     sheet = open_page(color_scheme="dark")
     assert ground(sheet) < 60
-    expect(sheet.button("LightMode")).to_be_visible()
+    expect(sheet.button("Light mode")).to_be_visible()
 
     sheet.page.emulate_media(color_scheme="light")
 
     assert ground(sheet) > 200
-    expect(sheet.button("Darkmode")).to_be_visible()
+    expect(sheet.button("Dark mode")).to_be_visible()
 
 
 def test_a_chosen_theme_is_remembered(open_page: OpenPage) -> None:
     sheet = open_page(color_scheme="light")
-    sheet.button("Darkmode").click()
+    sheet.button("Dark mode").click()
     assert ground(sheet) < 60
 
     sheet.page.reload()
 
     assert ground(sheet) < 60
-    expect(sheet.button("LightMode")).to_be_visible()
+    expect(sheet.button("Light mode")).to_be_visible()
 
 
 def test_ink_takes_the_colour_of_the_theme(open_page: OpenPage) -> None:
@@ -44,7 +44,7 @@ def test_ink_takes_the_colour_of_the_theme(open_page: OpenPage) -> None:
     sheet.wait_until("stored")
     inked = sheet.inked_pixels()
 
-    sheet.button("Darkmode").click()
+    sheet.button("Dark mode").click()
     sheet.page.wait_for_timeout(100)
 
     x, y = THREE[0][0]

@@ -20,7 +20,7 @@ def test_a_throttled_drawing_is_read_by_itself_once_the_wait_is_over(sheet: Draw
     sheet.wait_until("stored")
     sheet.draw(SEVEN)
 
-    expect(sheet.alert).to_contain_text("It goes on by itself in")
+    expect(sheet.alert).to_contain_text("Retrying in")
     sheet.wait_until("stored")
 
     expect(sheet.alert).to_be_hidden()
@@ -43,7 +43,7 @@ def test_a_fault_of_the_site_is_told_without_its_page(sheet: DrawingPage) -> Non
     sheet.page.route(SUBMISSIONS, lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
     sheet.draw(THREE)
 
-    expect(sheet.alert).to_contain_text("The site has a problem")
+    expect(sheet.alert).to_contain_text("Something went wrong on the site")
     sheet.page.unroute(SUBMISSIONS)
     sheet.button("Try again").click()
     sheet.wait_until("stored")
@@ -66,7 +66,7 @@ def test_a_days_quota_is_told_in_words_and_the_ink_is_kept(sheet: DrawingPage, s
     settings.QUOTAS = {"owner": 1}
     sheet.draw(THREE)
 
-    expect(sheet.alert).to_contain_text("No more can be stored today. Your ink is kept.")
+    expect(sheet.alert).to_contain_text("The daily storage limit is reached. Your ink is kept.")
     assert sheet.inked_pixels() > 0
     assert sheet.digit() == "3"  # it is still read, live
     settings.QUOTAS = {}

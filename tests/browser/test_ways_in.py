@@ -97,7 +97,7 @@ def test_a_digit_is_drawn_and_corrected_with_the_keyboard_alone(sheet: DrawingPa
     keyboard.press("7")
     expect(sheet.saved).to_contain_text("You said: 7")
     keyboard.press("Control+z")
-    expect(sheet.saved).to_contain_text("Taken back")
+    expect(sheet.saved).to_contain_text("Your answer was withdrawn")
     assert not Correction.objects.standing().exists()
     keyboard.press("Escape")
     sheet.wait_until("empty")
@@ -105,7 +105,7 @@ def test_a_digit_is_drawn_and_corrected_with_the_keyboard_alone(sheet: DrawingPa
 
 def test_single_keys_can_be_switched_off_for_good(sheet: DrawingPage) -> None:
     sheet.page.get_by_text("Keyboard", exact=True).click()
-    sheet.page.get_by_label("Use the single keys").uncheck()
+    sheet.page.get_by_label("Single-key shortcuts").uncheck()
     sheet.page.reload()
 
     sheet.draw(THREE)

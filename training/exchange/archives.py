@@ -34,13 +34,13 @@ def open_archive(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
         ExchangeError: it has too many files, or one that is outside its folder, encrypted, or not stored or deflated.
     """
     if _entries_at_most(file) > LIMITS.pictures + OTHER_FILES:
-        raise ExchangeError(f"The zip holds more than {LIMITS.pictures:,} files.")
+        raise ExchangeError(f"The zip has more than {LIMITS.pictures:,} files.")
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             if not _is_inside(info.orig_filename):
                 raise ExchangeError(f"The zip names a file outside its folder: {info.orig_filename[:100]!r}.")
             if info.compress_type not in METHODS or info.flag_bits & ENCRYPTED:
-                raise ExchangeError(f"{info.filename[:100]!r} is encrypted, or packed other than by deflate.")
+                raise ExchangeError(f"{info.filename[:100]!r} is encrypted or not compressed with deflate.")
         yield archive
 
 
@@ -81,7 +81,7 @@ def read_exactly(stream: IO[bytes], size: int) -> bytes:
     """
     content = stream.read(size)
     if len(content) != size:
-        raise ExchangeError("The file ends early: its header announces more than it holds.")
+        raise ExchangeError("The file is shorter than its header says.")
     return content
 
 
@@ -92,7 +92,7 @@ def expect_end(stream: IO[bytes]) -> None:
         ExchangeError: it has more data.
     """
     if stream.read(1):
-        raise ExchangeError("The file goes on where it should end: it holds more than its header announces.")
+        raise ExchangeError("The file is longer than its header says.")
 
 
 def _entries_at_most(file: BinaryIO) -> int:

@@ -132,9 +132,9 @@ def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic
             raise ExchangeError("Expected .npy files of version 1.0.")  # later versions allow headers of any length
         shape, fortran_order, dtype = npy.read_array_header_1_0(stream)
     except (ValueError, SyntaxError, TypeError, tokenize.TokenError) as error:  # not a valid NumPy header
-        raise ExchangeError("A header in the zip is not NumPy's.") from error
+        raise ExchangeError("A file in the zip has no NumPy header.") from error
     if fortran_order:
-        raise ExchangeError("The arrays are in Fortran's order: save them as numpy.ascontiguousarray gives them.")
+        raise ExchangeError("The arrays are in Fortran order. Save them after numpy.ascontiguousarray.")
     return shape, dtype
 
 
@@ -142,4 +142,4 @@ def _check_shapes(images: tuple[int, ...], labels: tuple[int, ...]) -> None:
     if len(labels) != 1 or images != (*labels, INPUT_SIDE, INPUT_SIDE):
         raise ExchangeError(f"Expected images (n, 28, 28) and labels (n,); got {images} and {labels}.")
     if not 0 <= labels[0] <= LIMITS.rows:
-        raise ExchangeError(f"The file announces {labels[0]:,} drawings; at most {LIMITS.rows:,} are read.")
+        raise ExchangeError(f"The file has {labels[0]:,} drawings; at most {LIMITS.rows:,} are allowed.")

@@ -41,14 +41,16 @@ def _ink(example: Example) -> bool:
 FORMATS = {
     each.name: each
     for each in (
-        Format("idx", "zip", "IDX, as MNIST has it", "what is not a digit", False, _digit, write_idx, read_idx),
+        Format(
+            "idx", "zip", "IDX, the format of MNIST", "drawings that are not digits", False, _digit, write_idx, read_idx
+        ),
         Format("npz", "npz", "NPZ, NumPy's arrays", "", False, _anything, write_npz, read_npz),
         Format("png", "zip", "PNG pictures with a CSV", "", False, _anything, write_png, read_png),
         Format(
             "ndjson",
             "ndjson",
-            "Strokes, as Quick, Draw! has them",
-            "what has no ink",
+            "Strokes, the format of Quick, Draw!",
+            "drawings without ink",
             True,
             _ink,
             write_ndjson,
@@ -75,5 +77,5 @@ def guess_format(file: BinaryIO) -> Format:
             if sign in names:
                 return FORMATS[name]
     raise ExchangeError(
-        "The file is cut short, or none of IDX in a zip, NPZ, PNG with labels.csv in a zip, and ndjson strokes."
+        "The file is incomplete or in no known format: IDX in a zip, NPZ, PNG with labels.csv in a zip, ndjson strokes."
     )

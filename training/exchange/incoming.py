@@ -83,18 +83,18 @@ def _check(file: BinaryIO, form: Format | None, rows: int) -> tuple[Format, int]
         # Hostile files make the readers raise many kinds of errors (BadZipFile, zlib.error, EOFError, struct.error, …),
         # and all of them mean the same to the sender.
         what = form.name if form else "zip"
-        raise ExchangeError(f"The file is damaged, or is not of the {what} form ({type(error).__name__}).") from error
+        raise ExchangeError(f"The file is damaged or is not in the {what} format ({type(error).__name__}).") from error
 
 
 def _count(examples: Iterator[Example], rows: int) -> int:
     count = 0
     for count, example in enumerate(examples, 1):
         if count > rows:
-            raise ExchangeError(f"The file holds more than {rows:,} drawings.")
+            raise ExchangeError(f"The file has more than {rows:,} drawings.")
         if not example.drawing.input.any():
             raise ExchangeError(f"Drawing {count} has no ink.")
     if not count:
-        raise ExchangeError("The file holds no drawings.")
+        raise ExchangeError("The file has no drawings.")
     return count
 
 

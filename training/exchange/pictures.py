@@ -69,7 +69,7 @@ def _rows(text: TextIO) -> Iterator[tuple[str, dict[str, str]]]:
     table = csv.DictReader(_lines(text), strict=True)
     try:
         if not {"file", "label"} <= set(table.fieldnames or ()):
-            raise ExchangeError(f"The first line of {TABLE} names no columns `file` and `label`.")
+            raise ExchangeError(f"The first line of {TABLE} must name the columns `file` and `label`.")
         for row in table:
             yield f"{TABLE}, line {table.line_num}", row
     except (csv.Error, UnicodeDecodeError) as error:
@@ -98,7 +98,7 @@ def _model_input(content: bytes, where: str) -> ModelInput:
             form = image.size, image.mode
             pixels = np.array(image) if form == FORM else None
     except Exception as error:  # hostile files make the decoder raise many kinds of errors
-        raise ExchangeError(f"{where}: the picture is no whole PNG file.") from error
+        raise ExchangeError(f"{where}: the picture is not a complete PNG file.") from error
     if pixels is None:
         raise ExchangeError(f"{where}: expected 28×28 pixels of 8 bits grey (L); got {form}.")
     return pixels

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.utils.timezone import now
+from django.utils.translation import gettext_noop
 
 from training.models import OptimizerResult
 
@@ -36,12 +37,12 @@ class Optimizer:
 # In the order of the run: first the report's two results, and the one that explains the worse of them.
 OPTIMIZERS = (
     Optimizer("Adam", 0.001, "Adam", reported=0.9915),
-    Optimizer("Adadelta", 0.001, "Adadelta", note="Keras’ default rate", reported=0.8453),
-    Optimizer("Adadelta", 1.0, "Adadelta", note="its paper’s rate"),
+    Optimizer("Adadelta", 0.001, "Adadelta", note=gettext_noop("Keras’ default rate"), reported=0.8453),
+    Optimizer("Adadelta", 1.0, "Adadelta", note=gettext_noop("the rate of its paper")),
     Optimizer("SGD", 0.01, "SGD"),
-    Optimizer("SGD, Nesterov", 0.01, "SGD", (("momentum", 0.9), ("nesterov", True)), note="momentum 0.9"),
+    Optimizer("SGD, Nesterov", 0.01, "SGD", (("momentum", 0.9), ("nesterov", True)), note=gettext_noop("momentum 0.9")),
     Optimizer("RMSprop", 0.001, "RMSprop"),
-    Optimizer("AdamW", 0.001, "AdamW", note="weight decay 0.004"),
+    Optimizer("AdamW", 0.001, "AdamW", note=gettext_noop("weight decay 0.004")),
     Optimizer("Adagrad", 0.001, "Adagrad"),
 )
 

@@ -57,7 +57,7 @@ def _import(request: HttpRequest, form: ImportForm) -> bool:
     except (ExchangeError, ModelRefusedError) as error:
         form.add_error("file", f"{error} Nothing was stored.")
         return False
-    messages.success(request, f"Stored {done.tally}, owner {done.owner}; {done.tally.left_out:,} were there already.")
+    messages.success(request, f"Stored {done.tally}, owner {done.owner}; {done.tally.left_out:,} were already stored.")
     return True
 
 

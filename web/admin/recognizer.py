@@ -22,6 +22,7 @@ from recognizer.models import AuditEntry, Correction, ModelVersion, Promotion, S
 from recognizer.owners import Owner
 from web.admin.tables import gate_table, json_block, number_table, readable
 from web.api.presentation import heat_data_url, png_data_url, stored_input
+from web.numbers import decimal, percent
 
 admin.site.site_header = admin.site.site_title = "Handwritten Digit Recognition"
 admin.site.index_title = "Drawings, corrections and models"
@@ -40,14 +41,14 @@ class ReadOnly(ModelAdmin):
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **options: Any) -> Any:
         """Act on the rows that were selected; what is no row's number selects none, and is refused."""
         if not all(pk.isdecimal() and len(pk) < 19 for pk in request.POST.getlist(ACTION_CHECKBOX_NAME)):
-            raise BadRequest("A selected row has no such number.")
+            raise BadRequest("A selected row has an invalid number.")
         return super().response_action(request, queryset, *args, **options)
 
 
 def thumbnail(submission: Submission, side: int) -> SafeString:
     """Show the 28×28 input."""
     url = png_data_url(stored_input(submission))
-    return format_html('<img src="{}" width="{}" height="{}" alt="submission {}">', url, side, side, submission.pk)
+    return format_html('<img src="{}" width="{}" height="{}" alt="drawing {}">', url, side, side, submission.pk)
 
 
 def owner_name(row: Submission | Correction) -> str:
@@ -64,8 +65,8 @@ Deletion = tuple[list[Any], dict[str, int], set[str], list[Any]]
 def deletion_of(drawings: QuerySet[Submission]) -> Deletion:
     """Say how much goes with drawings."""
     said = Correction.objects.filter(submission__in=drawings.order_by().values("pk")).order_by().count()
-    counts = {"submissions": drawings.order_by().count(), "corrections": said}
-    return [f"{count:,} {name}" for name, count in counts.items() if count], counts, set(), []
+    counts = {"drawings": drawings.order_by().count(), "corrections": said}
+    return [f"{decimal(count)} {name}" for name, count in counts.items() if count], counts, set(), []
 
 
 admin.site.unregister(User)
@@ -79,7 +80,7 @@ class AccountAdmin(UserAdmin):
         """Count the drawings that go with accounts."""
         users = list(objs)
         lines, counts, _, _ = deletion_of(Submission.objects.filter(account__in=[user.pk for user in users]))
-        lacking = set() if request.user.has_perm("recognizer.delete_submission") else {"submission"}
+        lacking = set() if request.user.has_perm("recognizer.delete_submission") else {"drawing"}
         return [*map(str, users), *lines], {"users": len(users), **counts}, lacking, []
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
@@ -144,7 +145,7 @@ class TriageFilter(SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         by_name = [(rule.name, f"held: {readable(rule.name)}") for rule in triage.HOLD]
         by_name += [(rule.name, f"accepted: {readable(rule.name)}") for rule in triage.ACCEPT]
-        return [("held", "held, waiting for a person"), ("none", "left by the rules"), *by_name]
+        return [("held", "held for review"), ("none", "no rule applied"), *by_name]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Correction]) -> QuerySet[Correction]:
         match self.value():
@@ -188,7 +189,7 @@ class SubmissionAdmin(ReadOnly):
     list_filter = ("verdict", DigitFilter, LabelledFilter, "model_version", "created")
     list_per_page = 50
     search_fields = ("=id", "account__username", "=session")
-    search_help_text = "A submission's number, an account's name or an anonymous owner's id"
+    search_help_text = "A drawing's number, an account's name or an anonymous owner's id"
     show_full_result_count = False
     inlines = (CorrectionInline,)
     fields = (
@@ -236,7 +237,7 @@ class SubmissionAdmin(ReadOnly):
 
     @admin.display(description="confidence", ordering="confidence")
     def percent(self, submission: Submission) -> str:
-        return f"{submission.confidence:.1%}"
+        return percent(submission.confidence)
 
     @admin.display(description="why")
     def why(self, submission: Submission) -> SafeString | str:
@@ -249,9 +250,9 @@ class SubmissionAdmin(ReadOnly):
         explanation = explain(model, image)
         marked, read = explanation.marked, labels.word(explanation.reading.digit)
         words = (
-            f"Version {model.version} reads {read}. The bright ink spoke most for that: "
+            f"Version {model.version} reads {read}. The bright ink had the most influence: "
             f"{', '.join(place for place, _ in explanation.places[:2])}. "
-            f"Without {marked.share:.0%} of the ink, the brightest, it reads {labels.word(marked.reading.digit)}."
+            f"Without the brightest {percent(marked.share, 0)} of the ink it reads {labels.word(marked.reading.digit)}."
         )
         url = heat_data_url(image, explanation.heat)
         return format_html('<img src="{}" width="224" height="224" alt=""><p>{}</p>', url, words)
@@ -293,7 +294,7 @@ class CorrectionAdmin(ReadOnly):
     )
     list_per_page = 50
     search_fields = ("=id", "=submission__id", "account__username", "=session")
-    search_help_text = "A correction's or submission's number, an account's name or an anonymous owner's id"
+    search_help_text = "The number of a correction or drawing, an account's name or an anonymous owner's id"
     show_full_result_count = False
     ordering = ("turn", "confidence", "id")  # as in the review queue, by the same indexes
     actions = ("accept", "reject")
@@ -316,7 +317,7 @@ class CorrectionAdmin(ReadOnly):
 
     @admin.display(description="confidence", ordering="confidence")
     def percent(self, correction: Correction) -> str:
-        return f"{correction.confidence:.1%}"
+        return percent(correction.confidence)
 
     @admin.display(description="label", ordering="digit")
     def says(self, correction: Correction) -> str:
@@ -337,7 +338,7 @@ class CorrectionAdmin(ReadOnly):
         """The rule's name; its sentence when the pointer rests there."""
         if not correction.triage:
             return "—"
-        why = triage.EXPLANATIONS.get(correction.triage, "A rule of an earlier release.")
+        why = triage.EXPLANATIONS.get(correction.triage, "A rule of an older release.")
         return format_html('<span title="{}">{}</span>', why, readable(correction.triage))
 
     @admin.display(description="author")
@@ -367,7 +368,7 @@ class CorrectionAdmin(ReadOnly):
         if decided:
             self.message_user(request, f"{decided} {state}.", messages.SUCCESS)
         if late:
-            self.message_user(request, f"{late} had been decided already and stay as they are.", messages.WARNING)
+            self.message_user(request, f"{late} had already been decided and were left unchanged.", messages.WARNING)
 
 
 RAW = ("thresholds_json", "metrics_json", "lineage_json")
@@ -383,8 +384,8 @@ class ModelVersionAdmin(ReadOnly):
     actions = ("activate",)
     fieldsets = (
         (None, {"fields": ("version", "state", "parent", "created", "activated", "notes")}),
-        ("Proved", {"fields": ("gates", "measured")}),
-        ("As the API gives it", {"classes": ("collapse",), "fields": ("preprocessing_version", *RAW)}),
+        ("Evaluation", {"fields": ("gates", "measured")}),
+        ("API data", {"classes": ("collapse",), "fields": ("preprocessing_version", *RAW)}),
     )
     readonly_fields = ("gates", "measured", *RAW)
 
@@ -472,7 +473,7 @@ class AuditEntryAdmin(ReadOnly):
 
 def _percent(version: ModelVersion, metric: str) -> str:
     accuracy = version.metrics.get(metric, {}).get("accuracy")
-    return "—" if accuracy is None else f"{accuracy:.2%}"
+    return "—" if accuracy is None else percent(accuracy, 2)
 
 
 def _single_numbers(metrics: dict[str, Any]) -> dict[str, Any]:

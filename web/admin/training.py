@@ -14,6 +14,7 @@ from training import runs
 from training.models import OptimizerResult, TrainingRun
 from web.admin.recognizer import ReadOnly
 from web.admin.tables import gate_table, number_table
+from web.numbers import percent
 
 
 @admin.register(TrainingRun)
@@ -26,9 +27,9 @@ class TrainingRunAdmin(ReadOnly):
     show_full_result_count = False
     fieldsets = (
         (None, {"fields": ("state", "reason", "phase", "bar", "fit", "eta", "cancel_requested")}),
-        ("Asked for", {"fields": ("trigger", "requested_by", "force", "created")}),
-        ("Done", {"fields": ("attempt", "worker", "started", "finished", "duration", "heartbeat")}),
-        ("Learned", {"fields": ("parent", "version", "gates", "counted", "timed", "fingerprint")}),
+        ("Request", {"fields": ("trigger", "requested_by", "force", "created")}),
+        ("Execution", {"fields": ("attempt", "worker", "started", "finished", "duration", "heartbeat")}),
+        ("Result", {"fields": ("parent", "version", "gates", "counted", "timed", "fingerprint")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TrainingRun]:
@@ -72,7 +73,7 @@ class TrainingRunAdmin(ReadOnly):
 
     @admin.display(description="progress", ordering="progress")
     def bar(self, run: TrainingRun) -> SafeString:
-        return format_html('<progress max="1" value="{}"></progress> {}', run.progress, f"{run.progress:.0%}")
+        return format_html('<progress max="1" value="{}"></progress> {}', run.progress, percent(run.progress, 0))
 
     @admin.display(description="learning")
     def fit(self, run: TrainingRun) -> str:

@@ -30,7 +30,7 @@ class TokenAuthentication(authentication.TokenAuthentication):
             return None
         token = token_in(header)
         if token is None:
-            raise AuthenticationFailed('Send "Authorization: Bearer", a space and a token.')
+            raise AuthenticationFailed('Expected "Authorization: Bearer", a space and a token.')
         if not (token.isascii() and token.isalnum()):  # PostgreSQL refuses a NUL in a text
             raise AuthenticationFailed("Invalid token.")
         found: tuple[Any, Any] = self.authenticate_credentials(token)

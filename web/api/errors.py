@@ -40,14 +40,14 @@ class NoRoom(APIException):
         self.wait = math.ceil(error.wait)  # seconds, in `Retry-After`
         hours = math.ceil(error.wait / 3600)
         again = "in an hour" if hours == 1 else f"in {hours} hours"
-        super().__init__(f"{error} This drawing was not stored. More may be stored {again}.")
+        super().__init__(f"{error} This drawing was not stored. Try again {again}.")
 
 
 class Conflict(APIException):
     """409: it is no longer in the state for that."""
 
     status_code = 409
-    default_detail = "It has been decided already."
+    default_detail = "This correction has already been decided."
     default_code = "conflict"
 
 
@@ -55,7 +55,7 @@ class NotReady(APIException):
     """503: no model serves."""
 
     status_code = 503
-    default_detail = "No model is loaded; try again soon."
+    default_detail = "No model is loaded. Try again soon."
     default_code = "not_ready"
 
 
@@ -63,7 +63,7 @@ class NotStored(APIException):
     """503: the database cannot be reached, has no space left, or is damaged."""
 
     status_code = 503
-    default_detail = "The database cannot keep or find anything now; try again soon."
+    default_detail = "The database is unavailable. Try again soon."
     default_code = "not_stored"
     wait = 5  # seconds, in `Retry-After`
 

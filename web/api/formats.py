@@ -22,13 +22,13 @@ class JsonParser(BaseParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         body = stream.read()
         if parser_context and len(body) < int(parser_context["request"].META.get("CONTENT_LENGTH") or 0):
-            raise ParseError("The body ended early.")
+            raise ParseError("The body is incomplete.")
         if body.count(b"[") > MOST_LISTS:
-            raise ParseError("There are more lists in it than a drawing has.")
+            raise ParseError("The body has more lists than a drawing can have.")
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise ParseError(f"This is not JSON: {error}.") from error
+            raise ParseError(f"Invalid JSON: {error}.") from error
 
 
 class UploadParser(MultiPartParser):
@@ -38,7 +38,7 @@ class UploadParser(MultiPartParser):
         try:
             return super().parse(stream, media_type, parser_context)
         except MultiPartParserError as error:
-            raise ParseError(f"This is not multipart/form-data: {error}.") from error
+            raise ParseError(f"Invalid multipart/form-data: {error}.") from error
 
 
 def json_response(data: dict[str, Any], status: int = 200) -> HttpResponse:

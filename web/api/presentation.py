@@ -34,11 +34,6 @@ def heat_data_url(image: ModelInput, heat: Heat | Ink) -> str:
     return png_data_url(np.rint(colours * image[..., None] / 255).astype(np.uint8)[..., ::-1])
 
 
-def percent(share: float) -> str:
-    """`0.987` → `98.7%`; what is not certain never reads as 100, as on the draw page."""
-    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
-
-
 def stored_input(submission: Submission) -> ModelInput:
     """Return the `(28, 28)` uint8 input that was stored."""
     return np.frombuffer(submission.input, np.uint8).reshape(INPUT_SIDE, INPUT_SIDE)
@@ -80,7 +75,7 @@ def labelled_submission_json(submission: Submission) -> dict[str, Any]:
 
 
 def correction_json(correction: Correction) -> dict[str, Any]:
-    """What a person said, and what was decided."""
+    """A person's correction and its state."""
     return {
         "id": correction.pk,
         "submission": correction.submission_id,

@@ -31,7 +31,7 @@ def parse_start(body: Any) -> bool:
         raise InvalidInputError(None, 'Send nothing, or {"force": true}.')
     force = body.get("force", False)
     if not isinstance(force, bool):
-        raise InvalidInputError("force", "true or false.")
+        raise InvalidInputError("force", "Expected true or false.")
     return force
 
 
@@ -54,7 +54,7 @@ class RunsView(APIView):
         responses={202: schema.Run, 409: OpenApiResponse(schema.Live), **problems(400, 401, 403, 415, 429)},
     )
     def post(self, request: Request) -> Response:
-        """Queue a run; while one is queued or running, 409 names it."""
+        """Queue a training run. If one is already queued or running, 409 names it."""
         try:
             run = runs.request(TrainingRun.Trigger.API, by=request.user, force=parse_start(request.data))
         except runs.LiveRunError as error:
@@ -80,7 +80,7 @@ class RunView(APIView):
 
     @extend_schema(responses={200: schema.Run, **problems(401, 403, 404)})
     def get(self, request: Request, pk: int) -> Response:
-        """Show how far a run is, or how it ended."""
+        """Return a run's progress or result."""
         return Response(run_json(find_run(pk)))
 
 
@@ -92,7 +92,7 @@ class CancelView(APIView):
 
     @extend_schema(request=None, responses={202: schema.Run, **problems(401, 403, 404, 409, 429)})
     def post(self, request: Request, pk: int) -> Response:
-        """Cancel a run: a queued one at once, a running one within five seconds; 409 once it is over."""
+        """Cancel a run: a queued one at once, a running one within five seconds. 409 if it is over."""
         run = find_run(pk)
         if not runs.cancel(run):
             raise Conflict(f"Training run {run.pk} is over: it {runs.ENDED[run.state]}.")

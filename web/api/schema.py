@@ -53,9 +53,9 @@ def _label(help_text: str) -> serializers.IntegerField:
 
 
 class Read(serializers.Serializer[Any]):
-    """What the model says of a drawing."""
+    """The model's answer to a drawing."""
 
-    digit = _label("null when the verdict is not_a_digit")
+    digit = _label("null if the verdict is not_a_digit")
     confidence = serializers.FloatField(min_value=0, max_value=1, help_text="calibrated probability of the answer")
     probabilities = serializers.ListField(
         child=serializers.FloatField(), min_length=len(DIGITS), max_length=len(DIGITS)
@@ -73,12 +73,12 @@ class Stored(Read):
 
 
 class Opinion(serializers.Serializer[Any]):
-    """What a person said, and what was decided."""
+    """A person's correction and its state."""
 
     id = serializers.IntegerField()
     digit = _label("null: not a digit")
     status = serializers.ChoiceField(Correction.State.choices)
-    triage = serializers.CharField(help_text="the rule that accepted it, or that holds it for review; empty if none")
+    triage = serializers.CharField(help_text="the rule that accepted it or holds it for review; empty if none")
     created = serializers.DateTimeField()
     decided = serializers.DateTimeField(allow_null=True)
 
@@ -114,7 +114,7 @@ def _grid(child: serializers.Field[Any, Any, Any, Any]) -> serializers.ListField
 
 
 class Erased(serializers.Serializer[Any]):
-    """Some of the ink, and what the model reads without it."""
+    """A part of the ink, and what the model reads without it."""
 
     share = serializers.FloatField(min_value=0, max_value=1, help_text="of all ink")
     ink = _grid(serializers.IntegerField(min_value=0, max_value=1))
@@ -131,43 +131,43 @@ class Place(serializers.Serializer[Any]):
 
 
 class Marked(Erased):
-    """The ink that spoke most for the answer."""
+    """The ink with the most influence on the answer."""
 
-    places = Place(many=True, help_text="where it lies, the most first")
+    places = Place(many=True, help_text="where it is, largest share first")
 
 
 class RunnerUp(serializers.Serializer[Any]):
-    """The most likely digit but for the one answered."""
+    """The most likely digit after the answer."""
 
     digit = _digit()
     probability = serializers.FloatField(min_value=0, max_value=1)
-    without = Erased(allow_null=True, help_text="ink without which it is read; null if none was found")
+    without = Erased(allow_null=True, help_text="ink whose removal makes the model read it; null if none was found")
 
 
 class Alike(serializers.Serializer[Any]):
     """An accepted drawing of the same digit."""
 
-    source = serializers.ChoiceField(Source.choices, help_text="accepted: another's, staff alone see it")  # type: ignore[assignment]  # as above
-    submission = serializers.IntegerField(allow_null=True, help_text="null: MNIST's")
+    source = serializers.ChoiceField(Source.choices, help_text="accepted: someone else's, visible to staff only")  # type: ignore[assignment]  # as above
+    submission = serializers.IntegerField(allow_null=True, help_text="null for MNIST")
     similarity = serializers.FloatField(max_value=1)
     input = serializers.CharField(help_text="data URL of the 28×28 PNG")
 
 
 class Explained(serializers.Serializer[Any]):
-    """Why the model that serves reads a submission as it does."""
+    """Why the active model reads a submission as it does."""
 
-    digit = _label("null when the verdict is not_a_digit")
+    digit = _label("null if the verdict is not_a_digit")
     verdict = serializers.ChoiceField(Verdict.choices)
-    model_version = serializers.IntegerField(help_text="the version that serves, whose answer this explains")
+    model_version = serializers.IntegerField(help_text="the active version, whose answer is explained")
     heat = _grid(serializers.FloatField(min_value=0, max_value=1))
-    picture = serializers.CharField(help_text="data URL of a 28×28 PNG: the ink from blue, no heat, to yellow")
+    picture = serializers.CharField(help_text="data URL of a 28×28 PNG: ink from blue (no influence) to yellow")
     marked = Marked()
     runner_up = RunnerUp()
-    nearest = Alike(many=True, help_text="at most 4, the most alike first")
+    nearest = Alike(many=True, help_text="at most 4, most similar first")
 
 
 class File(serializers.Serializer[Any]):
-    """A file's digest and length; null once its bytes are no longer kept."""
+    """A file's sha256 and size; null once it is no longer kept."""
 
     sha256 = serializers.CharField()
     bytes = serializers.IntegerField()
@@ -183,7 +183,7 @@ class Version(serializers.Serializer[Any]):
     thresholds = serializers.DictField(child=serializers.FloatField())
     metrics = serializers.JSONField()
     gate_report = serializers.JSONField(allow_null=True)
-    lineage = serializers.JSONField(help_text="the run that made it, and what it learned from")
+    lineage = serializers.JSONField(help_text="the run that made it and its training data")
     artifact = File(allow_null=True)
     checkpoint = File(allow_null=True)
     notes = serializers.CharField()
@@ -208,7 +208,7 @@ _POINT = {
     "items": {"type": "number"},
     "minItems": 2,
     "maxItems": 4,
-    "description": "x, y in pixels of the surface with y down; perhaps time in ms; perhaps pressure 0 to 1",
+    "description": "x and y in pixels of the surface, y down; optionally time in ms; optionally pressure 0 to 1",
 }
 _INK = {
     "type": "object",
@@ -234,7 +234,7 @@ DRAWING: dict[str, Any] = {
 
 
 REFUSAL = {
-    "description": "What is wrong: as a whole, or by field.",
+    "description": "What is wrong, as a whole or by field.",
     "anyOf": [
         {"type": "object", "required": ["detail"], "properties": {"detail": {"type": "string"}}},
         {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
@@ -255,7 +255,7 @@ def page_of(name: str, serializer: type[serializers.Serializer[Any]]) -> Any:
 
 CURSOR = [
     OpenApiParameter("cursor", OpenApiTypes.STR, description="from `next` or `previous`"),
-    OpenApiParameter("page_size", OpenApiTypes.INT, description="1 to 200, 50 unless told"),
+    OpenApiParameter("page_size", OpenApiTypes.INT, description="1 to 200, default 50"),
 ]
 
 
@@ -265,7 +265,7 @@ class Run(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     state = serializers.ChoiceField(TrainingRun.State.choices)
     trigger = serializers.ChoiceField(TrainingRun.Trigger.choices)
-    force = serializers.BooleanField(help_text="run even if nothing changed")
+    force = serializers.BooleanField(help_text="run even if nothing has changed")
     phase = serializers.ChoiceField(TrainingRun.Phase.choices, allow_blank=True)
     progress = serializers.FloatField(min_value=0, max_value=1, help_text="of the whole run")
     epoch = serializers.IntegerField()
@@ -274,26 +274,26 @@ class Run(serializers.Serializer[Any]):
     loss = serializers.FloatField(allow_null=True)
     losses = serializers.ListField(child=serializers.FloatField(allow_null=True), help_text="the mean of each epoch")
     eta_seconds = serializers.FloatField(allow_null=True)
-    reason = serializers.CharField(help_text="why it ended as it did; empty before")
-    attempt = serializers.IntegerField(help_text="1, or more if its worker died")
+    reason = serializers.CharField(help_text="why it ended; empty until then")
+    attempt = serializers.IntegerField(help_text="1, more if its worker died")
     cancel_requested = serializers.DateTimeField(allow_null=True)
     created = serializers.DateTimeField()
     started = serializers.DateTimeField(allow_null=True, help_text="the latest attempt")
     finished = serializers.DateTimeField(allow_null=True)
     parent = serializers.IntegerField(  # type: ignore[assignment]  # DRF takes declared fields off the class
-        allow_null=True, help_text="the version that it started from"
+        allow_null=True, help_text="the version it started from"
     )
-    model_version = serializers.IntegerField(allow_null=True, help_text="the version that it made")
+    model_version = serializers.IntegerField(allow_null=True, help_text="the version it made")
     gate_report = serializers.JSONField(allow_null=True, help_text="of that version")
-    counts = serializers.JSONField(help_text="how many drawings went where, and what was left out")
+    counts = serializers.JSONField(help_text="how many drawings were used for what, and how many were left out")
     timings = serializers.JSONField(help_text="seconds and peak memory of each phase")
-    fingerprint = serializers.CharField(help_text="sha256 of what it learned from")
+    fingerprint = serializers.CharField(help_text="sha256 of its training data")
 
 
 class Start(serializers.Serializer[Any]):
     """What a new run is asked to do."""
 
-    force = serializers.BooleanField(default=False, help_text="run even if nothing changed")
+    force = serializers.BooleanField(default=False, help_text="run even if nothing has changed")
 
 
 class Live(Problem):

@@ -117,7 +117,7 @@ class PreviewsView(APIView):
 
     @extend_schema(request=schema.DRAWING, responses={200: schema.Read, **schema.problems(400, 403, 413, 415, 429)})
     def post(self, request: Request) -> HttpResponse:
-        """Read a drawing; store nothing."""
+        """Read a drawing without storing it."""
         drawing = parse_drawing(request.data)
         answer = submissions.read(drawing)
         READINGS.labels(answer.reading.verdict, "no").inc()
@@ -145,7 +145,7 @@ class SubmissionsView(APIView):
         responses={200: schema.page_of("Submissions", schema.Listed), **schema.problems(404)},
     )
     def get(self, request: Request) -> Response:
-        """List one's own submissions, newest first; staff see everybody's."""
+        """List your submissions, newest first. Staff see everyone's."""
         pages = NewestFirst()
         rows = pages.paginate_queryset(Submission.objects.visible_to(owner_of(request)).with_labels(), request, self)
         return pages.get_paginated_response([labelled_submission_json(row) for row in rows or []])
@@ -158,13 +158,13 @@ class SubmissionView(APIView):
 
     @extend_schema(responses={200: schema.Labelled, **schema.problems(404)})
     def get(self, request: Request, pk: int) -> Response:
-        """Show one of one's own submissions."""
+        """Return one of your submissions."""
         submission = find_submission(request, pk)
         return Response(labelled_submission_json(submission) | {"ink": ink_of(submission)})
 
     @extend_schema(responses={204: None, **schema.problems(403, 404)})
     def delete(self, request: Request, pk: int) -> Response:
-        """Delete one for good, with what was said of it; it is in no later training set."""
+        """Delete a submission and its correction permanently. No later training uses it."""
         submissions.delete(find_submission(request, pk))
         return Response(status=204)
 
@@ -174,7 +174,7 @@ class ExplanationView(APIView):
 
     @extend_schema(responses={200: schema.Explained, **schema.problems(404, 503)})
     def get(self, request: Request, pk: int) -> HttpResponse:
-        """Show which ink the answer rests on, by the version that serves now, and the nearest accepted drawings."""
+        """Explain an answer by the active version: the ink it depends on, and the most similar accepted drawings."""
         image, model = stored_input(find_submission(request, pk)), engine.model
         explanation = explain(model, image)
         nearest = nearest_drawings(image, explanation.reading.digit, owner_of(request), leave_out=pk)
@@ -190,14 +190,14 @@ class CorrectionView(APIView):
         request=schema.Label, responses={200: schema.Said, 201: schema.Said, **schema.problems(400, 403, 404, 409)}
     )
     def post(self, request: Request, pk: int) -> Response:
-        """Say what it is; saying it again while it is pending replaces what was said (200)."""
+        """Correct or confirm an answer. While the correction is pending, another one replaces it (200)."""
         submission = find_submission(request, pk)
         correction, first = submissions.correct(submission, parse_label(request.data), owner_of(request))
         return Response(correction_json(correction), status=201 if first else 200)
 
     @extend_schema(responses={204: None, **schema.problems(403, 404, 409)})
     def delete(self, request: Request, pk: int) -> Response:
-        """Take a pending correction back."""
+        """Withdraw a pending correction."""
         if not submissions.withdraw(find_submission(request, pk)):
             raise Http404
         return Response(status=204)
@@ -213,11 +213,11 @@ class CorrectionsView(APIView):
         responses={200: schema.page_of("Corrections", schema.Queued), **schema.problems(400, 401, 403, 404)},
     )
     def get(self, request: Request) -> Response:
-        """List what people said: its authors take turns, the model's most doubtful answer of each turn first."""
+        """List corrections. Authors take turns; within a turn, the least confident answers come first."""
         rows = Correction.objects.standing().with_submissions()
         if status := request.query_params.get("status"):
             if status not in Correction.State.values:
-                raise ValidationError({"status": [f"One of {', '.join(Correction.State.values)}."]})
+                raise ValidationError({"status": [f"Expected one of {', '.join(Correction.State.values)}."]})
             rows = rows.filter(state=status)
         pages = InTurns()
         page = pages.paginate_queryset(rows, request, self)
@@ -233,7 +233,7 @@ class DecisionView(APIView):
 
     @extend_schema(request=None, responses={200: schema.Said, **schema.problems(401, 403, 404, 409)})
     def post(self, request: Request, pk: int) -> Response:
-        """Decide a pending correction, once."""
+        """Accept or reject a pending correction."""
         correction = Correction.objects.filter(pk=pk).first()
         if correction is None:
             raise Http404
@@ -279,7 +279,7 @@ class ModelView(APIView):
 
     @extend_schema(responses={200: schema.Version, **schema.problems(404)})
     def get(self, request: Request, version: int | None = None) -> Response:
-        """Show a version: its metrics, gate report and lineage."""
+        """Return a version with its metrics, gate report and lineage."""
         return Response(version_json(find_version(version)))
 
 
@@ -290,7 +290,7 @@ class FileView(APIView):
 
     @extend_schema(responses={(200, "application/octet-stream"): bytes, 304: None, **schema.problems(404)})
     def get(self, request: Request, version: int | None = None) -> HttpResponseBase:
-        """Download the file; its ETag is its sha256. 404 once it is no longer kept."""
+        """Download a file of a version. The ETag is its sha256. 404 once it is no longer kept."""
         found = find_version(version)
         file = ModelFile.objects.filter(version=found, kind=self.kind)
         digest = file.values_list("sha256", flat=True).first()
@@ -323,7 +323,7 @@ class ActivateView(APIView):
 
     @extend_schema(request=None, responses={200: schema.Version, **schema.problems(401, 403, 404, 409)})
     def post(self, request: Request, version: int) -> Response:
-        """Make a version the active one; every web process serves it within two seconds."""
+        """Activate a version. Every web process serves it within two seconds."""
         found = find_version(version)
         activate(found, by=request.user)
         return Response(version_json(found))

@@ -20,7 +20,8 @@ from recognizer import history, submissions, verdicts
 from recognizer.labels import FORM_VALUES
 from recognizer.models import Correction, Submission
 from training.models import TrainingSample
-from web.api.presentation import labelled_submission_json, percent, png_data_url, stored_input
+from web.api.presentation import labelled_submission_json, png_data_url, stored_input
+from web.numbers import decimal, percent
 from web.throttles import limited
 from web.visitors import visitor_of
 
@@ -63,14 +64,14 @@ def correct(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         if word == "withdraw":
             submissions.withdraw(drawing)
-            messages.info(request, _("Taken back: nothing is saved about this one but the drawing."))
+            messages.info(request, _("Your answer was withdrawn. The drawing is kept."))
         elif word in FORM_VALUES:
             submissions.correct(drawing, FORM_VALUES[word], visitor_of(request))
             messages.success(request, _("Saved, thank you."))
         else:
-            messages.error(request, _("That is no digit: nothing was saved."))
+            messages.error(request, _("That is not a valid answer. Nothing was saved."))
     except submissions.AlreadyDecidedError:
-        messages.error(request, _("This one was reviewed in the meantime, so it can no longer be changed."))
+        messages.error(request, _("This one has been reviewed in the meantime and can no longer be changed."))
     return redirect(f"{reverse('mine')}{history.HistoryQuery.parse(request.GET).urlencode()}#drawing-{pk}")
 
 
@@ -79,7 +80,7 @@ def correct(request: HttpRequest, pk: int) -> HttpResponse:
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Delete a drawing for good."""
     submissions.delete(_find(request, pk))
-    messages.info(request, _("Deleted, with all that was said of it."))
+    messages.info(request, _("The drawing and its correction have been deleted."))
     return redirect(f"{reverse('mine')}{history.HistoryQuery.parse(request.GET).urlencode()}")
 
 
@@ -91,7 +92,9 @@ def delete_all(request: HttpRequest) -> HttpResponse:
     owner = visitor_of(request)
     if request.method == "POST":
         deleted = submissions.delete_all(owner)
-        messages.info(request, ngettext("%(n)d drawing deleted.", "%(n)d drawings deleted.", deleted) % {"n": deleted})
+        messages.info(
+            request, ngettext("%(n)s drawing deleted.", "%(n)s drawings deleted.", deleted) % {"n": decimal(deleted)}
+        )
         return redirect("mine")
     return render(request, "mine/deletion.html", {"total": Submission.objects.owned_by(owner).count()})
 

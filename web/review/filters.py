@@ -14,14 +14,14 @@ from recognizer.labels import FORM_VALUES
 HIGHEST_VERSION = 2**31 - 1  # that a database can compare with
 
 REASONS = {
-    "no_owner": _("Nobody is known to have said it"),
-    "rejected_before": _("Others of its author’s were rejected lately"),
+    "no_owner": _("Its author is unknown"),
+    "rejected_before": _("Many of its author’s recent corrections were rejected"),
     "contradicts_sure_answers": _("Its author often contradicts sure answers"),
-    "contradicts_doubtful_answers": _("Its author often contradicts doubtful answers"),
-    "burst": _("Its author said very much at once"),
+    "contradicts_doubtful_answers": _("Its author often contradicts unsure answers"),
+    "burst": _("Its author sent very many corrections at once"),
     "sure_of_another": _("The model was sure of another answer"),
-    "other_label": _("Others call near-identical drawings something else"),
-    "same_drawing_again": _("Its author sent the very same drawing before"),
+    "other_label": _("Others label near-identical drawings differently"),
+    "same_drawing_again": _("Its author has sent the same drawing before"),
 }
 """Why triage holds a correction, by its rule's name."""
 
@@ -47,15 +47,15 @@ class Filters(forms.Form):
         label=_("Triage"),
         choices=[
             ("", pgettext_lazy("triage", "all")),
-            ("held", _("Held, for any reason")),
-            ("left", _("Left to people")),
+            ("held", _("Held by any rule")),
+            ("left", _("No rule applied")),
             *REASONS.items(),
         ],
         required=False,
     )
     standing = forms.ChoiceField(
         label=_("Author"),
-        choices=[("", _("anybody")), ("anonymous", _("anonymous")), ("account", _("with an account"))],
+        choices=[("", _("anyone")), ("anonymous", _("anonymous")), ("account", _("with an account"))],
         required=False,
     )
     age = forms.ChoiceField(
@@ -70,7 +70,7 @@ class Filters(forms.Form):
         required=False,
     )
     version = forms.IntegerField(label=_("Version"), min_value=1, max_value=HIGHEST_VERSION, required=False)
-    blind = forms.BooleanField(label=_("Hide the model’s opinion"), required=False)
+    blind = forms.BooleanField(label=_("Hide the model’s answer"), required=False)
 
     def chosen(self) -> dict[str, Any]:
         """What is set and makes sense, by field."""

@@ -17,7 +17,8 @@ from recognizer import review_queue as queue
 from recognizer import submissions
 from recognizer.labels import FORM_VALUES
 from recognizer.models import Correction
-from web.api.presentation import percent, png_data_url, stored_input
+from web.api.presentation import png_data_url, stored_input
+from web.numbers import percent
 from web.review.filters import REASONS, Filters
 from web.throttles import limited
 
@@ -58,7 +59,7 @@ def decide(request: HttpRequest) -> HttpResponse:
     numbers = [number for word in request.POST.getlist("correction") if (number := _number(word)) is not None]
     numbers = numbers[: queue.PER_PAGE]
     if act not in STATES and act not in FORM_VALUES:
-        return _answer(request, 400, _("That is no decision: nothing was changed."))
+        return _answer(request, 400, _("Unknown decision. Nothing was changed."))
     if not numbers:
         return _answer(request, 400, _("Nothing was selected."))
     decided = 0
@@ -81,7 +82,7 @@ def undo(request: HttpRequest) -> HttpResponse:
     """Take the reviewer's latest decision back."""
     if submissions.undo_latest(request.user) is None:
         return _answer(request, 409, _("There is nothing to undo."))
-    return _answer(request, 200, _("Undone: it waits again."))
+    return _answer(request, 200, _("Undone. It is waiting for review again."))
 
 
 def _cards(rows: list[Correction]) -> list[dict[str, Any]]:
@@ -108,8 +109,8 @@ def _outcome(decided: int, late: int) -> str:
         sentences.append(ngettext("%(n)d decision saved.", "%(n)d decisions saved.", decided) % {"n": decided})
     if late:
         said = ngettext(
-            "Somebody else was first with %(n)d of them, which stays as it is.",
-            "Somebody else was first with %(n)d of them, which stay as they are.",
+            "Another reviewer had already decided %(n)d of them. It was left unchanged.",
+            "Another reviewer had already decided %(n)d of them. They were left unchanged.",
             late,
         )
         sentences.append(said % {"n": late})

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from django.utils.safestring import SafeString, mark_safe
 
 from recognizer.labels import LABELS
+from web import numbers
 from web.plot import add_shape, add_text
 from web.statistics.measures import Share
 from web.versions.charts import ticks
@@ -51,14 +52,20 @@ def days_chart(days: Sequence[tuple[date, int, int]], name: str, title: str, des
     layout = DAYS_LAYOUTS[name]
     svg = _svg(layout, f"days-{name}", f"plot__{name}", title, description)
     marks = ticks(0, max(1, *(ink + pictures for _, ink, pictures in days)), 5)
-    _rules(svg, layout, [(mark, f"{mark:,.0f}") for mark in marks if mark == int(mark)], marks[-1])
+    _rules(svg, layout, [(mark, numbers.decimal(mark)) for mark in marks if mark == int(mark)], marks[-1])
     step, every = layout.inner / len(days), -(-len(days) // layout.labels)
     for index, (day, ink, pictures) in enumerate(days):
         x, width = layout.left + index * step, step * 0.76
         base = _bar(svg, layout, "ink", x, width, 0, ink / marks[-1])
         _bar(svg, layout, "picture", x, width, base, pictures / marks[-1])
         if (len(days) - 1 - index) % every == every // 2:  # away from the edges
-            add_text(svg, "chart__tick chart__tick--below", round(x + width / 2, 1), layout.floor + 18, f"{day:%m-%d}")
+            add_text(
+                svg,
+                "chart__tick chart__tick--below",
+                round(x + width / 2, 1),
+                layout.floor + 18,
+                numbers.day_of_year(day),
+            )
     return _markup(svg)
 
 
@@ -68,7 +75,7 @@ def shares_chart(points: Sequence[tuple[str, Share | None]], name: str, title: s
     ends = [100 * end for _, share in points if share for end in share.interval]
     marks = ticks(max(0.0, min(ends) - 1), min(100.0, max(ends) + 1))
     low, high = marks[0], marks[-1]
-    _rules(svg, NARROW, [((mark - low), f"{mark:g} %") for mark in marks], high - low)
+    _rules(svg, NARROW, [((mark - low), numbers.of_hundred(numbers.brief(mark, 4))) for mark in marks], high - low)
     step, every = NARROW.inner / len(points), -(-len(points) // NARROW.labels)
     for index, (label, share) in enumerate(points):
         x = round(NARROW.left + (index + 0.5) * step, 1)
@@ -87,7 +94,7 @@ def bins_chart(
     """Draw a bar for each bin's share, and a mark where it was before, if there is a before."""
     svg = _svg(BINS, name, "chart", title, description)
     marks = ticks(0, 100 * max(0.01, *(max(share, before or 0) for _, share, before in bins)), 5)
-    _rules(svg, BINS, [(mark, f"{mark:g} %") for mark in marks], marks[-1])
+    _rules(svg, BINS, [(mark, numbers.of_hundred(numbers.brief(mark, 4))) for mark in marks], marks[-1])
     step = BINS.inner / len(bins)
     for index, (label, share, before) in enumerate(bins):
         x, width = BINS.left + (index + 0.14) * step, step * 0.72

@@ -23,11 +23,11 @@ from recognizer.labels import DIGITS
 from recognizer.mnist import MnistError, find_mnist, load_test_digits
 from recognizer.models import Verdict
 from web.api.presentation import png_data_url
+from web.numbers import brief, day, day_of_year, decimal, of_hundred, percent
 from web.statistics import charts, figures
 from web.statistics.figures import Counts, Feature
 from web.statistics.measures import CHANGED, MOVED, Share
 from web.versions.charts import bar
-from web.versions.gate_words import percent
 
 FEATURES = {
     "confidence": gettext_lazy("Confidence of the answers"),
@@ -36,14 +36,14 @@ FEATURES = {
 }
 
 AXES = {
-    "confidence": gettext_lazy("confidence from … %"),
-    "ink": gettext_lazy("mean ink from … %"),
-    "digit": gettext_lazy("answer; ∅ is not a digit"),
+    "confidence": gettext_lazy("confidence, at least (%)"),
+    "ink": gettext_lazy("mean ink, at least (%)"),
+    "digit": gettext_lazy("answer (∅: not a digit)"),
 }
 
 STATES = {
-    "steady": gettext_lazy("steady"),
-    "moved": gettext_lazy("moved"),
+    "steady": gettext_lazy("stable"),
+    "moved": gettext_lazy("shifted"),
     "changed": gettext_lazy("changed"),
 }
 
@@ -99,8 +99,8 @@ def statistics(request: HttpRequest) -> HttpResponse:
             "recent": figures.RECENT,
             "reference": figures.REFERENCE,
             "enough": figures.ENOUGH,
-            "moved": f"{MOVED:g}",
-            "changed": f"{CHANGED:g}",
+            "moved": brief(MOVED),
+            "changed": brief(CHANGED),
             "confused": _confused(counts),
         }
     return render(request, "statistics/statistics.html", context)
@@ -111,11 +111,11 @@ def _headline(counts: Counts) -> list[tuple[str, str, str]]:
     said = figures.accuracy(counts.lines)
     sure = figures.by_verdict(counts)[Verdict.SURE]
     numbers = [
-        (_("Drawings"), f"{counts.drawings:,}", ""),
-        (_("Sure of"), percent(sure / counts.drawings, 1), ""),
-        (_("Answers judged by people"), f"{said.whole:,}" if said else "0", ""),
+        (_("Drawings"), decimal(counts.drawings), ""),
+        (_("Sure answers"), percent(sure / counts.drawings, 1), ""),
+        (_("Answers judged by people"), decimal(said.whole if said else 0), ""),
     ]
-    return [*numbers, (_("Said to be right"), percent(said.share, 1), _between(said))] if said else numbers
+    return [*numbers, (_("Called right"), percent(said.share, 1), _between(said))] if said else numbers
 
 
 def _drawn(counts: Counts) -> Figure:
@@ -123,15 +123,15 @@ def _drawn(counts: Counts) -> Figure:
     ink, pictures = sum(day[1] for day in days), sum(day[2] for day in days)
     title = _("Drawings per day")
     told = _("%(ink)s in ink and %(pictures)s pictures in %(days)s days; the table has each day.") % {
-        "ink": f"{ink:,}",
-        "pictures": f"{pictures:,}",
+        "ink": decimal(ink),
+        "pictures": decimal(pictures),
         "days": figures.DAYS,
     }
     return Figure(
         title,
         [charts.days_chart(days, name, title, told) for name in charts.DAYS_LAYOUTS],
-        (_("Day"), _("Ink"), _("Pictures"), _("Together")),
-        [(f"{day}", f"{ink:,}", f"{pictures:,}", f"{ink + pictures:,}") for day, ink, pictures in reversed(days)],
+        (_("Day"), _("Ink"), _("Pictures"), _("Total")),
+        [(day(at), *map(decimal, (ink, pictures, ink + pictures))) for at, ink, pictures in reversed(days)],
     )
 
 
@@ -141,15 +141,15 @@ def _verdicts(counts: Counts) -> dict[str, Any]:
     return {
         "strip": charts.strip([(verdict.value, share) for verdict, share in shares.items()]),
         "rows": [
-            (verdict.value, name, percent(shares[verdict], 1), f"{found[verdict]:,}")
+            (verdict.value, name, percent(shares[verdict], 1), decimal(found[verdict]))
             for verdict, name in verdicts.NAMES.items()
         ],
     }
 
 
 def _weeks(counts: Counts) -> Figure | None:
-    weeks = [(f"{monday:%m-%d}", str(monday), share) for monday, share in figures.by_week(counts)]
-    return _accuracy(_("By week"), "weeks", _("Week from Monday"), weeks)
+    weeks = [(day_of_year(monday), day(monday), share) for monday, share in figures.by_week(counts)]
+    return _accuracy(_("By week"), "weeks", _("Week from"), weeks)
 
 
 def _versions(counts: Counts) -> Figure | None:
@@ -165,8 +165,8 @@ def _accuracy(title: str, name: str, rows: str, points: Sequence[tuple[str, str,
     return Figure(
         title,
         [charts.shares_chart([(short, share) for short, _long, share in points], name, title, told)],
-        (rows, _("Said to be right"), _("Interval of 95 %"), _("EvalResult")),
-        [(label, percent(one.share, 1), _between(one), f"{one.whole:,}") for label, one in reversed(known)],
+        (rows, _("Called right"), _("Interval (95%)"), _("Judged")),
+        [(label, percent(one.share, 1), _between(one), decimal(one.whole)) for label, one in reversed(known)],
     )
 
 
@@ -187,7 +187,7 @@ def _drift(feature: Feature) -> Drift:
 
 
 def _index(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+    return decimal(value, 3) if value >= 0.001 else "< " + decimal(0.001, 3)
 
 
 def _bins(title: str, name: str, feature: str, bins: list[int], before: list[int] | None) -> Figure:
@@ -201,7 +201,7 @@ def _bins(title: str, name: str, feature: str, bins: list[int], before: list[int
     )
     drawn = list(zip(short, shares, shares_before, strict=True))
     rows = [
-        (label, f"{count:,}", percent(share, 1), *([] if was is None else [percent(was, 1)]))
+        (label, decimal(count), percent(share, 1), *([] if was is None else [percent(was, 1)]))
         for label, count, share, was in zip(long, bins, shares, shares_before, strict=True)
     ]
     head = (title, _("Drawings"), _("Share"), *([_("Before")] if before else []))
@@ -212,8 +212,8 @@ def _labels(feature: str) -> tuple[list[str], list[str]]:
     """Name the bins of a feature, for a chart and for a table."""
     if feature == "digit":
         return [*map(str, DIGITS), "∅"], [labels.name(label) for label in labels.LABELS]
-    edges = [f"{100 * edge:g}" for edge in (0, *(CONFIDENCE_EDGES if feature == "confidence" else INK_EDGES), 1)]
-    return edges[:-1], [f"{low}–{high}\u00a0%" for low, high in pairwise(edges)]
+    edges = [brief(100 * edge, 4) for edge in (0, *(CONFIDENCE_EDGES if feature == "confidence" else INK_EDGES), 1)]
+    return edges[:-1], [of_hundred(f"{low}–{high}") for low, high in pairwise(edges)]
 
 
 def _confused(counts: Counts) -> list[Confused]:
@@ -223,7 +223,7 @@ def _confused(counts: Counts) -> list[Confused]:
         Confused(
             labels.name(answered),
             labels.name(said),
-            f"{count:,}",
+            decimal(count),
             bar(count / pairs[0][1]),
             (_picture(pictures, answered), _picture(pictures, said)) if pictures else None,
         )

@@ -3,7 +3,7 @@
 One width for all, so that their letters keep their size: that of a phone; where there is room, several stand abreast.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from django.utils.safestring import SafeString, mark_safe
 
 from training.evaluation import CalibrationBin
+from web import numbers
 from web.plot import add_shape, add_text
 
 WIDTH, HEIGHT = 360, 200
@@ -65,7 +66,7 @@ def loss_chart(losses: Sequence[float], title: str, description: str) -> SafeStr
     """Draw the mean loss of each epoch, of which there is one at least."""
     marks = ticks(min(losses), max(losses), 5)
     svg = _svg("loss", title, description)
-    _rules(svg, marks, "")
+    _rules(svg, marks, str)
     places = [(_along(index, len(losses)), _height(loss, marks)) for index, loss in enumerate(losses)]
     step = -(-len(losses) // MOST_LABELS)
     for epoch, (x, _) in enumerate(places, 1):
@@ -84,8 +85,8 @@ def reliability_chart(bins: Sequence[CalibrationBin], title: str, description: s
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = LEFT + side * share, bottom - side * share
         add_shape(svg, "path", "chart__rule", d=f"M{LEFT} {y:g}H{LEFT + side}")
-        add_text(svg, "chart__tick chart__tick--beside", LEFT - 8, y, f"{share:.0%}")
-        add_text(svg, "chart__tick chart__tick--below", x, bottom + 18, f"{share:.0%}")
+        add_text(svg, "chart__tick chart__tick--beside", LEFT - 8, y, numbers.percent(share, 0))
+        add_text(svg, "chart__tick chart__tick--below", x, bottom + 18, numbers.percent(share, 0))
     add_shape(svg, "path", "chart__diagonal", d=f"M{LEFT} {bottom}L{LEFT + side} {TOP}")
     most = max(group.n for group in bins)
     for group in bins:
@@ -119,12 +120,12 @@ def _svg(name: str, title: str, description: str, height: int = HEIGHT) -> Eleme
     return svg
 
 
-def _rules(svg: Element, marks: Sequence[float], unit: str = " %") -> None:
+def _rules(svg: Element, marks: Sequence[float], write: Callable[[str], str] = numbers.of_hundred) -> None:
     places = max(0, -floor(log10(marks[1] - marks[0]) + 1e-9))
     for mark in marks:
         y = _height(mark, marks)
         add_shape(svg, "path", "chart__rule", d=f"M{LEFT} {y:g}H{WIDTH - RIGHT}")
-        add_text(svg, "chart__tick chart__tick--beside", LEFT - 8, y, f"{mark:.{places}f}{unit}")
+        add_text(svg, "chart__tick chart__tick--beside", LEFT - 8, y, write(numbers.decimal(mark, places)))
 
 
 def _along(index: int, count: int) -> float:

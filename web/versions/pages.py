@@ -18,6 +18,7 @@ from recognizer.models import ModelVersion
 from training import runs
 from training.models import TrainingRun
 from web.api.presentation import run_json
+from web.numbers import decimal, seconds
 from web.versions import charts, gate_words, portrait
 from web.versions import timeline as rows
 from web.versions.card import read_card
@@ -142,7 +143,7 @@ def _active_entry() -> rows.TimelineEntry | None:
 
 
 def _runs() -> "QuerySet[TrainingRun]":
-    """Return the runs, the newest first, each with the number of the version that it made."""
+    """Return the runs, the newest first, each with the number of the version it made."""
     heavy = ("metrics", "gate_report", "lineage", "thresholds")
     return TrainingRun.objects.select_related("version").defer(*(f"version__{column}" for column in heavy))
 
@@ -150,8 +151,8 @@ def _runs() -> "QuerySet[TrainingRun]":
 def _charts() -> list[tuple[str, SafeString]]:
     mnist, people = rows.charted()
     names = {
-        "mnist": (_("MNIST’s test set, read right"), mnist),
-        "people": (_("Corrections of people never learned from, read right"), people),
+        "mnist": (_("Accuracy on the MNIST test set"), mnist),
+        "people": (_("Accuracy on the holdout"), people),
     }
     return [
         (title, charts.versions_chart(points, name, title, rows.spoken(points)))
@@ -163,11 +164,11 @@ def _charts() -> list[tuple[str, SafeString]]:
 def _duration(run: TrainingRun | None) -> str:
     if run is None or run.started is None or run.finished is None:
         return ""
-    minutes, seconds = divmod(round((run.finished - run.started).total_seconds()), 60)
-    return _("%(minutes)s min %(seconds)s s") % {"minutes": minutes, "seconds": seconds}
+    minutes, rest = divmod(round((run.finished - run.started).total_seconds()), 60)
+    return _("%(minutes)s min %(seconds)s s") % {"minutes": decimal(minutes), "seconds": rest}
 
 
 def _steps(run: TrainingRun | None) -> list[tuple[str, str]]:
     """Return each phase of a run with how long it took."""
     timings = run.timings if run else {}
-    return [(str(phase.label), f"{timings[phase]['seconds']:.1f}\u00a0s") for phase in Phase if phase in timings]
+    return [(str(phase.label), seconds(timings[phase]["seconds"])) for phase in Phase if phase in timings]

@@ -19,8 +19,8 @@ from recognizer.models import ModelFile, ModelVersion
 from training.evaluation import CalibrationBin
 from training.models import TrainingRun
 from web.api.presentation import png_data_url
+from web.numbers import decimal, kilobytes, percent
 from web.versions import charts
-from web.versions.gate_words import kilobytes, percent
 
 ANCESTORS = 9  # at most, in the line of descent
 DESCENDANTS = 12
@@ -101,13 +101,13 @@ def headline(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what was measured on MNIST's test set as a whole, by name."""
     mnist = metrics.get("mnist_test", {})
     names = {
-        "accuracy": _("Read right"),
-        "sure": _("Sure of"),
+        "accuracy": _("Accuracy"),
+        "sure": _("Sure answers"),
         "sure_right": _("Right when sure"),
-        "ece": _("Confidence is off by"),
+        "ece": _("Calibration error"),
     }
-    counted = [(_("Digits"), f"{mnist['n']:,}")] if "n" in mnist else []
-    return [(name, percent(mnist[key])) for key, name in names.items() if key in mnist] + counted
+    counted = [(_("Digits"), decimal(mnist["n"]))] if "n" in mnist else []
+    return [(name, percent(mnist[key], 2)) for key, name in names.items() if key in mnist] + counted
 
 
 def drawings(lineage: dict[str, Any]) -> list[tuple[str, str]]:
@@ -117,18 +117,21 @@ def drawings(lineage: dict[str, Any]) -> list[tuple[str, str]]:
         "train": _("Learned"),
         "corrections": _("Corrections"),
         "confirmations": _("Confirmations"),
-        "validation": _("To choose by"),
-        "holdout": _("To judge by"),
+        "validation": _("Validation"),
+        "holdout": _("Holdout"),
         "owners": _("People"),
     }
-    numbers = [(name, f"{counts[key]:,}") for key, name in names.items() if key in counts]
+    numbers = [(name, decimal(counts[key])) for key, name in names.items() if key in counts]
     share = counts.get("labels_share")
-    return numbers if share is None else [*numbers, (_("Share of what was seen"), percent(share, 0))]
+    return numbers if share is None else [*numbers, (_("Share of training data"), percent(share, 0))]
 
 
 def files(version: ModelVersion) -> list[File]:
     """Return the files of a version that are still kept, without their bytes."""
-    purposes = {ModelFile.Kind.ARTIFACT: _("what serves"), ModelFile.Kind.CHECKPOINT: _("to train on from")}
+    purposes = {
+        ModelFile.Kind.ARTIFACT: _("the model that serves"),
+        ModelFile.Kind.CHECKPOINT: _("to continue training from"),
+    }
     calls = {ModelFile.Kind.ARTIFACT: "artifact", ModelFile.Kind.CHECKPOINT: "checkpoint"}
     rows = version.files.order_by("-kind").values_list("kind", "size", "sha256")
     return [
@@ -148,7 +151,7 @@ def digit_rows(metrics: dict[str, Any]) -> list[DigitRow] | None:
             digit=digit,
             n=sum(row),
             wrong=wrong[digit],
-            recall=percent(row[digit] / sum(row)) if sum(row) else "–",
+            recall=percent(row[digit] / sum(row), 2) if sum(row) else "–",
             bar=charts.bar(wrong[digit] / max(1, *wrong)),
             cells=[Cell(count, "right" if answer == digit else _warmth(count)) for answer, count in enumerate(row)],
         )
@@ -162,7 +165,7 @@ def _warmth(count: int) -> str:
 
 def recalls(metrics: dict[str, Any]) -> list[tuple[int, str]]:
     """Return each digit's recall where that is all that was measured."""
-    return [(digit, percent(share)) for digit, share in enumerate(metrics.get("mnist_test", {}).get("recall", []))]
+    return [(digit, percent(share, 2)) for digit, share in enumerate(metrics.get("mnist_test", {}).get("recall", []))]
 
 
 def reliability(metrics: dict[str, Any]) -> SafeString | None:
@@ -172,11 +175,11 @@ def reliability(metrics: dict[str, Any]) -> SafeString | None:
         return None
     bins = [CalibrationBin(*row) for row in rows]
     said = "; ".join(
-        _("%(n)s answers of confidence %(confidence)s: %(right)s right")
-        % {"n": group.n, "confidence": percent(group.confidence, 0), "right": percent(group.right, 0)}
+        _("%(n)s answers with %(confidence)s confidence: %(right)s right")
+        % {"n": decimal(group.n), "confidence": percent(group.confidence, 0), "right": percent(group.right, 0)}
         for group in bins
     )
-    return charts.reliability_chart(bins, _("How often answers are right, by their confidence"), said)
+    return charts.reliability_chart(bins, _("Accuracy by confidence"), said)
 
 
 def changes(metrics: dict[str, Any]) -> ChangedDigits | None:
@@ -253,7 +256,9 @@ def losses(run: TrainingRun) -> SafeString | None:
     values = [loss for loss in run.losses if loss is not None]
     if not values:
         return None
-    told = "; ".join(_("epoch %(epoch)s: %(loss)s") % {"epoch": n, "loss": f"{v:.4f}"} for n, v in enumerate(values, 1))
+    told = "; ".join(
+        _("epoch %(epoch)s: %(loss)s") % {"epoch": n, "loss": decimal(v, 4)} for n, v in enumerate(values, 1)
+    )
     return charts.loss_chart(values, _("Mean loss of each epoch"), told)
 
 

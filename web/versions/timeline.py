@@ -11,8 +11,9 @@ from django.utils.translation import gettext_lazy
 
 from recognizer.models import ModelVersion, Promotion
 from recognizer.registry import FIRST_VERSION
+from web.numbers import percent, signed
 from web.versions.charts import Point
-from web.versions.gate_words import percent, title_of
+from web.versions.gate_words import title_of
 
 State = ModelVersion.State
 
@@ -27,10 +28,10 @@ STATES = {
 }
 
 CAUSES = {
-    Promotion.Cause.BUNDLED: gettext_lazy("as the model that ships"),
-    Promotion.Cause.GATES: gettext_lazy("having passed its gates"),
-    Promotion.Cause.HAND: gettext_lazy("by an admin’s hand"),
-    Promotion.Cause.ROLLBACK: gettext_lazy("by a rollback"),
+    Promotion.Cause.BUNDLED: gettext_lazy("as the bundled model"),
+    Promotion.Cause.GATES: gettext_lazy("after passing its gates"),
+    Promotion.Cause.HAND: gettext_lazy("by an admin"),
+    Promotion.Cause.ROLLBACK: gettext_lazy("by rollback"),
 }
 
 
@@ -42,7 +43,7 @@ class Measured:
     n: int | None
 
     def __str__(self) -> str:
-        return percent(self.share)
+        return percent(self.share, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +125,12 @@ def entry(row: dict[str, Any]) -> TimelineEntry:
 def origin(version: int, shipped: bool, run: int | None, parent: int | None) -> str:
     """Say in words where a version came from."""
     if shipped or version == FIRST_VERSION:
-        return _("Bundled: it came with the site")
+        return _("Bundled with the site")
     if run and parent:
         return _("Training run %(run)s, from version %(parent)s") % {"run": run, "parent": parent}
     if run:
         return _("Training run %(run)s") % {"run": run}
-    return _("Registered by hand")
+    return _("Registered manually")
 
 
 def charted() -> tuple[list[Point], list[Point]]:
@@ -149,7 +150,7 @@ def _points(rows: Any) -> list[Point]:
 def spoken(points: Sequence[Point]) -> str:
     """Say what a chart of versions shows."""
     return "; ".join(
-        _("version %(number)s: %(share)s") % {"number": point.version, "share": percent(point.value / 100)}
+        _("version %(number)s: %(share)s") % {"number": point.version, "share": percent(point.value / 100, 2)}
         for point in points
     )
 
@@ -159,7 +160,4 @@ def _measured(row: dict[str, Any], name: str) -> Measured | None:
 
 
 def _change(share: float | None, before: float | None) -> str:
-    if share is None or before is None:
-        return ""
-    points = round(100 * (share - before), 2)
-    return f"{points:+.2f}".replace("-", "−") if points else "±0"
+    return "" if share is None or before is None else signed(100 * (share - before), 2)

@@ -13,7 +13,7 @@ from hdr_site.server import free_address
 
 
 class Command(BaseCommand):
-    help = "Prepare, then run web server, Celery workers and beat until Ctrl-C or SIGTERM; what ends is started again."
+    help = "Prepare, then run the web server, Celery workers and beat until Ctrl-C or SIGTERM; restart what ends."
 
     def handle(self, *args: Any, **options: Any) -> None:
         began = time.monotonic()

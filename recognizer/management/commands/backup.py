@@ -9,7 +9,7 @@ from recognizer.backups import BackupError, backup
 
 
 class Command(BaseCommand):
-    help = "Write everything that the site keeps into a new file, as it is at one moment; the site may run meanwhile."
+    help = "Write a consistent backup of the whole site to a new file. The site can keep running."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)

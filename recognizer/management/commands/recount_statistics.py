@@ -9,10 +9,10 @@ from recognizer import counting
 
 
 class Command(BaseCommand):
-    help = "Count the days that changed since they were counted, as the schedule does every half hour."
+    help = "Recount the days that have changed, as the schedule does every half hour."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--all", action="store_true", help="every day, whether it changed or not")
+        parser.add_argument("--all", action="store_true", help="all days, not only changed ones")
 
     def handle(self, *args: Any, **options: Any) -> None:
         days = counting.recount(whole=options["all"], progress=self._show if self.stdout.isatty() else None)

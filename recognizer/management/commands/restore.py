@@ -10,7 +10,7 @@ from recognizer.backups import BackupError, restore
 
 
 class Command(BaseCommand):
-    help = "Put what `backup` wrote into an empty database, and bring it to this release."
+    help = "Restore a backup into an empty database and migrate it to this release."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
@@ -21,4 +21,4 @@ class Command(BaseCommand):
         except BackupError as error:
             raise CommandError(str(error)) from error
         call_command("migrate", verbosity=0)
-        self.stdout.write(f"Restored {file}. `prepare` does what else a start needs.")
+        self.stdout.write(f"Restored {file}. Run `prepare` before starting the site.")

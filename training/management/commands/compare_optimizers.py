@@ -19,21 +19,21 @@ LINE_SECONDS = 15.0  # between two progress lines
 
 
 class Command(BaseCommand):
-    help = "Train the report's network on MNIST with each optimiser; run again, it goes on with those that are missing."
+    help = "Train the report's network on MNIST with each optimiser. If interrupted, run it again for the rest."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         default = Protocol()
         parser.add_argument("--epochs", type=int, default=default.epochs, help="for each optimiser (%(default)s)")
         parser.add_argument("--batch-size", type=int, default=default.batch_size, help="digits (%(default)s)")
         parser.add_argument("--seed", type=int, default=default.seed, help="of weights and batches (%(default)s)")
-        parser.add_argument("--only", action="append", metavar="NAME", help="one optimiser; may be given again")
-        parser.add_argument("--again", action="store_true", help="train those that are finished anew")
-        parser.add_argument("--write", type=Path, metavar="FILE", help="keep the results there too, as JSON")
+        parser.add_argument("--only", action="append", metavar="NAME", help="one optimiser; can be repeated")
+        parser.add_argument("--again", action="store_true", help="train finished ones again")
+        parser.add_argument("--write", type=Path, metavar="FILE", help="also write the results to this file, as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         protocol = Protocol(options["epochs"], options["batch_size"], options["seed"])
         if min(protocol.epochs, protocol.batch_size) < 1 or protocol.seed < 0:
-            raise CommandError("Epochs and batch size are 1 or more, the seed is 0 or more.")
+            raise CommandError("Epochs and batch size must be at least 1, the seed at least 0.")
         file: Path | None = options["write"]
         if file and not file.parent.is_dir():  # fail now, not after the first optimiser
             raise CommandError(f"There is no folder {file.parent} for {file.name}.")
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         except (MnistError, OSError) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
-            raise CommandError("Stopped. What was finished is kept; the same command goes on with the rest.") from None
+            raise CommandError("Stopped. Finished results are kept. Run the same command again for the rest.") from None
         self._print_table(comparison.stored(protocol))
 
     def _run(self, missing: Sequence[Optimizer], protocol: Protocol, file: Path | None) -> None:

@@ -16,16 +16,16 @@ from training.strokes import load_drawings, to_inputs
 
 
 class Command(BaseCommand):
-    help = "Print accuracy, recall, confusion, calibration and verdicts of a version, through the production engine."
+    help = "Print a version's accuracy, recall, confusion, calibration and verdicts, through the production engine."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("version", type=int, nargs="?", help="the active one unless given")
+        parser.add_argument("version", type=int, nargs="?", help="default: the active one")
         parser.add_argument("--strokes", type=Path, help="measure on a strokes file instead of MNIST")
         parser.add_argument(
-            "--split", choices=["train", "validation", "test"], help="of the strokes' writers; all unless given"
+            "--split", choices=["train", "validation", "test"], help="part of the strokes' writers; default: all"
         )
 
-        parser.add_argument("--store", action="store_true", help="keep what its page shows, if it came without it")
+        parser.add_argument("--store", action="store_true", help="store what the version's page shows, if missing")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -33,11 +33,11 @@ class Command(BaseCommand):
                 **({"version": options["version"]} if options["version"] else {"state": "active"})
             )
             if (version := versions.first()) is None:
-                raise CommandError("There is no such version.")
+                raise CommandError("No such version.")
             model = load_model(version)
             strokes: Path | None = options["strokes"]
             if strokes and options["store"]:
-                raise CommandError("What is stored is measured on MNIST: give --store without --strokes.")
+                raise CommandError("--store measures on MNIST: omit --strokes.")
             if strokes:
                 drawings = [
                     drawing for drawing in load_drawings(strokes, options["split"]) if drawing.digit is not None

@@ -22,12 +22,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("format", choices=sorted(FORMATS))
         parser.add_argument("out", type=Path, help="the file to write")
-        parser.add_argument("--force", action="store_true", help="replace the file if it is there")
+        parser.add_argument("--force", action="store_true", help="replace an existing file")
 
     def handle(self, *args: Any, **options: Any) -> None:
         form, out = FORMATS[options["format"]], Path(options["out"])
         if out.exists() and not options["force"]:
-            raise CommandError(f"{out} is there already. Give --force to replace it.")
+            raise CommandError(f"{out} already exists. Use --force to replace it.")
         partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
         try:
             count = self._write(form, partial)

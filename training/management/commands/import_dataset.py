@@ -18,20 +18,20 @@ LINE_SECONDS = 10.0  # between two progress lines
 
 
 class Command(BaseCommand):
-    help = "Store a file's drawings as submissions with accepted labels, all of one new anonymous owner."
+    help = "Import a file's drawings with accepted labels, all owned by one new anonymous owner."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path)
-        parser.add_argument("format", choices=sorted(FORMATS), nargs="?", help="guessed unless given")
-        parser.add_argument("--by", metavar="USERNAME", help="who vouches for the labels; shown as who decided")
+        parser.add_argument("format", choices=sorted(FORMATS), nargs="?", help="default: detected")
+        parser.add_argument("--by", metavar="USERNAME", help="the account that vouches for the labels")
 
     def handle(self, *args: Any, **options: Any) -> None:
         path, form = Path(options["file"]), FORMATS.get(options["format"] or "")
         by = get_user_model().objects.filter(username=options["by"]).first() if options["by"] else None
         if options["by"] and by is None:
-            raise CommandError(f"There is no account {options['by']}.")
+            raise CommandError(f"No account named {options['by']}.")
         if not path.is_file():
-            raise CommandError(f"There is no file {path}.")
+            raise CommandError(f"No file {path}.")
         last = time.monotonic()
 
         def progress(done: int, total: int) -> None:
@@ -50,4 +50,4 @@ class Command(BaseCommand):
             raise CommandError(f"The database failed: {error}") from error
         self.stdout.write(f"Stored {done.tally}, owner {done.owner}.")
         if done.tally.left_out:
-            self.stdout.write(f"Left out {done.tally.left_out:,} that were there already.")
+            self.stdout.write(f"Skipped {done.tally.left_out:,} that were already stored.")

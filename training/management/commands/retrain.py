@@ -20,8 +20,8 @@ class Command(BaseCommand):
     help = "Queue a training run: a worker of the queue `training` fine-tunes the model on what was accepted."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--wait", action="store_true", help="show its progress and wait until it is over")
-        parser.add_argument("--force", action="store_true", help="run even if nothing changed since the last one")
+        parser.add_argument("--wait", action="store_true", help="show progress and wait for the result")
+        parser.add_argument("--force", action="store_true", help="run even if nothing has changed")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -33,7 +33,7 @@ class Command(BaseCommand):
             try:
                 self._wait(run)
             except KeyboardInterrupt:
-                self._say(f"Training run {run.pk} goes on; cancel it in the admin or by the API.")
+                self._say(f"Training run {run.pk} continues. Cancel it in the admin or with the API.")
                 sys.exit(INTERRUPTED)
 
     def _wait(self, run: TrainingRun) -> None:

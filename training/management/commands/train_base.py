@@ -16,7 +16,7 @@ LINE_SECONDS = 10.0  # between two progress lines
 
 
 class Command(BaseCommand):
-    help = "Train the bundled model; interrupted, the same command goes on where it was."
+    help = "Train the bundled model. If interrupted, run the same command again to continue."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--strokes", type=Path, required=True, help="pen digits of known writers, .json.gz")
@@ -24,10 +24,10 @@ class Command(BaseCommand):
             "--letters", type=Path, required=True, help="letters and symbols of known writers, .json.gz"
         )
         parser.add_argument(
-            "--out", type=Path, default=settings.DATA_DIR / "base", help="where the finished model goes"
+            "--out", type=Path, default=settings.DATA_DIR / "base", help="folder for the finished model"
         )
-        parser.add_argument("--epochs", type=int, help="another number than the recipe's")
-        parser.add_argument("--seed", type=int, help="another one than the recipe's")
+        parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+        parser.add_argument("--seed", type=int, help="instead of the recipe's")
         parser.add_argument(
             "--fold", type=int, choices=range(FOLDS), help="hold out another fifth of the writers, to cross-validate"
         )
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         except base.AnotherRecipeError as error:
             raise CommandError(str(error)) from error
         if not CAN_EXPORT:
-            self.stdout.write("Fitted. The same command with Keras on TensorFlow calibrates, exports and measures it.")
+            self.stdout.write("Trained. Run the same command on TensorFlow to calibrate, export and measure it.")
             return
         model = base.finish(network, recipe, data)
         model.write(out)
