@@ -124,7 +124,7 @@ def test_deleting_in_the_admin_fetches_no_ink(drawn: Visitor, staff: Client, adm
         of_two = staff.post("/admin/recognizer/submission/", chosen).content.decode()
         staff.post("/admin/recognizer/submission/", chosen | {"post": "yes"})
 
-    assert f"{len(pks)} submissions" in of_account
-    assert "1 submissions" in of_one and "2 submissions" in of_two
+    assert f"{len(pks)} drawings" in of_account
+    assert "1 drawing" in of_one and "2 drawings" in of_two
     assert list(Submission.objects.values_list("pk", flat=True)) == pks[2:]
     assert not fetched(queries)

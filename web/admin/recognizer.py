@@ -66,7 +66,8 @@ def deletion_of(drawings: QuerySet[Submission]) -> Deletion:
     """Say how much goes with drawings."""
     said = Correction.objects.filter(submission__in=drawings.order_by().values("pk")).order_by().count()
     counts = {"drawings": drawings.order_by().count(), "corrections": said}
-    return [f"{decimal(count)} {name}" for name, count in counts.items() if count], counts, set(), []
+    lines = [f"{decimal(count)} {name if count > 1 else name[:-1]}" for name, count in counts.items() if count]
+    return lines, counts, set(), []
 
 
 admin.site.unregister(User)
