@@ -203,6 +203,16 @@ def test_a_failed_request_gives_its_room_back(monkeypatch: Any) -> None:
     asyncio.run(play())
 
 
+@pytest.mark.parametrize(("kind", "status"), [("Application/X-WWW-Form-Urlencoded", 413), ("application/json", 200)])
+def test_large_forms_are_refused_unread(kind: str, status: int) -> None:
+    size = asgi.LARGEST_FORM + 1
+    client = Client(b"x" * size)
+    headers = [("content-length", str(size)), ("content-type", kind)]
+    asyncio.run(asgi.Site(echo)(scope_of(headers), client.receive, client.send))
+
+    assert (client.status, bool(client._pieces)) == (status, status == 413)
+
+
 def test_a_body_that_ends_early_is_400() -> None:
     client = Leaver(b"abc")
     asyncio.run(ask_site(asgi.Site(echo), client, 5))
