@@ -68,7 +68,7 @@ class Part:
         self._began, self._unfinished = 0.0, b""
 
     def start(self) -> None:
-        self._began = time.monotonic()
+        self._began, self._unfinished = time.monotonic(), b""
         self.process = subprocess.Popen(
             self._command,
             cwd=ROOT,
@@ -161,11 +161,13 @@ class Supervisor:
     def run(self) -> str:
         """Return why it ended; nothing if it was told to."""
         with self._signals():
-            while not self._told_to_stop and not self._reason:
-                self._start_what_is_due()
-                self._wait(self._idle())
-                self._is_ready = self._is_ready or self._ready()
-            self._stop()
+            try:
+                while not self._told_to_stop and not self._reason:
+                    self._start_what_is_due()
+                    self._wait(self._idle())
+                    self._is_ready = self._is_ready or self._ready()
+            finally:
+                self._stop()
         return self._reason
 
     def _start_what_is_due(self) -> None:
@@ -225,7 +227,9 @@ class Supervisor:
         with reader, writer, self._selector:
             writer.setblocking(False)
             self._selector.register(reader, selectors.EVENT_READ)
-            numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+            numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD]
+            if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+                numbers.append(signal.SIGHUP)
             before = {number: signal.signal(number, self._note) for number in numbers}
             signal.set_wakeup_fd(writer.fileno())
             try:
@@ -249,7 +253,8 @@ def reason_of(part: Part, status: int, policy: Policy) -> str:
 
 
 def tell(name: str, line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {name:8} | {line}", flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it any more; the site goes on
+        print(f"{time.strftime('%H:%M:%S')} {name:8} | {line}", flush=True)
 
 
 class Readiness:
@@ -275,7 +280,7 @@ class Readiness:
                 connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 head, _, body = b"".join(iter(lambda: connection.recv(PIECE), b"")).partition(b"\r\n\r\n")
             return os.getsid(json.loads(body)["process"]) if head.split()[1] == b"200" else None
-        except (OSError, ValueError, LookupError):
+        except (OSError, ValueError, LookupError, TypeError, OverflowError):  # something else answers on the port
             return None
 
 
