@@ -14,6 +14,7 @@ BESIDE = ("-wal", "-shm")  # the log, and its index in memory that the processes
 
 _known: dict[str, tuple[int, int]] = {}  # device and inode of the files that this process has opened
 _locks: dict[str, int] = {}  # descriptors; they stay open as long as the process lives, and the kernel unlocks them
+_alone: set[str] = set()  # the databases that this process restores
 _one_at_a_time = threading.Lock()
 
 
@@ -48,6 +49,8 @@ def hold(database: str) -> None:
     Raises:
         HeldError: it is being restored.
     """
+    if database in _alone:
+        return  # the lock would be shared from now on
     with suppress(OSError):  # where no lock can be made, nothing can be restored either
         _lock(database, fcntl.LOCK_SH)
 
@@ -60,9 +63,11 @@ def hold_alone(database: str) -> Iterator[None]:
         HeldError: another process uses it.
     """
     _lock(database, fcntl.LOCK_EX)
+    _alone.add(database)
     try:
         yield
     finally:
+        _alone.discard(database)
         _known.pop(database, None)
         _lock(database, fcntl.LOCK_SH)
 
