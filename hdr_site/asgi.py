@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import gc
 import io
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -23,6 +24,7 @@ from django.urls import resolve
 
 from hdr_site import traffic
 from hdr_site.sockets import bound_connections
+from hdr_site.supervisor import end_with
 from hdr_site.traffic import Load, Traffic
 from hdr_site.turns import GoneError, Pool
 from recognizer.addresses import address_in
@@ -291,6 +293,8 @@ def give_memory_back() -> None:
 
 def load() -> Site:
     """Return the application of a web process: Django with the model loaded."""
+    if end := end_with(os.getppid()):  # a server that was killed must not leave processes that hold its port
+        end()
     from hdr_site.wsgi import application
 
     resolve("/")  # loads the views now, so that the first visitor does not wait for it

@@ -1,6 +1,8 @@
 """The web server: `python -m hdr_site.server` listens on HOST and PORT with WEB_CONCURRENCY processes."""
 
+import contextlib
 import os
+import resource
 import socket
 import sys
 import tempfile
@@ -27,12 +29,23 @@ def main() -> None:
     Raises:
         SystemExit: the address cannot be listened on, or the secret key is easy to guess.
     """
+    allow_open_files()
     environment.refuse_guessable("SECRET_KEY")  # here, once; each process would be started again and again
     port = environment.number("PORT", 8000)
     address = free_address(environment.text("HOST", "127.0.0.1"), port)
     with alone_on(address, port), tempfile.TemporaryDirectory(prefix="digits-metrics-") as counts:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts  # the processes count there, and any of them adds up
         serve(address, port)
+
+
+def allow_open_files() -> None:
+    """Raise the limit of open files as far as the system allows: many systems begin with 1024, fewer than CONNECTIONS.
+
+    At the limit no connection is taken, and no file opened.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def free_address(host: str, port: int) -> str:
@@ -47,7 +60,7 @@ def free_address(host: str, port: int) -> str:
         family, *_, (address, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # Of both kinds, as Granian does: `::` means every IPv4 address too.
         socket.create_server((address, port), family=family, dualstack_ipv6=family == socket.AF_INET6).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise SystemExit(f"Cannot listen on {host}, port {port}: {error}. HOST and PORT choose another.") from error
     return str(address)
 

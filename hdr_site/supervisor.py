@@ -77,7 +77,7 @@ class Part:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_end_with(os.getpid()),
+            preexec_fn=end_with(os.getpid()),
         )
         os.set_blocking(self.output, False)
         tell("system", f"{self.name} started (pid={self.process.pid})")
@@ -133,8 +133,8 @@ class Part:
         return process.returncode
 
 
-def _end_with(parent: int) -> Callable[[], None] | None:
-    """Return what a child runs so that it is told to end when its parent is gone."""
+def end_with(parent: int) -> Callable[[], None] | None:
+    """Return a function that makes a child process get SIGTERM when its parent ends; None if the system cannot."""
 
     def ask() -> None:
         assert LIBC

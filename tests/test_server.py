@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from django.http import HttpResponse
 
 from hdr_site import asgi, server, sockets, traffic
 from hdr_site.turns import GoneError, Pool, Turns
+from tests import processes
 from tests.drawings import THREE
 from tests.processes import free_port
 
@@ -660,21 +662,26 @@ def test_looking_for_sockets_drops_no_lock_on_a_file(tmp_path: Path) -> None:
 # --- The server as it runs --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: Any) -> Iterator[int]:
-    """A web server of one process, with nothing but the bundled model."""
+@contextmanager
+def web_server(data: Path) -> "Iterator[tuple[int, subprocess.Popen[bytes]]]":
+    """Run a web server of one process, with nothing but the bundled model; yield its port."""
     number = free_port()
-    data = tmp_path_factory.mktemp("data")
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environ = kept | {"HDR_DATA_DIR": str(data), "HDR_THROTTLES": "off", "PORT": str(number), "WEB_CONCURRENCY": "1"}
     subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=environ, check=True, capture_output=True)
-    process = subprocess.Popen([sys.executable, "-m", "hdr_site.server"], cwd=ROOT, env=environ)
-    try:
-        wait_until_ready(number)
+    with subprocess.Popen([sys.executable, "-m", "hdr_site.server"], cwd=ROOT, env=environ) as process:
+        try:
+            wait_until_ready(number)
+            yield number, process
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: Any) -> Iterator[int]:
+    with web_server(tmp_path_factory.mktemp("data")) as (number, process):
         yield number
-    finally:
-        process.terminate()
-        assert process.wait(timeout=20) == 0
+    assert process.returncode == 0
 
 
 def wait_until_ready(port: int) -> None:
@@ -735,14 +742,39 @@ def test_of_two_servers_that_start_in_the_same_moment_one_is_refused() -> None:
         pass
 
 
-@pytest.mark.parametrize(("host", "port"), [("no-such-host.invalid", 0), ("192.0.2.1", 0), ("127.0.0.1", 65536)])
+@pytest.mark.parametrize(
+    ("host", "port"), [("no-such-host.invalid", 0), ("192.0.2.1", 0), ("127.0.0.1", 65536), ("a..b", 0)]
+)
 def test_an_address_that_is_not_here_is_refused(host: str, port: int) -> None:
     with pytest.raises(SystemExit, match="Cannot listen on"):
         server.free_address(host, port)
 
 
+def test_as_many_files_may_be_open_as_the_system_allows() -> None:
+    script = """
+import resource as r
+from hdr_site.server import allow_open_files
+r.setrlimit(r.RLIMIT_NOFILE, (64, 256))
+allow_open_files()
+print(r.getrlimit(r.RLIMIT_NOFILE))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "(256, 256)"
+
+
 def test_a_hosts_name_is_resolved() -> None:
     assert server.free_address("localhost", 0) in ("127.0.0.1", "::1")
+
+
+@pytest.mark.site
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_a_killed_server_leaves_no_process_behind(tmp_path: Path) -> None:
+    with web_server(tmp_path) as (number, process):
+        worker = json.loads(ask(number, "GET", "/readyz")[1])["process"]
+        assert worker != process.pid
+        process.kill()
+        processes.until(lambda: not processes.lives(worker))
 
 
 @pytest.mark.site
