@@ -32,7 +32,7 @@ from recognizer.addresses import address_in
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
-WORKERS = 3  # threads, two of them for one client; more are no faster, and wait for each other and for SQLite's writer
+WORKERS = 2  # threads, one of them for one client; more are slower, for they wait for Python's lock and SQLite's writer
 STREAMS = 4  # threads that make long answers, one piece at a time
 PIECE = 16 * 1024  # bytes of a long answer that are sent together
 MAKING = 2 * 1024 * 1024  # bytes that are counted for an answer that is made while it is sent
