@@ -1,6 +1,6 @@
-"""SQLite's file: who has it open, and whether it is still where it was.
+"""SQLite's file: which processes use it, and whether it was removed or replaced.
 
-SQLite goes on with a file that was removed or replaced under it, so whatever is stored then is lost.
+SQLite keeps using a file that was removed or replaced, so everything stored from then on would be lost.
 """
 
 import fcntl
@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-BESIDE = ("-wal", "-shm")  # the log, and its index in memory that the processes share
+BESIDE = ("-wal", "-shm")  # the write-ahead log, and its index, which the processes share
 
-_known: dict[str, tuple[int, int]] = {}  # device and inode of the files that this process has opened
-_locks: dict[str, int] = {}  # descriptors; they stay open as long as the process lives, and the kernel unlocks them
-_alone: set[str] = set()  # the databases that this process restores
+_known: dict[str, tuple[int, int]] = {}  # device and inode of each file that this process opened
+_locks: dict[str, int] = {}  # descriptors, open until the process ends; then the kernel unlocks them
+_alone: set[str] = set()  # the databases that this process is restoring
 _one_at_a_time = threading.Lock()
 
 
 class HeldError(RuntimeError):
-    """Another process has the database, or restores it just now."""
+    """Another process uses or restores the database."""
 
 
 def problem(database: str) -> str | None:
-    """Return why the file must not be used: it is not the one that this process opened first."""
+    """Return why the file must not be used, if it is no longer the one that this process opened first."""
     known, now = _known.get(database), _identity(database)
     if known in (None, now):
         return None
@@ -31,33 +31,33 @@ def problem(database: str) -> str | None:
 
 
 def note(database: str) -> None:
-    """Remember which file it is, once it is open; a database in memory has none."""
+    """Remember which file was opened; a database in memory has none."""
     if identity := _identity(database):
         _known.setdefault(database, identity)
 
 
 def is_writable(database: str) -> bool:
-    """Say whether the file, and what SQLite keeps beside it, may be written; what is not there will be made."""
+    """Return whether the file and the files beside it may be written. Missing files count as writable."""
     files = [Path(database + end) for end in ("", *BESIDE)]
-    # Looked for last: SQLite removes them with its last connection, perhaps in this moment.
+    # `exists` comes last: SQLite removes these files with its last connection, perhaps just now.
     return all(os.access(file, os.W_OK) or not file.exists() for file in files)
 
 
 def hold(database: str) -> None:
-    """Show, as long as this process lives, that the database is in use.
+    """Mark the database as in use until this process ends.
 
     Raises:
         HeldError: it is being restored.
     """
     if database in _alone:
-        return  # the lock would be shared from now on
-    with suppress(OSError):  # where no lock can be made, nothing can be restored either
+        return  # a shared lock would replace the exclusive one
+    with suppress(OSError):  # without a lock file nothing can be restored either
         _lock(database, fcntl.LOCK_SH)
 
 
 @contextmanager
 def hold_alone(database: str) -> Iterator[None]:
-    """Have the database alone, to replace its file.
+    """Lock the database for this process alone, to replace its file.
 
     Raises:
         HeldError: another process uses it.
@@ -74,7 +74,7 @@ def hold_alone(database: str) -> Iterator[None]:
 
 def _identity(database: str) -> tuple[int, int] | None:
     try:
-        status = os.stat(database)  # noqa: PTH116 - a `Path` takes four times as long, in each request
+        status = os.stat(database)  # noqa: PTH116 - `Path` takes four times as long, and this runs in each request
     except OSError:
         return None
     return status.st_dev, status.st_ino
@@ -83,7 +83,7 @@ def _identity(database: str) -> tuple[int, int] | None:
 def _lock(database: str, kind: int) -> None:
     with _one_at_a_time:
         if database not in _locks:
-            # Hidden: `rm db.sqlite3*` must not take it along.
+            # Hidden, so that `rm db.sqlite3*` does not remove it.
             lock = Path(database).with_name(f".{Path(database).name}.lock")
             _locks[database] = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o644)
         try:
