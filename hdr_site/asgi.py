@@ -11,6 +11,7 @@ import ctypes
 import gc
 import io
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -178,8 +179,9 @@ async def live(receive: Receive, send: Send) -> None:
     """Begin and end with the process."""
     await receive()
     await send({"type": "lifespan.startup.complete"})
-    await bound_connections()
+    bounding = asyncio.create_task(bound_connections())
     await receive()
+    bounding.cancel()  # the process may stop before it listens
     await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -293,6 +295,8 @@ def give_memory_back() -> None:
 
 def load() -> Site:
     """Return the application of a web process: Django with the model loaded."""
+    # Granian's handler, inherited from the server, does nothing here; it sets another one once this is loaded.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if end := end_with(os.getppid()):  # a server that was killed must not leave processes that hold its port
         end()
     from hdr_site.wsgi import application

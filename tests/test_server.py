@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -765,6 +766,42 @@ print(r.getrlimit(r.RLIMIT_NOFILE))
 
 def test_a_hosts_name_is_resolved() -> None:
     assert server.free_address("localhost", 0) in ("127.0.0.1", "::1")
+
+
+def test_a_process_can_be_stopped_before_it_listens(monkeypatch: Any) -> None:
+    monkeypatch.setattr(sockets, "_sockets", lambda: iter(()))
+    told, heard = ["lifespan.startup", "lifespan.shutdown"], list[str]()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": told.pop(0)}
+
+    async def send(message: dict[str, Any]) -> None:
+        heard.append(message["type"])
+
+    async def play() -> None:
+        async with asyncio.timeout(10):
+            await asgi.live(receive, send)
+
+    asyncio.run(play())
+    assert heard == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_a_process_that_is_still_loading_can_be_stopped() -> None:
+    script = """
+import os, signal, sys
+from hdr_site import asgi
+class Loading:
+    @property
+    def application(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("It goes on.")
+signal.signal(signal.SIGTERM, lambda *_: None)  # as Granian's server does, before it forks
+sys.modules["hdr_site.wsgi"] = Loading()
+asgi.load()
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
 
 
 @pytest.mark.site
