@@ -1,4 +1,4 @@
-"""The scheduler: django-celery-beat's, so that admins edit the schedule, but it does not talk to nobody."""
+"""The scheduler: django-celery-beat's, whose schedule admins can edit, made robust against outages."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -12,25 +12,25 @@ from training.queues import is_full
 
 logger = logging.getLogger(__name__)
 
-SET_BACK = timedelta(minutes=1)  # what the clock has to go back by; smaller corrections only delay a task as much
+SET_BACK = timedelta(minutes=1)  # a clock that goes back by less only delays a task by as much
 
 
 class PatientScheduler(DatabaseScheduler):
-    """Goes on while others are away.
+    """Keeps running while workers, the broker or the database are away, or when the clock is set back.
 
-    It leaves a task out while its queue is full: no worker takes anything, and messages would pile up for weeks.
-    It keeps the schedule that it knows while the database is away; by itself it would end, for it reads every five
-    minutes. When the clock is set back it counts anew; by itself it would send nothing until it is as late as it was.
+    It skips a task whose queue is full: without a worker, messages would pile up for weeks. While the database is away
+    it uses the last schedule; django-celery-beat, which reads it every five minutes, would end. When the clock is set
+    back it reads the schedule again; otherwise nothing would be sent until the clock reaches its earlier time.
     """
 
-    _latest = datetime.fromtimestamp(0, UTC)  # what the clock said last
+    _latest = datetime.fromtimestamp(0, UTC)  # the clock at the last tick
 
     def all_as_schedule(self) -> Any:
-        """Read the schedule, or return the one that was read last. Nothing has run later than now."""
+        """Read the schedule; if the database is away, return the last one. No last run lies in the future."""
         try:
             schedule = super().all_as_schedule()
         except Error as error:
-            if self._schedule is None:  # it has just been started, and knows nothing
+            if self._schedule is None:  # it has just started, so there is no last schedule
                 raise
             logger.warning("The schedule could not be read, so the last one goes on: %s", error)
             schedule = self._schedule
@@ -39,7 +39,7 @@ class PatientScheduler(DatabaseScheduler):
         return schedule
 
     def tick(self, *args: Any, **options: Any) -> Any:
-        """Send what is due; return the seconds until the next look."""
+        """Send due tasks; return the seconds until the next tick."""
         if now() < self._latest - SET_BACK:
             logger.warning("The clock was set back, so the schedule is read anew.")
             self._initial_read = self._heap_invalidated = True
@@ -47,7 +47,7 @@ class PatientScheduler(DatabaseScheduler):
         return super().tick(*args, **options)
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **options: Any) -> Any:
-        """Send an entry's message, unless too many wait already."""
+        """Send an entry's message, unless its queue is full."""
         queue = self._queue_of(entry)
         if not is_full(self.connection.default_channel, queue):
             return super().apply_async(entry, producer=producer, advance=advance, **options)

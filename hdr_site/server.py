@@ -1,6 +1,8 @@
 """The web server: `python -m hdr_site.server` listens on HOST and PORT with WEB_CONCURRENCY processes."""
 
+import contextlib
 import os
+import resource
 import socket
 import sys
 import tempfile
@@ -14,52 +16,60 @@ from granian.log import LogLevels
 
 from hdr_site import environment
 
-CONNECTIONS = 2048  # of one process; more wait for their turn
-BUFFER = 64 * 1024  # bytes of a request's head, and of an answer on its way to the kernel
-HEAD_SECONDS = 10  # within which a request's head must have come
-
-STOP_SECONDS = 10  # for requests in flight, when the server stops
+CONNECTIONS = 2048  # of one process; further ones wait until one closes
+BUFFER = 64 * 1024  # bytes of a request's head, and of an answer before it goes to the kernel
+HEAD_SECONDS = 10  # for a request's head to arrive, or for the next request on an open connection
+STOP_SECONDS = 10  # for running requests when the server stops
 
 
 def main() -> None:
-    """Serve until SIGINT or SIGTERM; requests in flight are finished.
+    """Serve until SIGINT or SIGTERM, and finish the running requests.
 
     Raises:
         SystemExit: the address cannot be listened on, or the secret key is easy to guess.
     """
-    environment.refuse_guessable("SECRET_KEY")  # here, once; each process would be started again and again
+    allow_open_files()
+    environment.refuse_guessable("SECRET_KEY")  # here, for a worker process that fails is started again and again
     port = environment.number("PORT", 8000)
     address = free_address(environment.text("HOST", "127.0.0.1"), port)
     with alone_on(address, port), tempfile.TemporaryDirectory(prefix="digits-metrics-") as counts:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts  # the processes count there, and any of them adds up
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts  # all processes count there; any of them can sum up
         serve(address, port)
 
 
-def free_address(host: str, port: int) -> str:
-    """Resolve a host's name, and refuse a port where somebody listens already.
+def allow_open_files() -> None:
+    """Raise the limit of open files as far as the system allows.
 
-    Granian would share it, and each of two sites have half of the requests.
+    The usual limit of 1024 is less than CONNECTIONS. At the limit no connection is accepted and no file opened.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def free_address(host: str, port: int) -> str:
+    """Resolve a host name, and refuse a port that is in use: Granian would share it with the other server.
 
     Raises:
         SystemExit: the site cannot listen there.
     """
     try:
         family, *_, (address, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # Of both kinds, as Granian does: `::` means every IPv4 address too.
+        # Dual-stack as Granian listens: `::` includes all IPv4 addresses.
         socket.create_server((address, port), family=family, dualstack_ipv6=family == socket.AF_INET6).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise SystemExit(f"Cannot listen on {host}, port {port}: {error}. Set HOST or PORT to change it.") from error
     return str(address)
 
 
 @contextmanager
 def alone_on(address: str, port: int) -> Iterator[None]:
-    """Keep out a second server that starts in the same moment, when neither listens yet.
+    """Refuse a second server that starts at the same moment, when neither listens yet.
 
-    Linux has names that belong to one process of a network and are gone with it; elsewhere nobody is kept out.
+    This takes an abstract socket name, which Linux frees with the process. Other systems have none and refuse nobody.
 
     Raises:
-        SystemExit: another one has just begun to start there.
+        SystemExit: another server is starting there.
     """
     with socket.socket(socket.AF_UNIX) as name:
         try:

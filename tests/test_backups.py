@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from recognizer.database_file import hold_alone
+from recognizer.database_file import HeldError, hold, hold_alone
 from tests.hosts import ROOT, USE_THE_SITE, Host
 
 HOLD = """
@@ -143,6 +143,19 @@ def test_no_site_starts_while_the_database_is_restored(tmp_path: Path) -> None:
         told = host.manage("prepare", works=False)
 
     assert told.splitlines() == ["CommandError: The database cannot be used: the database is being restored"]
+
+
+def test_own_connections_do_not_open_the_database_to_others(tmp_path: Path) -> None:
+    """`restore` looks into the database, if there is one, before it replaces it."""
+    database = str(tmp_path / "db.sqlite3")
+    use = "import sys; from recognizer.database_file import hold; hold(sys.argv[1])"
+    with hold_alone(database):
+        hold(database)
+        other = subprocess.run(
+            [sys.executable, "-c", use, database], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    assert HeldError.__name__ in other.stderr
 
 
 def what_a_site_says(folder: Path, happens: str, *run_by: str) -> list[str]:

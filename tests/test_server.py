@@ -7,12 +7,14 @@ import http.client
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ import pytest
 from django.http import HttpResponse
 
 from hdr_site import asgi, server, sockets, traffic
-from hdr_site.turns import Turns
+from hdr_site.turns import GoneError, Pool, Turns
+from tests import processes
 from tests.drawings import THREE
 from tests.processes import free_port
 
@@ -80,8 +83,9 @@ def echo(environ: Any, start_response: Any) -> Any:
     return HttpResponse(str(len(environ["wsgi.input"].read())))
 
 
-async def ask_site(site: asgi.Site, client: Client, length: int) -> None:
-    await site(scope_of([("content-length", str(length))]), client.receive, client.send)
+async def ask_site(site: asgi.Site, client: Client, length: int, address: str = "127.0.0.1") -> None:
+    scope = scope_of([("content-length", str(length))], client=(address, "5000"))
+    await site(scope, client.receive, client.send)
 
 
 def test_a_body_that_does_not_come_is_408(monkeypatch: Any) -> None:
@@ -93,7 +97,7 @@ def test_a_body_that_does_not_come_is_408(monkeypatch: Any) -> None:
 
 
 def test_at_the_bound_whoever_sends_nothing_gives_way_to_whoever_sends(monkeypatch: Any) -> None:
-    monkeypatch.setattr(traffic, "MOST", 100)
+    monkeypatch.setattr(traffic, "MOST", 200)  # half of it for one client
     monkeypatch.setattr(traffic, "GRACE", 0.01)
     idle = [Client(b"x" * 30) for _ in range(3)]
     honest = Client(*[b"y" * 10] * 6)
@@ -111,8 +115,116 @@ def test_at_the_bound_whoever_sends_nothing_gives_way_to_whoever_sends(monkeypat
     assert [client.status for client in idle[:2]] == [408, 408]
 
 
+def test_one_client_holds_half_of_the_room_at_most(monkeypatch: Any) -> None:
+    monkeypatch.setattr(traffic, "MOST", 200)
+
+    async def play() -> None:
+        room = traffic.Traffic()
+        with room.load("a") as first, room.load("a") as second, room.load("a") as third, room.load("b") as other:
+            await room.hold(first, 50, 0)
+            await room.hold(second, 50, 0)
+            with pytest.raises(TimeoutError):
+                await room.hold(third, 1, 0)
+            await room.hold(other, 100, 0)
+
+    asyncio.run(play())
+
+
+def test_at_the_bound_the_client_that_holds_the_most_gives_way(monkeypatch: Any) -> None:
+    """Even if another one has been silent for longer."""
+    monkeypatch.setattr(traffic, "MOST", 200)
+
+    async def play() -> None:
+        room = traffic.Traffic()
+        with room.load("a") as phone, room.load("b") as large, room.load("c") as working, room.load("d") as new:
+            for load, size in ((phone, 10), (large, 90), (working, 100)):
+                await room.hold(load, size, 0)
+            silent = [asyncio.create_task(room.wait_for(load, asyncio.sleep(60))) for load in (phone, large)]
+            await asyncio.sleep(0)
+            await room.hold(new, 1, 0)
+            assert (phone.dropped, large.dropped) == (False, True)
+            silent[0].cancel()
+            assert [type(error) for error in await asyncio.gather(*silent, return_exceptions=True)] == [
+                asyncio.CancelledError,
+                TimeoutError,
+            ]
+
+    asyncio.run(play())
+
+
+def test_a_request_that_holds_nothing_does_not_give_way(monkeypatch: Any) -> None:
+    monkeypatch.setattr(traffic, "MOST", 200)
+
+    async def play() -> None:
+        room = traffic.Traffic()
+        with room.load("a") as announced, room.load("a") as large, room.load("a") as new:
+            await room.hold(large, 90, 0)
+            silent = [asyncio.create_task(room.wait_for(load, asyncio.sleep(60))) for load in (announced, large)]
+            await asyncio.sleep(0)
+            await room.hold(new, 90, 0)
+            assert (announced.dropped, large.dropped) == (False, True)
+            for task in silent:
+                task.cancel()
+
+    asyncio.run(play())
+
+
+def test_a_request_whose_time_has_just_run_out_can_give_way(monkeypatch: Any) -> None:
+    """Its time limit has expired, but its task has not run since."""
+    monkeypatch.setattr(traffic, "MOST", 200)
+
+    async def play() -> None:
+        room = traffic.Traffic()
+        with room.load("a") as late, room.load("a") as new:
+            await room.hold(late, 100, 0)
+            late.credit = 0
+            waiting = asyncio.create_task(room.wait_for(late, asyncio.sleep(60)))
+            while not (late.limit and late.limit.expired()):
+                await asyncio.sleep(0)
+            await room.hold(new, 100, 0)
+            with pytest.raises(TimeoutError):
+                await waiting
+
+    asyncio.run(play())
+
+
+def test_a_failed_request_gives_its_room_back(monkeypatch: Any) -> None:
+    monkeypatch.setattr(traffic, "MOST", 200)
+
+    async def play() -> None:
+        site = asgi.Site(echo)
+        for _ in range(5):
+            broken = Client(b"x" * 80)
+            reading = asyncio.create_task(ask_site(site, broken, 100))
+            await asyncio.sleep(0.01)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        honest = Client(b"x" * 80)
+        await ask_site(site, honest, 80)
+        assert honest.status == 200
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(("kind", "status"), [("Application/X-WWW-Form-Urlencoded", 413), ("application/json", 200)])
+def test_large_forms_are_refused_unread(kind: str, status: int) -> None:
+    size = asgi.LARGEST_FORM + 1
+    client = Client(b"x" * size)
+    headers = [("content-length", str(size)), ("content-type", kind)]
+    asyncio.run(asgi.Site(echo)(scope_of(headers), client.receive, client.send))
+
+    assert (client.status, bool(client._pieces)) == (status, status == 413)
+
+
+def test_a_body_that_ends_early_is_400() -> None:
+    client = Leaver(b"abc")
+    asyncio.run(ask_site(asgi.Site(echo), client, 5))
+
+    assert client.status == 400
+
+
 def test_bodies_that_are_announced_take_no_room_before_they_come(monkeypatch: Any) -> None:
-    monkeypatch.setattr(traffic, "MOST", 100)
+    monkeypatch.setattr(traffic, "MOST", 200)  # half of it for one client
     idle = [Client(b"x") for _ in range(50)]
     honest = Client(b"y" * 40)
 
@@ -130,7 +242,7 @@ def test_bodies_that_are_announced_take_no_room_before_they_come(monkeypatch: An
 
 
 def test_bodies_that_are_done_leave_their_room_to_others(monkeypatch: Any) -> None:
-    monkeypatch.setattr(traffic, "MOST", 100)
+    monkeypatch.setattr(traffic, "MOST", 200)  # half of it for one client
 
     async def play() -> list[Client]:
         site = asgi.Site(echo)
@@ -144,7 +256,7 @@ def test_bodies_that_are_done_leave_their_room_to_others(monkeypatch: Any) -> No
 
 def test_more_long_bodies_at_once_than_there_is_room_for_all_come(monkeypatch: Any) -> None:
     """None holds what it has until another one ends, who waits for it."""
-    monkeypatch.setattr(traffic, "MOST", 100)
+    monkeypatch.setattr(traffic, "MOST", 200)  # half of it for one client
     clients = [Client(*[b"x" * 10] * 5) for _ in range(20)]
 
     async def play() -> None:
@@ -232,22 +344,27 @@ def test_a_reader_who_takes_nothing_is_given_up(monkeypatch: Any) -> None:
 
 def test_a_reader_who_is_gone_has_nothing_made_any_more() -> None:
     """To send to it is no error, and does not wait for it either."""
-    answer, client = LongAnswer(), Client(reads=False)
-
-    async def ignore(message: dict[str, Any]) -> None:
-        await asyncio.sleep(0)
+    answer = LongAnswer()
 
     async def play() -> None:
-        client.leave()
-        async with asyncio.timeout(10):
-            await asgi.Site(answering(answer))(scope_of([]), client.receive, ignore)
+        left = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            left.set()
+
+        async with asyncio.timeout(60):
+            await asgi.Site(answering(answer))(scope_of([]), receive, send)
 
     asyncio.run(play())
     assert answer.closed
 
 
 def test_silent_readers_hold_no_thread_and_bounded_memory(monkeypatch: Any) -> None:
-    monkeypatch.setattr(traffic, "MOST", 10 * asgi.MAKING)
+    monkeypatch.setattr(traffic, "MOST", 20 * asgi.MAKING)  # half of it for one client
     monkeypatch.setattr(traffic, "GRACE", 0.01)
     answers = [LongAnswer() for _ in range(30)]
 
@@ -290,7 +407,7 @@ def test_logins_wait_for_each_other_and_hold_up_nobody() -> None:
 
     async def play() -> None:
         site = asgi.Site(application)
-        people = [Client() for _ in range(asgi.PASSWORDS_WAITING + 3)]
+        people = [Client() for _ in range(1 + asgi.PASSWORDS_WAITING + 3)]
         logins = [
             asyncio.create_task(site(scope_of([], raw_path=b"/account/login"), client.receive, client.send))
             for client in people
@@ -303,7 +420,7 @@ def test_logins_wait_for_each_other_and_hold_up_nobody() -> None:
         assert other.status == 200
         hashing.set()
         await asyncio.gather(*logins)
-        assert [client.status for client in people[:-3]] == [200] * asgi.PASSWORDS_WAITING
+        assert [client.status for client in people[:-3]] == [200] * (1 + asgi.PASSWORDS_WAITING)
 
     asyncio.run(play())
 
@@ -372,28 +489,159 @@ def test_the_process_says_that_it_is_alive_while_its_threads_wait() -> None:
     asyncio.run(play())
 
 
-def test_whoever_sends_many_pictures_waits_for_themselves() -> None:
-    """Clients take turns, and one that gives up takes none."""
+def test_only_a_plain_probe_is_answered_by_the_event_loop() -> None:
+    """Django may read a body, and look up the session, where it is not GET: that would stop everybody."""
+    threads: list[tuple[str, bool]] = []
+
+    def application(environ: Any, start_response: Any) -> Any:
+        threads.append((environ["REQUEST_METHOD"], threading.current_thread() is threading.main_thread()))
+        start_response("200 OK", [])
+        return HttpResponse("done")
+
+    async def play() -> None:
+        site, client = asgi.Site(application), Client()
+        for method in ("GET", "HEAD", "POST", "DELETE"):
+            await site(scope_of([], method=method, raw_path=b"/healthz"), client.receive, client.send)
+
+    asyncio.run(play())
+    assert threads == [("GET", True), ("HEAD", True), ("POST", False), ("DELETE", False)]
+
+
+def test_nothing_is_made_for_clients_that_have_left() -> None:
+    busy, made = threading.Event(), 0
+
+    def application(environ: Any, start_response: Any) -> Any:
+        nonlocal made
+        made += 1
+        busy.wait(60)
+        start_response("200 OK", [])
+        return HttpResponse("done")
+
+    async def play() -> None:
+        site, staying, leaving = asgi.Site(application), Client(), [Client() for _ in range(50)]
+        for client in leaving:
+            client.leave()
+        work = asyncio.create_task(ask_site(site, staying, 0))
+        await until(lambda: made == 1)
+        await asyncio.gather(*[ask_site(site, client, 0) for client in leaving])
+        busy.set()
+        await work
+
+    asyncio.run(play())
+    assert made == 1
+
+
+def test_one_client_does_not_keep_others_from_logging_in() -> None:
+    hashing, hashed = threading.Event(), list[str]()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        hashing.wait(60)
+        hashed.append(environ["REMOTE_ADDR"])
+        start_response("200 OK", [])
+        return HttpResponse("done")
+
+    async def play() -> None:
+        site, people = asgi.Site(application), [Client() for _ in range(asgi.PASSWORDS_WAITING + 2)]
+        addresses = ["192.0.2.1"] * (len(people) - 1) + ["192.0.2.2"]
+        logins = []
+        for client, address in zip(people, addresses, strict=True):
+            scope = scope_of([], raw_path=b"/account/login", client=(address, "5000"))
+            logins.append(asyncio.create_task(site(scope, client.receive, client.send)))
+        await asyncio.sleep(0.01)
+        hashing.set()
+        await asyncio.gather(*logins)
+        assert {client.status for client in people} == {200}
+
+    asyncio.run(play())
+    assert hashed.index("192.0.2.2") == 2
+
+
+def order_of_turns(clients: str, places: int) -> str:
+    """Say in which order clients begin that all want a turn at once and finish one after the other."""
     order: list[str] = []
 
     async def play() -> None:
-        turns, busy = Turns(), asyncio.Event()
+        turns = Turns(places)
 
-        async def read(client: str) -> None:
-            async with turns.turn(client):
-                order.append(client)
-                await busy.wait()
+        async def work(client: str) -> None:
+            await turns.take(client)
+            order.append(client)
 
-        waiting = [asyncio.create_task(read(client)) for client in ("a", "a", "a", "a", "b", "c", "d")]
-        await asyncio.sleep(0)  # all have asked by now
-        waiting.pop().cancel()
-        busy.set()
-        await asyncio.gather(*waiting)
-        async with turns.turn("e"):
-            order.append("e")
+        working = [asyncio.create_task(work(client)) for client in clients]
+        await asyncio.sleep(0.01)
+        while len(order) < len(clients):
+            done = len(order)
+            turns.give_back(order[done - places if done >= places else 0])
+            await until(lambda done=done: len(order) > done)
+        await asyncio.gather(*working)
 
     asyncio.run(play())
-    assert "".join(order) == "aabcaae"
+    return "".join(order)
+
+
+def test_clients_take_turns() -> None:
+    assert order_of_turns("aaaabc", places=1) == "aabcaa"  # nobody else waits yet when the second one asks
+
+
+def test_a_client_never_has_all_places() -> None:
+    """Another client's request starts at once, however many the first one has sent."""
+
+    async def play() -> None:
+        turns = Turns(3)
+        many = [asyncio.create_task(turns.take("a")) for _ in range(64)]
+        await asyncio.sleep(0.01)
+        assert sum(task.done() for task in many) == 2
+        assert turns.waiting("a") == 62
+        async with asyncio.timeout(60):
+            await turns.take("b")
+        assert sum(task.done() for task in many) == 2
+        for task in many:
+            task.cancel()
+
+    asyncio.run(play())
+
+
+def test_turns_that_are_given_up_leave_nothing_behind() -> None:
+    """Some are cancelled while they wait, some in the moment of their turn; some clients leave."""
+
+    async def play() -> None:
+        turns, left = Turns(1), asyncio.get_running_loop().create_future()
+        await turns.take("a")
+        leaving = [asyncio.create_task(turns.take(client, left)) for client in "aabb"]
+        cancelled = [asyncio.create_task(turns.take(client)) for client in "abc"]
+        await asyncio.sleep(0.01)
+        left.set_result(None)
+        cancelled[0].cancel()
+        turns.give_back("a")  # whose turn it is now is cancelled before it hears of it
+        for task in cancelled:
+            task.cancel()
+        ended = await asyncio.gather(*leaving, *cancelled, return_exceptions=True)
+        assert [type(error) for error in ended] == [GoneError] * 4 + [asyncio.CancelledError] * 3
+        assert not turns.waiting("a") and not turns.waiting("b")
+        async with asyncio.timeout(60):
+            await turns.take("d")
+
+    asyncio.run(play())
+
+
+def test_a_cancelled_call_keeps_its_thread_until_it_ends() -> None:
+    async def play() -> None:
+        pool, busy, began = Pool("test", 1), threading.Event(), threading.Event()
+
+        def work() -> None:
+            began.set()
+            busy.wait(60)
+
+        first = asyncio.create_task(pool.run("a", None, work))
+        await until(began.is_set)
+        first.cancel()
+        second = asyncio.create_task(pool.run("b", None, str))
+        await asyncio.sleep(0.01)
+        assert pool.waiting("b") == 1
+        busy.set()
+        assert await second == ""
+
+    asyncio.run(play())
 
 
 def test_looking_for_sockets_drops_no_lock_on_a_file(tmp_path: Path) -> None:
@@ -415,21 +663,26 @@ def test_looking_for_sockets_drops_no_lock_on_a_file(tmp_path: Path) -> None:
 # --- The server as it runs --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: Any) -> Iterator[int]:
-    """A web server of one process, with nothing but the bundled model."""
+@contextmanager
+def web_server(data: Path) -> "Iterator[tuple[int, subprocess.Popen[bytes]]]":
+    """Run a web server of one process, with nothing but the bundled model; yield its port."""
     number = free_port()
-    data = tmp_path_factory.mktemp("data")
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environ = kept | {"HDR_DATA_DIR": str(data), "HDR_THROTTLES": "off", "PORT": str(number), "WEB_CONCURRENCY": "1"}
     subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=environ, check=True, capture_output=True)
-    process = subprocess.Popen([sys.executable, "-m", "hdr_site.server"], cwd=ROOT, env=environ)
-    try:
-        wait_until_ready(number)
+    with subprocess.Popen([sys.executable, "-m", "hdr_site.server"], cwd=ROOT, env=environ) as process:
+        try:
+            wait_until_ready(number)
+            yield number, process
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: Any) -> Iterator[int]:
+    with web_server(tmp_path_factory.mktemp("data")) as (number, process):
         yield number
-    finally:
-        process.terminate()
-        assert process.wait(timeout=20) == 0
+    assert process.returncode == 0
 
 
 def wait_until_ready(port: int) -> None:
@@ -490,14 +743,75 @@ def test_of_two_servers_that_start_in_the_same_moment_one_is_refused() -> None:
         pass
 
 
-@pytest.mark.parametrize(("host", "port"), [("no-such-host.invalid", 0), ("192.0.2.1", 0), ("127.0.0.1", 65536)])
+@pytest.mark.parametrize(
+    ("host", "port"), [("no-such-host.invalid", 0), ("192.0.2.1", 0), ("127.0.0.1", 65536), ("a..b", 0)]
+)
 def test_an_address_that_is_not_here_is_refused(host: str, port: int) -> None:
     with pytest.raises(SystemExit, match="Cannot listen on"):
         server.free_address(host, port)
 
 
+def test_as_many_files_may_be_open_as_the_system_allows() -> None:
+    script = """
+import resource as r
+from hdr_site.server import allow_open_files
+r.setrlimit(r.RLIMIT_NOFILE, (64, 256))
+allow_open_files()
+print(r.getrlimit(r.RLIMIT_NOFILE))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "(256, 256)"
+
+
 def test_a_hosts_name_is_resolved() -> None:
     assert server.free_address("localhost", 0) in ("127.0.0.1", "::1")
+
+
+def test_a_process_can_be_stopped_before_it_listens(monkeypatch: Any) -> None:
+    monkeypatch.setattr(sockets, "_sockets", lambda: iter(()))
+    told, heard = ["lifespan.startup", "lifespan.shutdown"], list[str]()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": told.pop(0)}
+
+    async def send(message: dict[str, Any]) -> None:
+        heard.append(message["type"])
+
+    async def play() -> None:
+        async with asyncio.timeout(10):
+            await asgi.live(receive, send)
+
+    asyncio.run(play())
+    assert heard == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_a_process_that_is_still_loading_can_be_stopped() -> None:
+    script = """
+import os, signal, sys
+from hdr_site import asgi
+class Loading:
+    @property
+    def application(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("It goes on.")
+signal.signal(signal.SIGTERM, lambda *_: None)  # as Granian's server does, before it forks
+sys.modules["hdr_site.wsgi"] = Loading()
+asgi.load()
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+
+
+@pytest.mark.site
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_a_killed_server_leaves_no_process_behind(tmp_path: Path) -> None:
+    with web_server(tmp_path) as (number, process):
+        worker = json.loads(ask(number, "GET", "/readyz")[1])["process"]
+        assert worker != process.pid
+        process.kill()
+        processes.until(lambda: not processes.lives(worker))
 
 
 @pytest.mark.site

@@ -2,13 +2,16 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from hdr_site.supervisor import Policy
+from hdr_site.supervisor import Part, Policy, Readiness
 from tests.processes import lives, until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,6 +89,71 @@ def test_a_part_that_does_not_stop_is_killed(tmp_path: Path) -> None:
 
     assert done.returncode == 0
     assert "part 1 stopped (rc=-9)" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+def test_a_signal_stops_the_parts_before_the_supervisor_ends(tmp_path: Path, name: str) -> None:
+    """Closing a terminal sends SIGHUP."""
+    script = f"trap 'echo closing; exit 3' TERM; kill -{name} $PPID; while :; do sleep 0.1; done"
+    done = supervise(tmp_path, script)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"SIG{name} received" in done.stdout
+    assert "closing" in done.stdout and "part 1 stopped (rc=3)" in done.stdout
+
+
+def test_nohup_keeps_the_site_running(tmp_path: Path) -> None:
+    command = ["nohup", *command_of(tmp_path, f"kill -HUP $PPID; echo still here; {STOPS_THE_SITE}")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert "still here" in done.stdout and "SIGTERM received" in done.stdout
+
+
+def test_the_site_runs_on_when_nobody_reads_its_output(tmp_path: Path) -> None:
+    told = "echo one; sleep 0.2; echo two; sleep 0.2; echo three"
+    script = f"trap 'echo orderly > ended; exit 0' TERM; {told}; touch told; kill $PPID; while :; do sleep 0.1; done"
+    command = command_of(tmp_path, script)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout and supervisor.stderr
+        supervisor.stdout.close()
+        said = supervisor.stderr.read()
+
+    assert "Traceback" not in said
+    assert (tmp_path / "told").exists() and (tmp_path / "ended").exists()
+
+
+def test_parts_are_stopped_when_the_supervisor_fails(tmp_path: Path) -> None:
+    command = command_of(tmp_path, "trap 'echo orderly > ended; exit 0' TERM; while :; do sleep 0.1; done")
+    command[2] = command[2].replace("lambda: True", "lambda: 1 / 0")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert "ZeroDivisionError" in done.stderr
+    assert "part 1 stopped" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b'{"process": "x"}', b'{"process": 1e99}', b"", b'{"process": 99999999999999}']
+)
+def test_another_server_on_the_port_is_not_taken_for_the_site(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("PORT", str(other.getsockname()[1]))
+        answer = threading.Thread(target=_answer, args=(other, b"HTTP/1.1 200 OK\r\n\r\n" + body))
+        answer.start()
+        web = Part("web", [])
+        web.process = subprocess.Popen(["sleep", "600"])
+        try:
+            assert not Readiness(web, time.monotonic())()
+        finally:
+            web.process.kill()
+            web.process.wait()
+            answer.join()
+
+
+def _answer(server: socket.socket, answer: bytes) -> None:
+    client, _ = server.accept()
+    with client:
+        client.recv(4096)
+        client.sendall(answer)
 
 
 def test_every_line_bears_its_parts_name(tmp_path: Path) -> None:

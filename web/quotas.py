@@ -1,7 +1,7 @@
-"""How many bytes one client may store in a day, and all strangers together: counted as calls are, never summed up.
+"""Limits how many bytes one client, and all strangers together, may store in a day; counted like calls in throttles.
 
-An account counts as itself once it is a week old. Until then another one costs its owner as little as another address:
-it counts by its address, and among the strangers.
+An account has a quota of its own once it is a week old. New accounts are as easy to get as new addresses, so until then
+an account counts by its address, and among the strangers.
 """
 
 from django.conf import settings
@@ -18,7 +18,7 @@ DAY = 86_400  # seconds
 
 
 class NoRoomError(Exception):
-    """So many bytes were stored lately that no more may be; `wait` is for how many seconds."""
+    """A daily quota is used up; `wait` is the number of seconds until the next day begins."""
 
     def __init__(self, sentence: str, wait: float) -> None:
         super().__init__(sentence)
@@ -32,10 +32,10 @@ SENTENCES = {
 
 
 def make_room(request: Request | HttpRequest, drawing: Drawing) -> None:
-    """Count what a drawing takes, before it is stored.
+    """Count the bytes of a drawing before it is stored.
 
     Raises:
-        NoRoomError: its owner's quota is used up, or that of all strangers together.
+        NoRoomError: the quota of its owner, or of all strangers together, is used up.
     """
     known = request.user.is_authenticated and request.user.date_joined <= now() - NEWCOMER
     _count("owner", client_of(request) if known else address_of(request), drawing.stored_bytes)
