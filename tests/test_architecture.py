@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ assert not {"tensorflow", "keras"} & set(sys.modules)
 """
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Every module that a file imports, wherever in it."""
     names: set[str] = set()

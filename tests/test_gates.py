@@ -14,6 +14,7 @@ from training.examination import Examination, Judged, PeopleSamples, Samples
 
 SIZES = {"mnist": 10_000, "strangers": 4000, "others": 1500, "holdout": 60, "validation": 60, "lessons": 400}
 OF_PEOPLE = ("holdout", "validation", "lessons")
+QUICK = gates.GateLimits(latency_readings=20)
 EACH = 4  # drawings of one voice in a row
 
 
@@ -50,12 +51,14 @@ def judged(model: DigitModel, examination: Examination, **wrong: list[int] | ran
     return Judged(model, {name: readings(getattr(examination, name).labels, parts.get(name, [])) for name in SIZES})
 
 
+def evidence_of(examination: Examination, champion: Judged, candidate: Judged) -> gates.Evidence:
+    return gates.Evidence(examination, champion, candidate, champion, 342_000, 1.0, QUICK)
+
+
 def failed(model: DigitModel, examination: Examination, changes: Any = None, **wrong: list[int] | range) -> set[str]:
     champion = judged(model, examination)
     better = {"lessons": range(20)} | wrong
-    evidence = gates.Evidence(
-        examination, champion, judged(model, examination, **better), champion, artifact_size=342_000, agreement=1.0
-    )
+    evidence = evidence_of(examination, champion, judged(model, examination, **better))
     return {row["gate"] for row in gates.judge(replace(evidence, **(changes or {}))) if not row["passed"]}
 
 
@@ -129,7 +132,7 @@ def test_what_the_champion_was_not_sure_of_is_no_evidence(
 
 def test_the_rows_of_peoples_gates_say_how_many_voices_judged(model: DigitModel, examination: Examination) -> None:
     champion = judged(model, examination)
-    evidence = gates.Evidence(examination, champion, judged(model, examination), champion, 342_000, 1.0)
+    evidence = evidence_of(examination, champion, judged(model, examination))
     owners = {row["gate"]: row.get("owners") for row in gates.judge(evidence)}
 
     assert {gate: count for gate, count in owners.items() if count is not None} == {
@@ -176,7 +179,7 @@ def test_without_labels_to_judge_on_those_gates_pass_and_say_so(model: DigitMode
     empty = PeopleSamples(np.empty((0, 28, 28), np.uint8), nothing, nothing, np.empty(0))
     few = replace(examination, holdout=empty, validation=empty)
     champion = judged(model, few)
-    evidence = gates.Evidence(few, champion, judged(model, few, lessons=range(20)), champion, 342_000, 1.0)
+    evidence = evidence_of(few, champion, judged(model, few, lessons=range(20)))
     report = {row["gate"]: row for row in gates.judge(evidence)}
 
     assert report["holdout"]["passed"] and report["holdout"]["n"] == 0
@@ -185,7 +188,7 @@ def test_without_labels_to_judge_on_those_gates_pass_and_say_so(model: DigitMode
 
 def test_the_report_names_value_threshold_and_number_of_samples(model: DigitModel, examination: Examination) -> None:
     champion = judged(model, examination)
-    report = gates.judge(gates.Evidence(examination, champion, champion, champion, 342_000, 1.0))
+    report = gates.judge(evidence_of(examination, champion, champion))
 
     assert [row["gate"] for row in report] == [gate.name for gate in gates.GATES]
     assert report[0] == {
