@@ -61,7 +61,7 @@ def _bundled(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> tuple
         ModelFile.objects.filter(kind=ModelFile.Kind.CHECKPOINT).update(
             content=b"checkpoint", size=10, sha256=hashlib.sha256(b"checkpoint").hexdigest()
         )
-        rows = [row for kind in (ModelVersion, ModelFile, Promotion) for row in kind.objects.all()]
+        rows: list[Model] = [row for kind in (ModelVersion, ModelFile, Promotion) for row in kind.objects.all()]
         engine.refresh()
         transaction.set_rollback(True)
     return rows, engine.model
