@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recognizer.models import Correction, Submission, Verdict, ink_text
 from recognizer.owners import Owner
+from recognizer.parsing import parse_row_number
 
 PER_PAGE = 24
 LOOKED_THROUGH = 5_000  # drawings, to fill one page with those that a filter lets through
@@ -44,12 +45,12 @@ class Wish:
     def parse(cls, query: Mapping[str, Any]) -> "Wish":
         """Read a query string; what makes no sense counts as not said."""
         show = query.get("show", "")
-        digit, before = _number(query.get("digit")), _number(query.get("before"))
+        digit, before = parse_row_number(query.get("digit")), parse_row_number(query.get("before"))
         return cls(
             show=Show(show) if show in Show.values else Show.ALL,
             digit=digit if digit is not None and digit <= 9 else None,
             before=before,
-            after=_number(query.get("after")) if before is None else None,
+            after=parse_row_number(query.get("after")) if before is None else None,
         )
 
     @property
@@ -167,8 +168,3 @@ def _filtered(owned: QuerySet[Submission], wish: Wish) -> QuerySet[Submission]:
 def _shown(rows: QuerySet[Submission], *more: str) -> QuerySet[Submission]:
     standing = Prefetch("corrections", Correction.objects.standing())
     return rows.select_related("model_version").only("model_version", *_SHOWN, *more).prefetch_related(standing)
-
-
-def _number(text: Any) -> int | None:
-    """Read a number that a database can compare with."""
-    return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18 else None

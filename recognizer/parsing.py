@@ -25,6 +25,9 @@ class InvalidInputError(ValueError):
         self.field = field
 
 
+LONGEST_ROW_NUMBER = 18  # digits: more may be too many for 64 bits
+
+
 @dataclass(frozen=True, slots=True)
 class InkLimits:
     """What counts as a drawing."""
@@ -70,6 +73,12 @@ def parse_label(body: Any) -> int | None:
     if digit is not None and (type(digit) is not int or not 0 <= digit <= 9):
         raise InvalidInputError("digit", "A whole number from 0 to 9, or null for not a digit.")
     return digit
+
+
+def parse_row_number(text: Any) -> int | None:
+    """Read the number of a row, of a size that a database can compare with; None if it is not one."""
+    fits = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= LONGEST_ROW_NUMBER
+    return int(text) if fits else None
 
 
 def _picture(image: Any) -> Drawing:
