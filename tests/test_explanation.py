@@ -17,7 +17,7 @@ from recognizer.mnist import load_mnist
 from recognizer.models import Correction, ModelVersion, Submission
 from recognizer.preprocessing import INPUT_SIDE, ModelInput, ink_to_input
 from tests.conftest import Visitor
-from tests.drawings import CANARIES, SCRIBBLE, SEVEN, THREE, body_of, canary
+from tests.drawings import CANARIES, SCRIBBLE, SEVEN, body_of, canary
 from tests.labels import labelled
 
 INPUTS = [ink_to_input([np.array(stroke, np.float64) for stroke in drawn["strokes"]], 100) for drawn in CANARIES]

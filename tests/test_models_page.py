@@ -24,9 +24,9 @@ from training import measuring, runs
 from training.gates import GATES
 from training.models import TrainingRun, TrainingSample
 from training.tasks import measure_models
+from web.svg import ticks
 from web.versions import gate_words
 from web.versions.card import render_markdown
-from web.versions.charts import ticks
 from web.versions.timeline import CHARTED, PAGE
 
 pytestmark = pytest.mark.django_db

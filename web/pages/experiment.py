@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from training.experiment import comparison
 from training.experiment.comparison import OPTIMIZERS, Comparison, Result
-from web import plot
+from web.pages import plot
 
 
 @require_safe
