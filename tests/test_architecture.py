@@ -81,6 +81,7 @@ def test_only_the_modules_that_define_and_fit_a_network_import_tensorflow() -> N
     assert [str(path.relative_to(ROOT)) for path in users] == ["training/experiment/network.py", "training/network.py"]
 
 
+@pytest.mark.slow
 def test_a_web_process_serves_without_tensorflow(tmp_path: Path) -> None:
     environment = os.environ | {
         "HDR_DATA_DIR": str(tmp_path),
