@@ -3,7 +3,6 @@
 A loaded artifact is a `DigitModel`; the `Engine` holds one and swaps it. TensorFlow is not used here.
 """
 
-import hashlib
 import json
 import logging
 import threading
@@ -22,7 +21,7 @@ from recognizer.metrics import SERVING_VERSION, SWAP_FAILURES, SWAPS
 from recognizer.mnist import Digits
 from recognizer.models import ModelFile, ModelVersion, Promotion, Verdict
 from recognizer.preprocessing import PREPROCESSING_VERSION, ModelInput, ink_to_input
-from recognizer.registry import bundled_versions
+from recognizer.registry import FileError, bundled_versions, read_file
 from recognizer.verdicts import Thresholds
 
 logger = logging.getLogger(__name__)
@@ -96,12 +95,10 @@ def load_model(version: ModelVersion) -> DigitModel:
     Raises:
         ModelRefusedError: with the reason.
     """
-    file = ModelFile.objects.filter(version=version, kind=ModelFile.Kind.ARTIFACT).first()
-    if file is None:
-        raise ModelRefusedError(f"{version} has no artifact")
-    content = bytes(file.content)
-    if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise ModelRefusedError(f"the artifact of {version} is damaged: its sha256 is not the one recorded")
+    try:
+        content = read_file(version, ModelFile.Kind.ARTIFACT)
+    except FileError as error:
+        raise ModelRefusedError(str(error)) from error
     if version.preprocessing_version != PREPROCESSING_VERSION:
         raise ModelRefusedError(
             f"{version} was trained on preprocessing {version.preprocessing_version}, not on {PREPROCESSING_VERSION}"

@@ -12,6 +12,7 @@ from django.utils.translation import pgettext_lazy
 from recognizer.labels import DIGITS
 from recognizer.models import Correction, Submission, Verdict, ink_text
 from recognizer.owners import Owner
+from recognizer.parsing import parse_row_number
 from recognizer.verdicts import NAMES
 
 PER_PAGE = 24
@@ -50,12 +51,12 @@ class HistoryQuery:
     def parse(cls, parameters: Mapping[str, Any]) -> "HistoryQuery":
         """Read a query string's parameters; invalid ones are ignored."""
         show = parameters.get("show", "")
-        digit, before = _number(parameters.get("digit")), _number(parameters.get("before"))
+        digit, before = parse_row_number(parameters.get("digit")), parse_row_number(parameters.get("before"))
         return cls(
             show=Show(show) if show in Show.values else Show.ALL,
             digit=digit if digit in DIGITS else None,
             before=before,
-            after=_number(parameters.get("after")) if before is None else None,
+            after=parse_row_number(parameters.get("after")) if before is None else None,
         )
 
     @property
@@ -173,8 +174,3 @@ def _filtered(owned: QuerySet[Submission], query: HistoryQuery) -> QuerySet[Subm
 def _shown(rows: QuerySet[Submission], *more: str) -> QuerySet[Submission]:
     standing = Prefetch("corrections", Correction.objects.standing())
     return rows.select_related("model_version").only("model_version", *_SHOWN, *more).prefetch_related(standing)
-
-
-def _number(text: Any) -> int | None:
-    """Parse a decimal number that fits a database integer; return None for anything else."""
-    return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18 else None

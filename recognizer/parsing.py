@@ -26,6 +26,9 @@ class InvalidInputError(ValueError):
         self.field = field
 
 
+LONGEST_ROW_NUMBER = 18  # digits: more may be too many for 64 bits
+
+
 @dataclass(frozen=True, slots=True)
 class InkLimits:
     """Limits of ink."""
@@ -71,6 +74,12 @@ def parse_label(body: Any) -> Label:
     if not is_label(digit):
         raise InvalidInputError("digit", f"Expected a whole number from {RANGE}, or null for not a digit.")
     return digit  # type: ignore[no-any-return]
+
+
+def parse_row_number(text: Any) -> int | None:
+    """Read the number of a row, of a size that a database can compare with; None if it is not one."""
+    fits = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= LONGEST_ROW_NUMBER
+    return int(text) if fits else None
 
 
 def _picture(image: Any) -> Drawing:

@@ -28,6 +28,10 @@ class PrunedError(UnservableError):
     """A version's bytes were pruned, so it cannot serve."""
 
 
+class FileError(RuntimeError):
+    """A version's file cannot be used: it is no longer kept, or damaged."""
+
+
 def register(
     artifact: bytes,
     checkpoint: bytes | None,
@@ -152,6 +156,22 @@ def active_version() -> ModelVersion | None:
 def has_artifact(version: ModelVersion) -> bool:
     """Return whether a version's artifact is still stored."""
     return ModelFile.objects.filter(version=version, kind=ModelFile.Kind.ARTIFACT).exists()
+
+
+def read_file(version: ModelVersion, kind: ModelFile.Kind) -> bytes:
+    """Return one of a version's files as it was registered.
+
+    Raises:
+        FileError: it is gone or damaged.
+    """
+    name = kind.name.lower()
+    file = ModelFile.objects.filter(version=version, kind=kind).first()
+    if file is None:
+        raise FileError(f"{version} has no {name}")
+    content = bytes(file.content)
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise FileError(f"the {name} of {version} is damaged: its sha256 is not the one recorded")
+    return content
 
 
 def bundled_versions() -> QuerySet[ModelVersion]:

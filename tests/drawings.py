@@ -28,6 +28,7 @@ def canary(digit: int) -> list[list[list[float]]]:
 
 THREE = body_of(canary(3))
 SEVEN = body_of(canary(7))
+SCRIBBLE = body_of([[[10, 10], [80, 20], [20, 40], [85, 55], [15, 70], [80, 90], [10, 95], [55, 0]]])  # no digit
 
 
 def picture_of(

@@ -3,25 +3,15 @@
 from typing import Any
 
 import pytest
-import schemathesis
 from django.contrib.auth.models import User
 from hypothesis import HealthCheck, given, settings
 from pytest_django.live_server_helper import LiveServer
 from rest_framework.authtoken.models import Token
-from schemathesis.checks import not_a_server_error
-from schemathesis.core.failures import FailureGroup
-from schemathesis.core.result import Ok
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from recognizer.models import ModelVersion
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]  # half a minute, so not in the quick suite
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 REQUESTS = 25  # to each operation
 
 
@@ -29,6 +19,18 @@ REQUESTS = 25  # to each operation
 def test_every_operation_answers_as_its_schema_says(
     live_server: LiveServer, active_model: ModelVersion, admin_user: User, role: str
 ) -> None:
+    # Here, for it takes more than a second to import, of every run of the quick suite.
+    import schemathesis
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.core.failures import FailureGroup
+    from schemathesis.core.result import Ok
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
+    checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
     token = Token.objects.create(user=admin_user)
     headers = {"Authorization": f"Token {token.key}"} if role == "staff" else {}
     api = schemathesis.openapi.from_url(f"{live_server.url}/api/v1/schema")
@@ -43,7 +45,7 @@ def test_every_operation_answers_as_its_schema_says(
         def ask(case: Any) -> None:
             nonlocal asked
             asked += 1
-            case.call_and_validate(checks=CHECKS, headers=headers)
+            case.call_and_validate(checks=checks, headers=headers)
 
         try:
             ask()

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -41,6 +42,7 @@ assert not {"tensorflow", "keras"} & set(sys.modules)
 """
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Every module that a file imports, wherever in it."""
     names: set[str] = set()
@@ -87,6 +89,7 @@ def test_only_the_modules_that_define_and_fit_a_network_import_tensorflow() -> N
     assert [str(path.relative_to(ROOT)) for path in users] == ["training/experiment/network.py", "training/network.py"]
 
 
+@pytest.mark.slow
 def test_a_web_process_serves_without_tensorflow(tmp_path: Path) -> None:
     environment = os.environ | {
         "HDR_DATA_DIR": str(tmp_path),

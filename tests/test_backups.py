@@ -171,6 +171,7 @@ def what_a_site_says(folder: Path, happens: str, *run_by: str) -> list[str]:
 WELL = "201 200 200 None"
 
 
+@pytest.mark.slow
 def test_a_site_whose_file_is_removed_or_replaced_stores_nothing(tmp_path: Path) -> None:
     assert what_a_site_says(tmp_path, REMOVED) == [
         WELL,
@@ -180,6 +181,7 @@ def test_a_site_whose_file_is_removed_or_replaced_stores_nothing(tmp_path: Path)
     ]
 
 
+@pytest.mark.slow
 def test_a_database_that_can_only_be_read_is_503_until_it_can_be_written(tmp_path: Path) -> None:
     run_by = WITHOUT_ROOTS_RIGHTS if os.geteuid() == 0 else []
     there, read_only, mended = what_a_site_says(tmp_path, READ_ONLY, *run_by)
@@ -188,6 +190,7 @@ def test_a_database_that_can_only_be_read_is_503_until_it_can_be_written(tmp_pat
     assert (there, mended) == (WELL, WELL)
 
 
+@pytest.mark.slow
 def test_a_damaged_database_is_503_until_it_is_mended(tmp_path: Path) -> None:
     there, damaged, mended = what_a_site_says(tmp_path, DAMAGED)
 

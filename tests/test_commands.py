@@ -132,6 +132,7 @@ def test_a_part_that_cannot_stay_up_ends_the_site_with_its_reason(tmp_path: Path
     assert said.splitlines()[-1] == "WEB_CONCURRENCY must be a whole number, got 'many'."
 
 
+@pytest.mark.slow
 def test_a_site_whose_port_is_taken_touches_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         site = Site(tmp_path, PORT=str(other.getsockname()[1]))

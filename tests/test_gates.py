@@ -15,6 +15,7 @@ from training.evaluation import Readings
 
 SIZES = {"mnist": 10_000, "strangers": 4000, "negatives": 1500, "holdout": 60, "validation": 60, "train": 400}
 OF_PEOPLE = ("holdout", "validation", "train")
+QUICK = gates.GateLimits(latency_readings=20)
 EACH = 4  # drawings of one voice in a row
 
 
@@ -51,12 +52,14 @@ def result(model: DigitModel, suite: EvalSuite, **wrong: list[int] | range) -> E
     return EvalResult(model, {name: readings(getattr(suite, name).labels, parts.get(name, [])) for name in SIZES})
 
 
+def evidence_of(suite: EvalSuite, champion: EvalResult, candidate: EvalResult) -> gates.Evidence:
+    return gates.Evidence(suite, champion, candidate, champion, 342_000, 1.0, QUICK)
+
+
 def failed(model: DigitModel, suite: EvalSuite, changes: Any = None, **wrong: list[int] | range) -> set[str]:
     champion = result(model, suite)
     better = {"train": range(20)} | wrong
-    evidence = gates.Evidence(
-        suite, champion, result(model, suite, **better), champion, artifact_size=342_000, agreement=1.0
-    )
+    evidence = evidence_of(suite, champion, result(model, suite, **better))
     return {row["gate"] for row in gates.judge(replace(evidence, **(changes or {}))) if not row["passed"]}
 
 
@@ -124,9 +127,9 @@ def test_what_the_champion_was_not_sure_of_is_no_evidence(model: DigitModel, sui
     assert failed(model, suite, {"champion": champion}, **{part: range(SIZES[part])}) == set()
 
 
-def test_the_rows_of_peoples_gates_say_how_many_voices_judged(model: DigitModel, suite: EvalSuite) -> None:
+def test_the_rows_of_peoples_gates_say_how_many_voices_result(model: DigitModel, suite: EvalSuite) -> None:
     champion = result(model, suite)
-    evidence = gates.Evidence(suite, champion, result(model, suite), champion, 342_000, 1.0)
+    evidence = evidence_of(suite, champion, result(model, suite))
     owners = {row["gate"]: row.get("owners") for row in gates.judge(evidence)}
 
     assert {gate: count for gate, count in owners.items() if count is not None} == {
@@ -173,7 +176,7 @@ def test_without_labels_to_judge_on_those_gates_pass_and_say_so(model: DigitMode
     empty = PeopleSamples(np.empty((0, 28, 28), np.uint8), nothing, nothing, np.empty(0))
     few = replace(suite, holdout=empty, validation=empty)
     champion = result(model, few)
-    evidence = gates.Evidence(few, champion, result(model, few, train=range(20)), champion, 342_000, 1.0)
+    evidence = evidence_of(few, champion, result(model, few, train=range(20)))
     report = {row["gate"]: row for row in gates.judge(evidence)}
 
     assert report["holdout"]["passed"] and report["holdout"]["n"] == 0
@@ -182,7 +185,7 @@ def test_without_labels_to_judge_on_those_gates_pass_and_say_so(model: DigitMode
 
 def test_the_report_names_value_threshold_and_number_of_samples(model: DigitModel, suite: EvalSuite) -> None:
     champion = result(model, suite)
-    report = gates.judge(gates.Evidence(suite, champion, champion, champion, 342_000, 1.0))
+    report = gates.judge(evidence_of(suite, champion, champion))
 
     assert [row["gate"] for row in report] == [gate.name for gate in gates.GATES]
     assert report[0] == {

@@ -23,9 +23,9 @@ from tests.versions import FAILING, gate_report, learned, metrics
 from training import measuring, runs
 from training.models import TrainingRun, TrainingSample
 from training.tasks import measure_models
+from web.svg import ticks
 from web.versions import gate_words
-from web.versions.card import blocks
-from web.versions.charts import ticks
+from web.versions.card import render_markdown
 from web.versions.timeline import CHARTED, PAGE
 
 pytestmark = pytest.mark.django_db
@@ -265,15 +265,22 @@ def test_the_model_card_is_a_page(client: Client, active_model: ModelVersion) ->
 
 
 def test_the_card_keeps_every_word_and_lets_no_markup_through() -> None:
-    table_and_list = "| | |\n|---|---|\n| a | [b](c.md) |\n\n* d\n  e\n* [f](https://g.org)\n"
-    markdown = f"# One\n\n**Two** `<b>`\nmore\n\n{table_and_list}\n    h  <i\n"
+    page = render_markdown(
+        "# One\n\n## Two\n\n**Three** `<b>`\nmore <script>alert(28)</script>\n\n"
+        "| | |\n|---|---|\n| a | [b](c.md) |\n\n| d | e |\n|---|---|\n| f | g |\n\n"
+        "    n  <o\n\n* [h](https://i.org) [j](javascript:alert(28)) ![k](https://l.org/m.png)\n"
+    )
 
-    assert [block.kind for block in blocks(markdown)] == ["h1", "p", "table", "ul", "pre"]
-    _, paragraph, table, items, code = blocks(markdown)
-    assert paragraph.text == "<strong>Two</strong> <code>&lt;b&gt;</code> more"
-    assert (table.head, table.rows) == ([], [["a", "b"]])
-    assert items.items == ["d\n  e\n", '<a href="https://g.org">f</a>']
-    assert code.text == "h  &lt;i"
+    assert page.replace("\n", "|") == (
+        "<h1>One</h1>|"
+        '<h2 class="section-title">Two</h2>|'
+        "<p><strong>Three</strong> <code>&lt;b&gt;</code>|more &lt;script&gt;alert(28)&lt;/script&gt;</p>|"
+        '<table class="results">|<tbody>|<tr>|<th scope="row">a</th>|<td>b</td>|</tr>|</tbody>|</table>|'
+        '<table class="results">|<thead>|<tr>|<th scope="col">d</th>|<th scope="col">e</th>|</tr>|</thead>|'
+        '<tbody>|<tr>|<th scope="row">f</th>|<td>g</td>|</tr>|</tbody>|</table>|'
+        '<pre tabindex="0"><code>n  &lt;o|</code></pre>|'
+        '<ul>|<li><a href="https://i.org">h</a> [j](javascript:alert(28)) !<a href="https://l.org/m.png">k</a></li>|</ul>|'
+    )
 
 
 # --- What staff do ----------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ def calls_of(read: Callable[[Any], object], picture: Grey | bytes) -> int:
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATTERNS)
 def test_no_pattern_is_read_part_by_part(name: str) -> None:
     assert calls_of(picture_to_input, PATTERNS[name](SIDE)) < MOST_CALLS
@@ -53,6 +54,7 @@ def test_four_times_the_dots_are_read_as_a_whole_too() -> None:
     assert calls_of(picture_to_input, PATTERNS["dots, every 3 pixels"](2 * SIDE)) < MOST_CALLS
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     names=st.lists(st.sampled_from(sorted(PATTERNS)), min_size=1, max_size=3),

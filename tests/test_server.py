@@ -68,6 +68,10 @@ class Client:
     def status(self) -> int:
         return int(self.heard[0]["status"])
 
+    @property
+    def has_sent_all(self) -> bool:
+        return not self._pieces
+
 
 class Leaver(Client):
     """A client that leaves when it has sent its pieces."""
@@ -105,10 +109,10 @@ def test_at_the_bound_whoever_sends_nothing_gives_way_to_whoever_sends(monkeypat
     async def play() -> None:
         site = asgi.Site(echo)
         waiting = [asyncio.create_task(ask_site(site, client, 1000)) for client in idle]
-        await asyncio.sleep(0.05)
+        await until(lambda: all(client.has_sent_all for client in idle))
         await ask_site(site, honest, 60)
         assert honest.heard[1]["body"] == b"60"
-        assert [task.done() for task in waiting] == [True, True, False]  # no more of them than it takes
+        await until(lambda: [task.done() for task in waiting] == [True, True, False])  # no more than it takes
         waiting[2].cancel()
 
     asyncio.run(play())
@@ -231,7 +235,7 @@ def test_bodies_that_are_announced_take_no_room_before_they_come(monkeypatch: An
     async def play() -> None:
         site = asgi.Site(echo)
         waiting = [asyncio.create_task(ask_site(site, client, 8_000_000)) for client in idle]
-        await asyncio.sleep(0.01)
+        await until(lambda: all(client.has_sent_all for client in idle))
         await ask_site(site, honest, 40)
         assert not any(task.done() for task in waiting)
         for task in waiting:
@@ -837,7 +841,8 @@ def test_slow_senders_hold_up_nobody(port: int) -> None:
 def test_slow_readers_hold_up_nobody(port: int) -> None:
     head = f"GET /static/{LONG_FILE} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     readers = [begin(port, head.encode(), window=2048) for _ in range(10)]
-    time.sleep(0.3)
+    for reader in readers:
+        assert reader.recv(1)  # its answer has begun
 
     assert ask(port, "POST", "/api/v1/previews", THREE)[0] == 200
     for reader in readers:

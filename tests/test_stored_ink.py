@@ -87,6 +87,7 @@ LARGE: dict[str, Callable[[], tuple[list[np.ndarray], float]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_the_largest_ink_is_stored_in_64_kb_and_its_input_is_what_the_model_saw(visitor: Visitor, name: str) -> None:
     ink, surface = LARGE[name]()

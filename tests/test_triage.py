@@ -660,6 +660,7 @@ def test_two_runs_at_once_share_the_caps() -> None:
 # --- People -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_honest_person_gets_everything_accepted(somebody: uuid.UUID) -> None:
     """They confirm nearly all, and correct the doubtful answers that are wrong."""
     usual = (one for one in drawings(1) if one[2].digit == one[0])
@@ -726,11 +727,13 @@ def attack(sessions: int, drawn: list[tuple[int, ModelInput, Reading]], label: L
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sessions", [1, 10])
 def test_a_thousand_wrong_labels_get_nowhere(active_model: ModelVersion, sessions: int) -> None:
     assert accepted(attack(sessions, many_drawings(), another_digit)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sessions", [1, 10])
 def test_a_thousand_sevens_called_ones_get_nowhere(active_model: ModelVersion, sessions: int) -> None:
     said = attack(sessions, many_drawings(7), it_is(1))
@@ -739,6 +742,7 @@ def test_a_thousand_sevens_called_ones_get_nowhere(active_model: ModelVersion, s
     assert accepted(said) <= sessions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sessions", [1, 10])
 def test_lies_about_a_rare_style_are_noticed_soon(active_model: ModelVersion, sessions: int) -> None:
     said = attack(sessions, rare_style(), the_likeliest_lie)
@@ -747,6 +751,7 @@ def test_lies_about_a_rare_style_are_noticed_soon(active_model: ModelVersion, se
     assert "contradicts_doubtful_answers" in {rule for _, rule in outcome(said)}
 
 
+@pytest.mark.slow
 def test_ten_sessions_that_know_the_rules_stay_under_the_caps(active_model: ModelVersion) -> None:
     """They lie about doubtful drawings only, and confirm as many."""
     turns = itertools.count()

@@ -136,6 +136,7 @@ def test_accounts_that_reviewers_do_not_know_move_nothing(promoted: ModelVersion
     assert not watch.watch()
 
 
+@pytest.mark.slow
 def test_a_flood_of_uncorrected_drawings_does_not_blind_it(promoted: ModelVersion) -> None:
     people_draw(promoted, people=800, each=10, corrected=0, known=False)
     people_draw(promoted, people=60, each=4, corrected=48)

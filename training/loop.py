@@ -211,13 +211,10 @@ def _load(version: ModelVersion) -> DigitModel:
 
 
 def _checkpoint(version: ModelVersion) -> bytes:
-    file = ModelFile.objects.filter(version=version, kind=ModelFile.Kind.CHECKPOINT).first()
-    if file is None:
-        raise RunFailedError(f"{_name(version)} has no checkpoint to start from. Activate one that has.")
-    content = bytes(file.content)
-    if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise RunFailedError(f"The checkpoint of {_name(version).lower()} is damaged. Activate another version.")
-    return content
+    try:
+        return registry.read_file(version, ModelFile.Kind.CHECKPOINT)
+    except registry.FileError as error:
+        raise RunFailedError(f"{_name(version)} cannot be trained from: {error}. Activate another one.") from error
 
 
 def _mnist() -> tuple[Digits, Digits]:

@@ -4,6 +4,8 @@ The source is LeCun's description of the set: the digit is scaled to fit a 20×2
 placed in a 28×28 field with its centre of mass in the middle.
 """
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,7 @@ ModelInput = npt.NDArray[np.uint8]
 """The model's input: `(28, 28)` uint8, light ink (255) on a dark background (0)."""
 
 GreyImage = npt.NDArray[np.uint8]
+Width = TypeVar("Width", float, npt.NDArray[np.float64])
 
 
 class PreprocessingError(ValueError):
@@ -29,6 +32,17 @@ class PreprocessingError(ValueError):
 
 class NoInkError(PreprocessingError):
     """Nothing in the drawing or picture could be ink."""
+
+
+def depths_of(ink: GreyImage) -> npt.NDArray[np.float32]:
+    """Return how far each pixel of ink lies from the ink's edge, in pixels; 0 where there is none."""
+    depths: npt.NDArray[np.float32] = cv2.distanceTransform(np.pad(ink, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    return depths
+
+
+def line_width(mean_depth: Width) -> Width:
+    """Return the mean width of lines, in pixels: inside one, the depth averages a quarter of it."""
+    return 4 * (mean_depth - 0.5)
 
 
 def centre_window(field: GreyImage) -> ModelInput:

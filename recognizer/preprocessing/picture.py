@@ -14,6 +14,8 @@ from recognizer.preprocessing.geometry import (
     GreyImage,
     ModelInput,
     centre_window,
+    depths_of,
+    line_width,
 )
 from recognizer.preprocessing.ground import Look, is_flat, lift_ink, look_at, thumbnail
 from recognizer.preprocessing.parts import cut_digit, without_blots
@@ -82,7 +84,8 @@ def _place(digit: GreyImage, smallest: float) -> ModelInput:
         digit = cv2.resize(digit, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
         longest = BOX_SIDE * OVERSAMPLING
     mask = above(digit, INK_THRESHOLD)
-    line = _line_width(mask)
+    depths = depths_of(mask)
+    line = max(line_width(float(depths[depths > 0].mean())), 1.0)
     width = min(max(line * BOX_SIDE / longest, THINNEST_LINE), THICKEST_LINE)
     # As with ink, the box contains the line's centre and half a line width on either side.
     scale = (BOX_SIDE - width) / max(longest - line, longest / 2)
@@ -90,12 +93,6 @@ def _place(digit: GreyImage, smallest: float) -> ModelInput:
     if abs(grow * scale) > SMALLEST_GROWTH:
         digit = _grown(mask, grow)
     return _resample(digit, scale * OVERSAMPLING)
-
-
-def _line_width(mask: GreyImage) -> float:
-    """Return the mean line width in pixels: inside a line, the mean distance to its edge is a quarter of its width."""
-    inside = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)
-    return max(4 * (float(inside[inside > 0].mean()) - 0.5), 1.0)
 
 
 def _grown(mask: GreyImage, grow: float) -> GreyImage:

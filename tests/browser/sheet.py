@@ -1,6 +1,6 @@
 """What a person does on the drawing page, and what they see."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from playwright.sync_api import Locator, Page
 
@@ -36,6 +36,15 @@ FOUR: list[Stroke] = [
     [(120, 60), (112, 88), (102, 116), (92, 142), (86, 158), (112, 158), (140, 157), (168, 156), (194, 154)],
     [(160, 96), (158, 124), (156, 152), (154, 182), (152, 212), (150, 236)],
 ]
+
+
+def requests_after(page: Page, act: Callable[[], object]) -> list[str]:
+    """Do something, and return what the page has asked the site for once it has dealt with that."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    act()
+    page.evaluate("new Promise(requestAnimationFrame)")
+    return asked
 
 
 class DrawingPage:

@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import expect
 
 from recognizer.models import Correction, Submission
-from tests.browser.sheet import FOUR, SEVEN, THREE, DrawingPage
+from tests.browser.sheet import FOUR, SEVEN, THREE, DrawingPage, requests_after
+from tests.processes import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -157,8 +158,7 @@ def test_undo_takes_the_last_stroke_back_and_clear_all_of_them(sheet: DrawingPag
 
     sheet.page.keyboard.press("Control+z")
     expect(sheet.button("Undo")).to_be_enabled()
-    sheet.page.wait_for_timeout(50)
-    assert sheet.inked_pixels() == one_stroke
+    until(lambda: sheet.inked_pixels() == one_stroke)
 
     sheet.button("Clear").click()
     sheet.wait_until("empty")
@@ -168,9 +168,8 @@ def test_undo_takes_the_last_stroke_back_and_clear_all_of_them(sheet: DrawingPag
 
 def test_a_tap_leaves_a_dot(sheet: DrawingPage) -> None:
     sheet.canvas.click()
-    sheet.page.wait_for_timeout(50)
 
-    assert sheet.inked_pixels() > 100
+    until(lambda: sheet.inked_pixels() > 100)
 
 
 def test_predict_reads_at_once_and_asks_for_ink_on_an_empty_sheet(sheet: DrawingPage) -> None:
@@ -179,10 +178,11 @@ def test_predict_reads_at_once_and_asks_for_ink_on_an_empty_sheet(sheet: Drawing
 
     sheet.draw(SEVEN)
     expect(sheet.alert).to_be_hidden()
+    sheet.page.clock.install()
     sheet.button("Predict").click()
     sheet.wait_until("stored")
-    sheet.page.wait_for_timeout(800)
 
+    assert requests_after(sheet.page, lambda: sheet.page.clock.fast_forward(10_000)) == []
     assert Submission.objects.count() == 1
 
 

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, Route, expect
 
 from recognizer.models import Correction
 from tests.browser.conftest import OpenPage
+from tests.browser.sheet import requests_after
 from tests.labels import labelled
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -218,10 +219,11 @@ def test_with_reduced_motion_the_ink_is_there_at_once(open_desk: OpenDesk) -> No
     wait_for_review(1)
     page = open_desk(reduced_motion="reduce")
 
+    page.clock.install()
     page.get_by_role("button", name="Replay").click()
     canvas = page.locator("[aria-current] canvas")
     whole = canvas.evaluate("(canvas) => canvas.toDataURL()")
-    page.wait_for_timeout(300)
+    page.clock.fast_forward(10_000)
 
     assert canvas.evaluate("(canvas) => canvas.toDataURL()") == whole
     assert len(whole) > 5000  # an empty canvas is smaller
@@ -233,12 +235,10 @@ def test_single_keys_do_nothing_while_choosing_or_elsewhere(open_desk: OpenDesk)
 
     page.locator(".sift summary").click()
     page.get_by_label("Person says", exact=True).focus()
-    page.keyboard.press("5")
+    assert requests_after(page, lambda: page.keyboard.press("5")) == []
     page.get_by_label("Version", exact=True).fill("1")
     page.locator("header a").first.focus()
-    page.keyboard.press("a")
-    page.wait_for_timeout(200)
-
+    assert requests_after(page, lambda: page.keyboard.press("a")) == []
     assert waiting() == 2
 
 

@@ -5,6 +5,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.sheet import SURFACE, THREE, DrawingPage
+from tests.processes import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -45,18 +46,14 @@ def test_ink_takes_the_colour_of_the_theme(open_page: OpenPage) -> None:
     inked = sheet.inked_pixels()
 
     sheet.button("Dark mode").click()
-    sheet.page.wait_for_timeout(100)
 
     x, y = THREE[0][0]
-    red = sheet.canvas.evaluate(
-        """(canvas, [x, y]) => {
-            const copy = new OffscreenCanvas(1, 1).getContext("2d");
-            copy.drawImage(canvas, -Math.round(x * canvas.width), -Math.round(y * canvas.height));
-            return copy.getImageData(0, 0, 1, 1).data[0];
-        }""",
-        [x / SURFACE, y / SURFACE],
-    )
-    assert red > 200
+    red = """(canvas, [x, y]) => {
+        const copy = new OffscreenCanvas(1, 1).getContext("2d");
+        copy.drawImage(canvas, -Math.round(x * canvas.width), -Math.round(y * canvas.height));
+        return copy.getImageData(0, 0, 1, 1).data[0];
+    }"""
+    until(lambda: sheet.canvas.evaluate(red, [x / SURFACE, y / SURFACE]) > 200)
     assert sheet.inked_pixels() == inked
 
 

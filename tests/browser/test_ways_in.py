@@ -5,7 +5,7 @@ from playwright.sync_api import CDPSession, expect
 
 from recognizer.models import Correction, Submission
 from tests.browser.conftest import OpenPage
-from tests.browser.sheet import SEVEN, THREE, DrawingPage, Stroke
+from tests.browser.sheet import SEVEN, THREE, DrawingPage, Stroke, requests_after
 from tests.drawings import canary, encoded, picture_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -110,9 +110,8 @@ def test_single_keys_can_be_switched_off_for_good(sheet: DrawingPage) -> None:
 
     sheet.draw(THREE)
     sheet.wait_until("stored")
-    sheet.page.keyboard.press("y")
-    sheet.page.wait_for_timeout(300)
 
+    assert requests_after(sheet.page, lambda: sheet.page.keyboard.press("y")) == []
     assert not Correction.objects.exists()
 
 

@@ -20,6 +20,7 @@ from recognizer.engine import ModelRefusedError, engine
 from recognizer.explanation import explain
 from recognizer.models import AuditEntry, Correction, ModelVersion, Promotion, Submission
 from recognizer.owners import Owner
+from recognizer.parsing import parse_row_number
 from web.admin.tables import gate_table, json_block, number_table, readable
 from web.api.presentation import heat_data_url, png_data_url, stored_input
 from web.numbers import decimal, percent
@@ -40,7 +41,7 @@ class ReadOnly(ModelAdmin):
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **options: Any) -> Any:
         """Act on the rows that were selected; what is no row's number selects none, and is refused."""
-        if not all(pk.isdecimal() and len(pk) < 19 for pk in request.POST.getlist(ACTION_CHECKBOX_NAME)):
+        if None in map(parse_row_number, request.POST.getlist(ACTION_CHECKBOX_NAME)):
             raise BadRequest("A selected row has an invalid number.")
         return super().response_action(request, queryset, *args, **options)
 

@@ -11,8 +11,8 @@ from django.views.decorators.http import require_safe
 
 from training.experiment import comparison
 from training.experiment.comparison import OPTIMIZERS, Comparison, FitResult, Optimizer
-from web import plot
 from web.numbers import brief, day, decimal, percent
+from web.pages import plot
 
 
 @require_safe

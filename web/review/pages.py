@@ -17,13 +17,13 @@ from recognizer import review_queue as queue
 from recognizer import submissions
 from recognizer.labels import FORM_VALUES
 from recognizer.models import Correction
+from recognizer.parsing import parse_row_number
 from web.api.presentation import png_data_url, stored_input
 from web.numbers import percent
 from web.review.filters import REASONS, Filters
 from web.throttles import limited
 
 STATES = {"accept": Correction.State.ACCEPTED, "reject": Correction.State.REJECTED}
-LONGEST_NUMBER = 18  # digits that a database can compare with
 
 
 @require_safe
@@ -33,7 +33,7 @@ def review(request: HttpRequest) -> HttpResponse:
     """A page of cards: authors take turns, the most doubtful first, near-identical drawings together."""
     at, filters = now(), Filters(request.GET, label_suffix="")
     wanted = Correction.objects.waiting().in_queue_order().filter(filters.condition(at))
-    last = _number(request.GET.get("after", ""))
+    last = parse_row_number(request.GET.get("after", ""))
     if last is not None:
         wanted = queue.after(wanted, last)
     rows = queue.claim_page(wanted, request.user, at)
@@ -56,7 +56,7 @@ def review(request: HttpRequest) -> HttpResponse:
 def decide(request: HttpRequest) -> HttpResponse:
     """Decide corrections: `act` is accept, reject, or the label that is right, as a form value."""
     act = request.POST.get("act", "")
-    numbers = [number for word in request.POST.getlist("correction") if (number := _number(word)) is not None]
+    numbers = [number for word in request.POST.getlist("correction") if (number := parse_row_number(word)) is not None]
     numbers = numbers[: queue.PER_PAGE]
     if act not in STATES and act not in FORM_VALUES:
         return _answer(request, 400, _("Unknown decision. Nothing was changed."))
@@ -124,8 +124,3 @@ def _answer(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
     (messages.success if status == 200 else messages.warning)(request, sentence)
     query = request.GET.urlencode()
     return redirect(reverse("review") + (f"?{query}" if query else ""))
-
-
-def _number(text: str) -> int | None:
-    fits = text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER
-    return int(text) if fits else None

@@ -1,4 +1,4 @@
-"""The charts of the statistics as inline SVG, made on the server: no script, and no style but classes (the CSP).
+"""The charts of the statistics.
 
 Each has its numbers in a table below it as well, which the page makes.
 """
@@ -6,15 +6,14 @@ Each has its numbers in a table below it as well, which the page makes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element
 
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from recognizer.labels import LABELS
 from web import numbers
-from web.plot import add_shape, add_text
 from web.statistics.measures import Share
-from web.versions.charts import ticks
+from web.svg import add_rule, add_shape, add_text, figure, line_of_bars, markup, ticks
 
 MOST_LABELS = 8  # along the lower edge
 
@@ -66,7 +65,7 @@ def days_chart(days: Sequence[tuple[date, int, int]], name: str, title: str, des
                 layout.floor + 18,
                 numbers.day_of_year(day),
             )
-    return _markup(svg)
+    return markup(svg)
 
 
 def shares_chart(points: Sequence[tuple[str, Share | None]], name: str, title: str, description: str) -> SafeString:
@@ -85,7 +84,7 @@ def shares_chart(points: Sequence[tuple[str, Share | None]], name: str, title: s
             bottom, top, y = (_y(NARROW, (100 * v - low) / (high - low)) for v in (*share.interval, share.share))
             add_shape(svg, "path", "chart__reach", d=f"M{x} {bottom}V{top}")
             add_shape(svg, "circle", "chart__mark chart__mark--active", cx=str(x), cy=str(y), r="3.5")
-    return _markup(svg)
+    return markup(svg)
 
 
 def bins_chart(
@@ -104,35 +103,28 @@ def bins_chart(
             add_shape(svg, "path", "chart__before", d=f"M{x - 2:.1f} {y}h{width + 4:.1f}")
         add_text(svg, "chart__tick chart__tick--bin", round(x + width / 2, 1), BINS.floor + 15, label)
     add_text(svg, "chart__tick chart__tick--below", BINS.left + BINS.inner / 2, BINS.height - 6, axis)
-    return _markup(svg)
+    return markup(svg)
 
 
 def strip(parts: Sequence[tuple[str, float]]) -> SafeString:
     """Draw parts of one whole side by side, by the suffixes of their classes; words beside it say what they are."""
-    svg = Element("svg", {"class": "strip", "viewBox": "0 0 100 8", "aria-hidden": "true"})
-    svg.set("preserveAspectRatio", "none")
+    svg = line_of_bars("strip")
     x = 0.0
     for style, share in parts:
         add_shape(
             svg, "rect", f"strip__part strip__part--{style}", x=f"{x:.2f}", width=f"{100 * share:.2f}", height="8"
         )
         x += 100 * share
-    return _markup(svg)
+    return markup(svg)
 
 
 def _svg(layout: Layout, name: str, css_class: str, title: str, description: str) -> Element:
-    named = {"role": "img", "aria-labelledby": f"chart-{name}-title chart-{name}-description"}
-    svg = Element("svg", {"class": css_class, "viewBox": f"0 0 {layout.width} {layout.height}"} | named)
-    SubElement(svg, "title", id=f"chart-{name}-title").text = title
-    SubElement(svg, "desc", id=f"chart-{name}-description").text = description
-    return svg
+    return figure(layout.width, layout.height, css_class, f"chart-{name}", title, description)
 
 
 def _rules(svg: Element, layout: Layout, marks: Sequence[tuple[float, str]], most: float) -> None:
     for mark, label in marks:
-        y = _y(layout, mark / most)
-        add_shape(svg, "path", "chart__rule", d=f"M{layout.left} {y:g}H{layout.width - layout.right}")
-        add_text(svg, "chart__tick chart__tick--beside", layout.left - 7, y, label)
+        add_rule(svg, layout.left, layout.width - layout.right, _y(layout, mark / most), label)
 
 
 def _bar(svg: Element, layout: Layout, kind: str, x: float, width: float, base: float, share: float) -> float:
@@ -146,7 +138,3 @@ def _bar(svg: Element, layout: Layout, kind: str, x: float, width: float, base: 
 
 def _y(layout: Layout, share: float) -> float:
     return round(layout.floor - share * (layout.floor - layout.top), 1)
-
-
-def _markup(svg: Element) -> SafeString:
-    return mark_safe(tostring(svg, encoding="unicode"))  # noqa: S308 - ElementTree escapes

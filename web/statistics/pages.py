@@ -165,7 +165,7 @@ def _accuracy(title: str, name: str, rows: str, points: Sequence[tuple[str, str,
     return Figure(
         title,
         [charts.shares_chart([(short, share) for short, _long, share in points], name, title, told)],
-        (rows, _("Called right"), _("Interval (95%)"), _("EvalResult")),
+        (rows, _("Called right"), _("Interval (95%)"), _("Judged")),
         [(label, percent(one.share, 1), _between(one), decimal(one.whole)) for label, one in reversed(known)],
     )
 

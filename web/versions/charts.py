@@ -1,23 +1,22 @@
-"""The charts of the versions' pages as inline SVG, made on the server: no script, and no style but classes (the CSP).
+"""The charts of the versions' pages.
 
 One width for all, so that their letters keep their size: that of a phone; where there is room, several stand abreast.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
-from xml.etree.ElementTree import Element, SubElement, tostring
+from math import floor, log10
+from xml.etree.ElementTree import Element
 
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from training.evaluation import CalibrationBin
 from web import numbers
-from web.plot import add_shape, add_text
+from web.svg import add_rule, add_shape, add_text, figure, line_of_bars, markup, ticks
 
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 34
 
-MOST_TICKS = 6
 MOST_LABELS = 8  # along the lower edge
 
 
@@ -28,17 +27,6 @@ class Point:
     version: int
     value: float  # percent
     state: str  # the suffix of its mark's class
-
-
-def ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
-    """Return round numbers from just below `low` to just above `high`, `most` at most."""
-    span = max(high - low, 1e-6)
-    size = 10.0 ** floor(log10(span / (most - 1)))
-    for step in (size * factor for factor in (1, 2, 5, 10, 20)):
-        first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
-        if last - first < most:
-            return [round(step * number, 10) for number in range(first, max(last, first + 1) + 1)]
-    raise AssertionError("twenty times a hundredth of the span is no step")
 
 
 def versions_chart(points: Sequence[Point], name: str, title: str, description: str) -> SafeString:
@@ -59,7 +47,7 @@ def versions_chart(points: Sequence[Point], name: str, title: str, description: 
     for x, y, point in zip(places, heights, points, strict=True):
         radius = "5" if point.state == "active" else "3.5"
         add_shape(svg, "circle", f"chart__mark chart__mark--{point.state}", cx=str(x), cy=str(y), r=radius)
-    return _markup(svg)
+    return markup(svg)
 
 
 def loss_chart(losses: Sequence[float], title: str, description: str) -> SafeString:
@@ -75,7 +63,7 @@ def loss_chart(losses: Sequence[float], title: str, description: str) -> SafeStr
     add_shape(svg, "polyline", "chart__line", points=" ".join(f"{x},{y}" for x, y in places))
     for x, y in places:
         add_shape(svg, "circle", "chart__mark chart__mark--retired", cx=str(x), cy=str(y), r="3.5")
-    return _markup(svg)
+    return markup(svg)
 
 
 def reliability_chart(bins: Sequence[CalibrationBin], title: str, description: str) -> SafeString:
@@ -84,8 +72,7 @@ def reliability_chart(bins: Sequence[CalibrationBin], title: str, description: s
     svg, bottom = _svg("reliability", title, description, height=TOP + side + BOTTOM), TOP + side
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = LEFT + side * share, bottom - side * share
-        add_shape(svg, "path", "chart__rule", d=f"M{LEFT} {y:g}H{LEFT + side}")
-        add_text(svg, "chart__tick chart__tick--beside", LEFT - 8, y, numbers.percent(share, 0))
+        add_rule(svg, LEFT, LEFT + side, y, numbers.percent(share, 0))
         add_text(svg, "chart__tick chart__tick--below", x, bottom + 18, numbers.percent(share, 0))
     add_shape(svg, "path", "chart__diagonal", d=f"M{LEFT} {bottom}L{LEFT + side} {TOP}")
     most = max(group.n for group in bins)
@@ -93,39 +80,25 @@ def reliability_chart(bins: Sequence[CalibrationBin], title: str, description: s
         x, y = LEFT + side * group.confidence, bottom - side * group.right
         radius = 3 + 6 * log10(1 + group.n) / log10(1 + most)
         add_shape(svg, "circle", "chart__bin", cx=f"{x:.1f}", cy=f"{y:.1f}", r=f"{radius:.1f}")
-    return _markup(svg)
+    return markup(svg)
 
 
 def bar(share: float) -> SafeString:
     """Draw a bar of 0…1 of its width; what it means stands in words beside it."""
-    svg = Element("svg", {"class": "bar-line", "viewBox": "0 0 100 8", "aria-hidden": "true"})
-    svg.set("preserveAspectRatio", "none")
+    svg = line_of_bars("bar-line")
     add_shape(svg, "rect", "bar-line__track", width="100", height="8")
     add_shape(svg, "rect", "bar-line__ink", width=f"{100 * min(max(share, 0.0), 1.0):.1f}", height="8")
-    return _markup(svg)
+    return markup(svg)
 
 
 def _svg(name: str, title: str, description: str, height: int = HEIGHT) -> Element:
-    svg = Element(
-        "svg",
-        {
-            "class": "chart",
-            "viewBox": f"0 0 {WIDTH} {height}",
-            "role": "img",
-            "aria-labelledby": f"chart-{name}-title chart-{name}-description",
-        },
-    )
-    SubElement(svg, "title", id=f"chart-{name}-title").text = title
-    SubElement(svg, "desc", id=f"chart-{name}-description").text = description
-    return svg
+    return figure(WIDTH, height, "chart", f"chart-{name}", title, description)
 
 
 def _rules(svg: Element, marks: Sequence[float], write: Callable[[str], str] = numbers.of_hundred) -> None:
     places = max(0, -floor(log10(marks[1] - marks[0]) + 1e-9))
     for mark in marks:
-        y = _height(mark, marks)
-        add_shape(svg, "path", "chart__rule", d=f"M{LEFT} {y:g}H{WIDTH - RIGHT}")
-        add_text(svg, "chart__tick chart__tick--beside", LEFT - 8, y, write(numbers.decimal(mark, places)))
+        add_rule(svg, LEFT, WIDTH - RIGHT, _height(mark, marks), write(numbers.decimal(mark, places)))
 
 
 def _along(index: int, count: int) -> float:
@@ -136,7 +109,3 @@ def _along(index: int, count: int) -> float:
 def _height(value: float, marks: Sequence[float]) -> float:
     share = (value - marks[0]) / (marks[-1] - marks[0])
     return round(HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP), 1)
-
-
-def _markup(svg: Element) -> SafeString:
-    return mark_safe(tostring(svg, encoding="unicode"))  # noqa: S308 - ElementTree escapes

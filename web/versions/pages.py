@@ -77,7 +77,7 @@ def version(request: HttpRequest, version: int) -> HttpResponse:
 @require_safe
 def card(request: HttpRequest) -> HttpResponse:
     """The bundled model's card, as the repository has it."""
-    return render(request, "versions/card.html", {"blocks": read_card()})
+    return render(request, "versions/card.html", {"card": read_card()})
 
 
 @staff_member_required
