@@ -17,6 +17,9 @@ NAMES = {
     Verdict.NOT_A_DIGIT: gettext_lazy("Not a digit"),
 }
 
+REMARKS = {Verdict.SURE: gettext_lazy("and was sure"), Verdict.UNSURE: gettext_lazy("and was unsure")}
+"""What a sentence about the model's answer adds, if anything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from recognizer.models import Verdict
+
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ["recognizer", "training", "web", "hdr_site"]  # from the bottom up: each may import those before it
 OURS = sorted(path for folder in FLOORS for path in (ROOT / folder).rglob("*.py"))
@@ -140,3 +142,10 @@ READERS = [path for path in OURS if path.parent.name not in ("migrations", "hdr_
 def test_only_labels_know_how_many_digits_there_are(path: Path) -> None:
     assert counts_of_labels(path) == []
     assert not re.search(r"\((n|m|1|\u2026), ?1[01]\)", path.read_text())
+
+
+def test_scripts_have_a_sentence_for_each_verdict() -> None:
+    script = (ROOT / "static/js/answer.js").read_text()
+    sentences = script.split("const SENTENCES = {")[1].split("};")[0]
+
+    assert re.findall(r"^  (\w+):", sentences, re.MULTILINE) == Verdict.values
