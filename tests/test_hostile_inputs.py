@@ -806,6 +806,7 @@ def test_an_odd_picture_is_read_or_refused(program: Client, case: Make) -> None:
     assert_alive()
 
 
+@pytest.mark.slow
 @each(SLOW_PICTURES)
 def test_a_small_picture_does_not_cost_seconds(program: Client, case: Make) -> None:
     content = case()
@@ -1103,6 +1104,7 @@ MAGIC = [good(form)[:size] for form in ("PNG", "JPEG", "WEBP", "GIF", "BMP") for
 MANY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.slow
 @MANY
 @given(body=ANY_JSON | NEARLY_INK | PLAUSIBLE_INK)
 def test_any_json_is_read_or_refused(program: Client, body: Any) -> None:
@@ -1113,6 +1115,7 @@ def test_any_json_is_read_or_refused(program: Client, body: Any) -> None:
             assert_explained(response)
 
 
+@pytest.mark.slow
 @MANY
 @given(content=st.binary(max_size=300))
 def test_random_bytes_are_no_picture(program: Client, content: bytes) -> None:
@@ -1125,6 +1128,7 @@ def test_random_bytes_behind_a_good_head_are_read_or_refused(program: Client, he
     assert upload(program, PREVIEWS, head + tail).status_code in READ_OR_REFUSED
 
 
+@pytest.mark.slow
 @MANY
 @given(
     form=st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP"]),

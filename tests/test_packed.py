@@ -46,6 +46,7 @@ def test_ink_of_hundreds_of_strokes_is_learned_as_a_picture() -> None:
     assert PackedInk.pack([np.zeros((20, 2))] * 500) is None
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("strokes", [1, 20, 500])
 def test_a_dataset_holds_little_of_each_label_however_large_its_ink(active_model: ModelVersion, strokes: int) -> None:

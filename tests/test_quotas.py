@@ -60,6 +60,7 @@ def test_what_is_beyond_a_days_bytes_is_429_and_says_when_it_goes_on(visitor: Vi
     assert preview.status_code == 200
 
 
+@pytest.mark.slow
 def test_however_large_the_drawings_are_no_more_than_the_quota_is_stored(
     visitor: Visitor, settings: LazySettings
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_digit_in_one_of_many_boxes_is_read_without_them(boxes: int) -> None:
 BLOCKS = [name for name in FILES if not name.endswith("MP")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_file_of_many_blocks_is_decoded_or_refused_in_bounded_calls(name: str) -> None:
     content = FILES[name]()

@@ -250,6 +250,7 @@ def test_beyond_the_last_turn_all_wait_together(staff: Client, monkeypatch: pyte
     assert listed(staff) == [row.pk for row in (last, honest[0], lies[5], honest[1], *reversed(lies[:5]))]
 
 
+@pytest.mark.slow
 def test_the_list_is_read_to_its_end_and_back_though_all_share_a_turn(staff: Client, desk: Client) -> None:
     many(1500)
     Correction.objects.update(confidence=0.5)

@@ -193,6 +193,7 @@ def test_what_has_no_other_style_stays_as_it_is(digit: int | None, strokes: list
     assert restyle(digit, strokes, always, np.random.default_rng(0)) == strokes
 
 
+@pytest.mark.slow
 def test_the_temperature_of_overconfident_logits_is_found() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (20_000, 10))
