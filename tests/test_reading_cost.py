@@ -118,6 +118,7 @@ def test_exif_entries_that_share_their_bytes_do_not_fill_the_memory() -> None:
     assert peak < 20_000_000
 
 
+@pytest.mark.slow
 def test_a_jpeg_with_more_scans_than_its_size_allows_is_refused() -> None:
     with pytest.raises(PreprocessingError, match="more scans than its size allows"):
         decode_picture(scans(32, (5000, 4000), "L"))
