@@ -96,3 +96,7 @@ def test_markdown_lines_are_wrapped() -> None:
 
     assert len(lines) > 1000
     assert [where for where, line in lines if len(line) > LONGEST_LINE and not line.startswith("|")] == []
+
+
+def test_images_contain_the_model_card_that_the_site_shows() -> None:
+    assert "!docs/model-card.md" in (ROOT / ".dockerignore").read_text().splitlines()
