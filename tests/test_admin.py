@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def office(admin_user: User, visitor: Visitor) -> Client:
-    """An admin at the desk, with two corrections waiting."""
+    """A logged-in admin, with two pending corrections."""
     visitor.say(visitor.draw(THREE)["id"], 8)
     visitor.say(visitor.draw(SEVEN)["id"], 7)
     client = Client()
@@ -32,14 +32,14 @@ def test_lists_show_thumbnails(office: Client) -> None:
         assert page.count('<img src="data:image/png;base64,') == 2
 
 
-def test_many_are_accepted_at_once_and_say_by_whom(office: Client, admin_user: User) -> None:
+def test_bulk_accept_records_who_decided(office: Client, admin_user: User) -> None:
     page = act(office, "accept", *Correction.objects.all())
 
     assert "2 accepted" in page
     assert set(Correction.objects.values_list("state", "decided_by")) == {("accepted", admin_user.pk)}
 
 
-def test_what_was_decided_stays_when_it_is_selected_again(office: Client) -> None:
+def test_bulk_action_keeps_earlier_decisions(office: Client) -> None:
     first = Correction.objects.order_by("id")[0]
     act(office, "reject", first)
     page = act(office, "accept", *Correction.objects.all())
@@ -50,7 +50,7 @@ def test_what_was_decided_stays_when_it_is_selected_again(office: Client) -> Non
 
 
 @pytest.mark.parametrize("pk", ["", "x", "1 OR 1=1", "²", "-1", "9" * 30, "\x00"])
-def test_what_is_no_row_cannot_be_selected(office: Client, pk: str) -> None:
+def test_invalid_selection_is_refused(office: Client, pk: str) -> None:
     response = office.post("/admin/recognizer/correction/", {"action": "accept", "_selected_action": [pk]})
 
     assert response.status_code == 400
@@ -58,11 +58,11 @@ def test_what_is_no_row_cannot_be_selected(office: Client, pk: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["label=corrected", "label=confirmed", "verdict=sure&digit=3", "q=1"])
-def test_filters_and_search_answer(office: Client, query: str) -> None:
+def test_filters_and_search_work(office: Client, query: str) -> None:
     assert office.get(f"/admin/recognizer/submission/?{query}").status_code == 200
 
 
-def test_the_label_filter_tells_confirmed_from_corrected(office: Client) -> None:
+def test_label_filter_separates_corrected_from_confirmed(office: Client) -> None:
     corrected = office.get("/admin/recognizer/submission/?label=corrected").context["cl"].result_list
 
     assert [row.digit for row in corrected] == [3]
@@ -71,14 +71,14 @@ def test_the_label_filter_tells_confirmed_from_corrected(office: Client) -> None
 @pytest.mark.parametrize(
     ("query", "found"), [("digit=8", 1), ("digit=none", 0), ("digit=zz", 2), ("digit=" + "9" * 40, 2)]
 )
-def test_the_digit_filter_asks_no_database_for_its_choices(office: Client, query: str, found: int) -> None:
+def test_digit_filter_lists_digits_and_ignores_invalid_values(office: Client, query: str, found: int) -> None:
     page = office.get(f"/admin/recognizer/correction/?{query}").content.decode()
 
     assert page.count('<img src="data:image/png;base64,') == found
     assert "?digit=0" in page
 
 
-def test_a_submission_shows_all_that_was_said_and_cannot_be_edited(office: Client) -> None:
+def test_submission_shows_corrections_and_is_read_only(office: Client) -> None:
     page = office.get(f"/admin/recognizer/submission/{Submission.objects.all()[0].pk}/change/")
 
     assert page.status_code == 200
@@ -86,7 +86,7 @@ def test_a_submission_shows_all_that_was_said_and_cannot_be_edited(office: Clien
     assert office.get("/admin/recognizer/submission/add/").status_code == 403
 
 
-def test_what_was_said_goes_only_with_its_submission(office: Client) -> None:
+def test_corrections_are_deleted_only_with_their_submission(office: Client) -> None:
     said = Correction.objects.order_by("id")[0]
     confirm = {"post": "yes"}
 
@@ -97,14 +97,14 @@ def test_what_was_said_goes_only_with_its_submission(office: Client) -> None:
     assert Submission.objects.count() == 1
 
 
-def test_a_version_is_activated_from_the_list(office: Client, active_model: ModelVersion) -> None:
+def test_version_can_be_activated_from_list(office: Client, active_model: ModelVersion) -> None:
     body = {"action": "activate", "_selected_action": [active_model.pk]}
     page = office.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
 
     assert "Version 1 is active" in page
 
 
-def test_a_version_shows_its_metrics_and_what_it_was_made_of(office: Client, active_model: ModelVersion) -> None:
+def test_version_shows_metrics_and_lineage(office: Client, active_model: ModelVersion) -> None:
     ModelVersion.objects.update(lineage={"recipe": {"seed": "<1>"}})
     listed = office.get("/admin/recognizer/modelversion/").content.decode()
     page = office.get(f"/admin/recognizer/modelversion/{active_model.pk}/change/").content.decode()
@@ -115,18 +115,18 @@ def test_a_version_shows_its_metrics_and_what_it_was_made_of(office: Client, act
     assert "&lt;1&gt;" in page
 
 
-def test_the_review_list_says_who_decided(office: Client, admin_user: User) -> None:
+def test_correction_list_shows_who_decided(office: Client, admin_user: User) -> None:
     act(office, "reject", Correction.objects.order_by("id")[0])
 
     assert "Rejected by boss" in office.get("/admin/recognizer/correction/").content.decode()
 
 
-def test_the_index_leads_to_the_data(office: Client) -> None:
+def test_index_links_to_data_page(office: Client) -> None:
     assert 'href="/admin/data/"' in office.get("/admin/").content.decode()
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_an_account_is_deleted_with_its_drawings_which_are_counted(many: bool, office: Client) -> None:
+def test_deleting_account_counts_and_deletes_its_drawings(many: bool, office: Client) -> None:
     alice = User.objects.create(username="alice")
     Submission.objects.update(account=alice, session=None)
     one, selected = f"/admin/auth/user/{alice.pk}/delete/", {"action": "delete_selected", "_selected_action": alice.pk}
@@ -140,5 +140,5 @@ def test_an_account_is_deleted_with_its_drawings_which_are_counted(many: bool, o
     assert not Submission.objects.exists()
 
 
-def test_a_visitor_does_not_get_in(visitor: Visitor) -> None:
+def test_visitors_cannot_open_admin(visitor: Visitor) -> None:
     assert visitor.get("/admin/recognizer/submission/").status_code == 302

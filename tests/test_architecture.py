@@ -1,4 +1,4 @@
-"""The rules that the folder tree promises, checked on the imports themselves."""
+"""The layering of the packages, checked on their imports."""
 
 import ast
 import os
@@ -44,7 +44,7 @@ assert not {"tensorflow", "keras"} & set(sys.modules)
 
 @cache
 def imports_of(path: Path) -> set[str]:
-    """Every module that a file imports, wherever in it."""
+    """Return every module that a file imports, at any depth."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -65,7 +65,7 @@ def test_imports_point_down(path: Path) -> None:
     assert not {name for name in imports_of(path) if name.partition(".")[0] in above}
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_modules_have_no_import_cycles() -> None:
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in OURS}
 
     TopologicalSorter({name: imports_of(path) & set(modules) for name, path in modules.items()}).prepare()
@@ -82,7 +82,7 @@ def test_only_web_handles_requests(folder: str) -> None:
     assert users == []
 
 
-def test_only_the_modules_that_define_and_fit_a_network_import_tensorflow() -> None:
+def test_only_network_modules_import_tensorflow() -> None:
     heavy = {"tensorflow", "keras"}
     users = [path for path in OURS if {name.partition(".")[0] for name in imports_of(path)} & heavy]
 
@@ -90,7 +90,7 @@ def test_only_the_modules_that_define_and_fit_a_network_import_tensorflow() -> N
 
 
 @pytest.mark.slow
-def test_a_web_process_serves_without_tensorflow(tmp_path: Path) -> None:
+def test_web_process_serves_without_tensorflow(tmp_path: Path) -> None:
     environment = os.environ | {
         "HDR_DATA_DIR": str(tmp_path),
         "DJANGO_SETTINGS_MODULE": "hdr_site.settings",
@@ -137,6 +137,6 @@ READERS = [path for path in OURS if path.parent.name not in ("migrations", "hdr_
 
 
 @pytest.mark.parametrize("path", READERS, ids=named)
-def test_only_labels_know_how_many_digits_there_are(path: Path) -> None:
+def test_only_labels_module_knows_number_of_digits(path: Path) -> None:
     assert counts_of_labels(path) == []
     assert not re.search(r"\((n|m|1|\u2026), ?1[01]\)", path.read_text())
