@@ -88,7 +88,7 @@ WITHOUT_ROOTS_RIGHTS = [
     "setpriv",
     "--bounding-set=-dac_override",
     "--inh-caps=-all",
-]  # otherwise root may write to any file
+]  # root may write to any file
 
 
 def back_up_and_restore(first: Host, second: Host, file: Path) -> None:
