@@ -1,4 +1,4 @@
-"""The versions' pages in a browser: they fit phones in both themes, and staff watch a run without reloading."""
+"""The pages of the models: they fit phones in both themes, and staff watch a run without reloading."""
 
 import re
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def test_nothing_is_wider_than_the_screen(
             assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width + 0.5
 
 
-def test_what_is_pressed_is_large_enough_and_follows_the_keyboard(
+def test_controls_are_large_enough_and_usable_by_keyboard(
     history: ModelVersion, open_office: Callable[..., Page]
 ) -> None:
     page = open_office(viewport={"width": 390, "height": 844})
@@ -77,7 +77,7 @@ def test_what_is_pressed_is_large_enough_and_follows_the_keyboard(
     expect(page.get_by_role("row").filter(has_text="People it never learns from")).to_contain_text("failed")
 
 
-def test_a_run_is_watched_from_start_to_end_without_reloading(
+def test_run_is_watched_from_start_to_end_without_reloading(
     history: ModelVersion, open_office: Callable[..., Page]
 ) -> None:
     page = open_office(viewport={"width": 1280, "height": 900})
@@ -113,7 +113,7 @@ def test_a_run_is_watched_from_start_to_end_without_reloading(
     expect(page).to_have_url(re.compile("/models/4$"))
 
 
-def test_a_run_is_cancelled_and_one_that_the_schedule_starts_appears(
+def test_run_can_be_cancelled_and_scheduled_run_appears(
     active_model: ModelVersion, open_office: Callable[..., Page]
 ) -> None:
     page = open_office(viewport={"width": 390, "height": 844}, color_scheme="dark")
@@ -132,7 +132,7 @@ def test_a_run_is_cancelled_and_one_that_the_schedule_starts_appears(
     assert run.cancel_requested
 
 
-def test_while_the_site_is_away_the_panel_says_so_and_recovers(
+def test_panel_reports_unreachable_site_and_recovers(
     active_model: ModelVersion, open_office: Callable[..., Page]
 ) -> None:
     page = open_office(viewport={"width": 1280, "height": 900})
@@ -149,7 +149,7 @@ def test_while_the_site_is_away_the_panel_says_so_and_recovers(
     expect(panel).not_to_contain_text("The site is not responding")
 
 
-def test_who_was_signed_out_is_told_so(active_model: ModelVersion, open_office: Callable[..., Page]) -> None:
+def test_logged_out_staff_are_told(active_model: ModelVersion, open_office: Callable[..., Page]) -> None:
     page = open_office(viewport={"width": 1280, "height": 900})
     TrainingRun.objects.create(trigger="schedule", state="running", phase="fit", progress=0.5, started=now())
     page.goto("/models")
@@ -158,9 +158,7 @@ def test_who_was_signed_out_is_told_so(active_model: ModelVersion, open_office: 
     expect(page.get_by_role("region", name="Training")).to_contain_text("You are no longer logged in.")
 
 
-def test_staff_go_back_to_a_version_after_being_told_what_happens(
-    history: ModelVersion, open_office: Callable[..., Page]
-) -> None:
+def test_going_back_to_a_version_is_confirmed_first(history: ModelVersion, open_office: Callable[..., Page]) -> None:
     page = open_office(viewport={"width": 1280, "height": 900})
     page.goto("/models/1")
     page.get_by_role("link", name="Go back to this version").click()
