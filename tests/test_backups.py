@@ -84,11 +84,7 @@ connection.close()
 write(whole)
 look()
 """
-WITHOUT_ROOTS_RIGHTS = [
-    "setpriv",
-    "--bounding-set=-dac_override",
-    "--inh-caps=-all",
-]  # root may write to any file
+WITHOUT_ROOTS_RIGHTS = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-all"]  # root may write to any file
 
 
 def back_up_and_restore(first: Host, second: Host, file: Path) -> None:

@@ -78,7 +78,7 @@ def test_links_between_documents_work() -> None:
     assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
 
 
-def test_every_named_benchmark_exists() -> None:
+def test_benchmarks_named_in_docs_exist() -> None:
     named = {
         name for page in [ROOT / "Makefile", *PAGES] for name in re.findall(r"benchmarks(?:\.\w+)+", page.read_text())
     }

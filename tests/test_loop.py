@@ -109,7 +109,7 @@ def test_run_makes_and_promotes_a_version(run: TrainingRun, people: None, client
     assert version.parent == ModelVersion.objects.get(version=1)
     assert progress.epochs == 2 and len(progress.losses) == 2
     learned = next(row for row in version.gate_report if row["gate"] == "learned")
-    assert learned["value"] < 1 and learned["n"] > 50  # what was taught is read better than before
+    assert learned["value"] < 1 and learned["n"] > 50  # trained drawings are read better than before
 
     samples = TrainingSample.objects.filter(run=run)
     assert set(samples.values_list("part", flat=True)) == set(Part.values)

@@ -21,8 +21,8 @@ from tests.drawings import canary, picture_of
 from tests.hostile_files import FILES, chunk, exif, png, saved, scans
 from tests.patterns import PATTERNS, Grey
 
-MOST_CALLS = 60_000  # of functions, in Python and C, for one picture; a photo takes some thousand
-MOST_CALLS_OF_A_FILE = 8 * MOST_READS  # a read is four: two functions, and the end of each
+MOST_CALLS = 60_000  # calls in Python and C for one picture; a photo takes a few thousand
+MOST_CALLS_OF_A_FILE = 8 * MOST_READS  # each read counts four: two calls and two returns
 SIDE = 240  # pixels; the dots of a picture then are up to 14,400 parts
 
 

@@ -163,8 +163,8 @@ def test_stopped_worker_returns_its_run(start: Start, kill: Callable[[int, int],
 
 
 @pytest.mark.site
-@pytest.mark.parametrize("stand_in", ["linger", "turn_a_deaf_ear"])
-def test_a_run_is_cancelled_within_five_seconds(start: Start, stand_in: str) -> None:
+@pytest.mark.parametrize("stand_in", ["linger", "ignore_signals"])
+def test_run_is_cancelled_within_five_seconds(start: Start, stand_in: str) -> None:
     start("training", stand_in)
     run = reached(asked_for("fit"), State.RUNNING, phase="fit")
     child = child_of(run)
@@ -181,7 +181,7 @@ def test_a_run_is_cancelled_within_five_seconds(start: Start, stand_in: str) -> 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("phase", ["start", "fit"])
 def test_tensorflow_is_cancelled_within_five_seconds(start: Start, phase: str) -> None:
-    start("training", "fit_without_end")
+    start("training", "fit_forever")
     run = reached(asked_for("fit"), State.RUNNING, phase=phase)
     loaded = Path(f"/proc/{child_of(run)}/maps")
     until(lambda: "tensorflow" in loaded.read_text() if phase == "start" else reached(run, State.RUNNING).batch)

@@ -628,7 +628,7 @@ def test_abandoned_turns_leave_nothing_behind() -> None:
     asyncio.run(play())
 
 
-def test_a_cancelled_call_keeps_its_thread_until_it_ends() -> None:
+def test_cancelled_call_keeps_its_thread_until_it_ends() -> None:
     async def play() -> None:
         pool, busy, began = Pool("test", 1), threading.Event(), threading.Event()
 
@@ -772,7 +772,7 @@ def test_host_name_is_resolved() -> None:
     assert server.free_address("localhost", 0) in ("127.0.0.1", "::1")
 
 
-def test_a_process_can_be_stopped_before_it_listens(monkeypatch: Any) -> None:
+def test_process_can_be_stopped_before_it_listens(monkeypatch: Any) -> None:
     monkeypatch.setattr(sockets, "_sockets", lambda: iter(()))
     told, heard = ["lifespan.startup", "lifespan.shutdown"], list[str]()
 

@@ -125,14 +125,14 @@ def test_broken_connection_is_replaced_on_next_request(active_model: ModelVersio
 def test_one_thread_at_a_time_retries_while_database_is_away(monkeypatch: Any) -> None:
     breaker = CircuitBreaker()
     assert breaker.allow()
-    assert breaker.allow()  # nothing is wrong yet: nobody waits for anybody
+    assert breaker.allow()  # no failure yet: nobody waits
     breaker.record(connected=False)
     assert not breaker.allow()
 
     monkeypatch.setattr("hdr_site.postgresql.base.PAUSE", 0.0)
-    breaker.record(connected=False)  # the other one, too
+    breaker.record(connected=False)  # the other thread failed too
     assert breaker.allow()
-    assert not breaker.allow()  # somebody is trying
+    assert not breaker.allow()  # one thread is trying
     breaker.record(connected=True)
     assert breaker.allow()
     assert breaker.allow()

@@ -150,7 +150,7 @@ def test_only_changed_days_are_recounted(active_model: ModelVersion) -> None:
     for days_ago in range(30):
         drew(active_model, days_ago)
     assert counting.recount() == 30
-    CountedDay.objects.update(counted=now())  # long after what was said
+    CountedDay.objects.update(counted=now())  # after all corrections
     Correction.objects.update(created=now() - timedelta(days=1))
 
     assert counting.recount() == 1  # today
@@ -303,7 +303,7 @@ def test_each_chart_has_a_table(active_model: ModelVersion, client: Client) -> N
     recount_statistics()
 
     page = main_of(client.get("/statistics"))
-    assert page.count('role="img"') == 8  # the days' one twice, for wide and for narrow screens
+    assert page.count('role="img"') == 8  # the chart of days twice, for wide and narrow screens
     assert page.count("<details") == page.count("<table") - 1 == 7  # verdicts are a table anyway
     assert f'<th scope="row">{now().date()}</th>' in page
     identities = re.findall(r'id="([^"]+)"', page)
@@ -314,7 +314,7 @@ def test_each_chart_has_a_table(active_model: ModelVersion, client: Client) -> N
 def test_page_covers_ninety_days(active_model: ModelVersion, client: Client) -> None:
     drew(active_model, 89)
     drew(active_model, 91)
-    drew(active_model, -1)  # a host's clock went wrong
+    drew(active_model, -1)  # the clock of a host was wrong
     recount_statistics()
 
     assert "<dt>Drawings</dt><dd>1</dd>" in main_of(client.get("/statistics"))
@@ -330,7 +330,7 @@ def test_pictures_come_from_mnist_only(
 
     settings.MNIST_DIR = str(small_mnist)
     page = main_of(client.get("/statistics"))
-    assert page.count("<img") in (0, 3)  # none where a digit is missing among the few
+    assert page.count("<img") in (0, 3)  # none if a digit is missing in the small set
 
 
 def test_page_shows_no_personal_drawing(visitor: Visitor, stranger: Visitor) -> None:

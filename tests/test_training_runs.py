@@ -134,7 +134,7 @@ def test_running_run_is_asked_to_stop(staff: Client) -> None:
 
 
 @for_real
-@pytest.mark.parametrize("stand_in", ["linger", "lose_the_exception"])
+@pytest.mark.parametrize("stand_in", ["linger", "swallow_exception"])
 def test_cancelled_work_stops_within_seconds(executed: Any, stand_in: str) -> None:
     started = time.monotonic()
     with _in_half_a_second(lambda: TrainingRun.objects.update(cancel_requested=now())):
@@ -158,7 +158,7 @@ def _in_half_a_second(act: Callable[[], object]) -> Iterator[None]:
 
 @for_real
 def test_run_cancelled_before_promotion_promotes_nothing(executed: Any) -> None:
-    assert executed("promote_at_last").state == State.CANCELLED
+    assert executed("promote_after_cancel").state == State.CANCELLED
 
 
 # --- Executing --------------------------------------------------------------------------------------------------------
@@ -190,10 +190,10 @@ def test_each_end_has_its_reason(executed: Any, stand_in: str, state: str, reaso
 
 @for_real
 def test_run_fails_after_three_database_errors(executed: Any) -> None:
-    run = executed("lose_the_database")
+    run = executed("fail_on_database")
     assert (run.state, run.attempt) == (State.QUEUED, 1)
     for _ in range(2):
-        attempt.execute(run.pk, stand_ins.lose_the_database)
+        attempt.execute(run.pk, stand_ins.fail_on_database)
     run.refresh_from_db()
 
     assert (run.state, run.attempt) == (State.FAILED, 3)

@@ -22,7 +22,7 @@ from tests.drawings import canary
 
 pytestmark = pytest.mark.django_db
 
-IMAGE = ink_to_input([np.array(stroke, np.float64) for stroke in canary(3)], 100).tobytes()  # the bundled model: 3
+IMAGE = ink_to_input([np.array(stroke, np.float64) for stroke in canary(3)], 100).tobytes()  # the bundled model reads 3
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def ground(sheet: DrawingPage) -> int:
     return lightness
 
 
-def test_the_theme_follows_the_system(open_page: OpenPage) -> None:
+def test_theme_follows_the_system(open_page: OpenPage) -> None:
     sheet = open_page(color_scheme="dark")
     assert ground(sheet) < 60
     expect(sheet.button("Light mode")).to_be_visible()
@@ -39,7 +39,7 @@ def test_chosen_theme_is_remembered(open_page: OpenPage) -> None:
     expect(sheet.button("Light mode")).to_be_visible()
 
 
-def test_ink_takes_the_colour_of_the_theme(open_page: OpenPage) -> None:
+def test_ink_has_the_colour_of_the_theme(open_page: OpenPage) -> None:
     sheet = open_page(color_scheme="light")
     sheet.draw(THREE)
     sheet.wait_until("stored")
