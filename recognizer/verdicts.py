@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from recognizer.labels import Label
@@ -16,6 +15,14 @@ NAMES = {
     Verdict.UNSURE: gettext_lazy("Unsure"),
     Verdict.NOT_A_DIGIT: gettext_lazy("Not a digit"),
 }
+
+SENTENCES = {
+    Verdict.SURE: gettext_lazy("It is %(digit)s"),
+    Verdict.UNSURE: gettext_lazy("Perhaps %(digit)s"),
+    Verdict.NOT_A_DIGIT: gettext_lazy("Not a digit"),
+}
+REMARKS = {Verdict.SURE: gettext_lazy("and was sure"), Verdict.UNSURE: gettext_lazy("and was unsure")}
+"""What a sentence about the model's answer adds, if anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,4 @@ class Thresholds:
 
 def sentence(verdict: str, digit: Label) -> str:
     """Return an answer as a sentence in the reader's language."""
-    if verdict == Verdict.NOT_A_DIGIT:
-        return str(NAMES[Verdict.NOT_A_DIGIT])
-    said = _("Perhaps %(digit)s") if verdict == Verdict.UNSURE else _("It is %(digit)s")
-    return said % {"digit": digit}
+    return SENTENCES[Verdict(verdict)] % {"digit": digit}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from recognizer.models import Verdict
+
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ["recognizer", "training", "web", "hdr_site"]  # from the bottom up: each may import those before it
 OURS = sorted(path for folder in FLOORS for path in (ROOT / folder).rglob("*.py"))
@@ -58,11 +60,13 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", OURS, ids=named)
-def test_imports_point_down(path: Path) -> None:
-    above = FLOORS[FLOORS.index(path.relative_to(ROOT).parts[0]) + 1 :]
+def test_imports_point_down() -> None:
+    wrong = {}
+    for path in OURS:
+        above = FLOORS[FLOORS.index(path.relative_to(ROOT).parts[0]) + 1 :]
+        wrong[named(path)] = {name for name in imports_of(path) if name.partition(".")[0] in above}
 
-    assert not {name for name in imports_of(path) if name.partition(".")[0] in above}
+    assert {name: imports for name, imports in wrong.items() if imports} == {}
 
 
 def test_modules_have_no_import_cycles() -> None:
@@ -133,10 +137,15 @@ def counts_of_labels(path: Path) -> list[int]:
     return lines
 
 
-READERS = [path for path in OURS if path.parent.name not in ("migrations", "hdr_site") and path.name != "labels.py"]
+def test_only_labels_module_knows_number_of_digits() -> None:
+    readers = [path for path in OURS if path.parent.name not in ("migrations", "hdr_site") and path.name != "labels.py"]
+
+    assert {named(path): lines for path in readers if (lines := counts_of_labels(path))} == {}
+    assert [named(path) for path in readers if re.search(r"\((n|m|1|\u2026), ?1[01]\)", path.read_text())] == []
 
 
-@pytest.mark.parametrize("path", READERS, ids=named)
-def test_only_labels_module_knows_number_of_digits(path: Path) -> None:
-    assert counts_of_labels(path) == []
-    assert not re.search(r"\((n|m|1|\u2026), ?1[01]\)", path.read_text())
+def test_scripts_have_a_sentence_for_each_verdict() -> None:
+    script = (ROOT / "static/js/answer.js").read_text()
+    sentences = script.split("const SENTENCES = {")[1].split("};")[0]
+
+    assert re.findall(r"^  (\w+):", sentences, re.MULTILINE) == Verdict.values

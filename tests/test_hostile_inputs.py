@@ -806,6 +806,7 @@ def test_odd_picture_is_read_or_refused(program: Client, case: Make) -> None:
     assert_alive()
 
 
+@pytest.mark.slow
 @each(SLOW_PICTURES)
 def test_small_picture_does_not_take_seconds(program: Client, case: Make) -> None:
     content = case()
@@ -1099,6 +1100,7 @@ MAGIC = [good(form)[:size] for form in ("PNG", "JPEG", "WEBP", "GIF", "BMP") for
 MANY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.slow
 @MANY
 @given(body=ANY_JSON | NEARLY_INK | PLAUSIBLE_INK)
 def test_any_json_is_read_or_refused(program: Client, body: Any) -> None:
@@ -1109,6 +1111,7 @@ def test_any_json_is_read_or_refused(program: Client, body: Any) -> None:
             assert_explained(response)
 
 
+@pytest.mark.slow
 @MANY
 @given(content=st.binary(max_size=300))
 def test_random_bytes_are_refused(program: Client, content: bytes) -> None:
@@ -1121,6 +1124,7 @@ def test_random_bytes_after_valid_magic_are_read_or_refused(program: Client, hea
     assert upload(program, PREVIEWS, head + tail).status_code in READ_OR_REFUSED
 
 
+@pytest.mark.slow
 @MANY
 @given(
     form=st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP"]),

@@ -46,6 +46,7 @@ def test_ink_of_hundreds_of_strokes_is_learned_as_a_picture() -> None:
     assert PackedInk.pack([np.zeros((20, 2))] * 500) is None
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("strokes", [1, 20, 500])
 def test_dataset_memory_per_label_is_bounded(active_model: ModelVersion, strokes: int) -> None:

@@ -21,6 +21,7 @@ def model() -> DigitModel:
     return DigitModel((registry.BUNDLED / "digits.tflite").read_bytes(), Thresholds(0, 0, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [PENS_FILE, STRANGERS_FILE], ids=["replay", "strangers"])
 def test_bundled_model_reads_pen_drawings(file: Path, model: DigitModel) -> None:
     pens, rng = Pens.from_bytes(file.read_bytes()), np.random.default_rng(0)

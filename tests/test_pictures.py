@@ -287,6 +287,7 @@ def test_any_bytes_are_read_or_refused(tail: bytes, head: bytes) -> None:
     assert read.dtype == np.uint8
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP"]).map(lambda file_format: encode(draw(40), file_format)),
@@ -333,6 +334,7 @@ def test_fully_transparent_picture_has_no_ink() -> None:
         decode_picture(encode(np.zeros((50, 50, 4), np.uint8)))
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1), st.sampled_from([2, 3, 256]))
 def test_any_picture_gives_input_with_ink_or_no_ink_error(height: int, width: int, seed: int, levels: int) -> None:

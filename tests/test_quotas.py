@@ -60,6 +60,7 @@ def test_drawing_over_daily_quota_is_429_with_retry_after(visitor: Visitor, sett
     assert preview.status_code == 200
 
 
+@pytest.mark.slow
 def test_large_drawings_do_not_exceed_quota(visitor: Visitor, settings: LazySettings) -> None:
     settings.QUOTAS = {"owner": 300_000}
     rng = np.random.default_rng(1)

@@ -92,6 +92,7 @@ def test_digit_in_one_of_many_boxes_is_read_alone(boxes: int) -> None:
 BLOCKS = [name for name in FILES if not name.endswith("MP")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
 def test_cost_of_file_with_many_blocks_is_bounded(name: str) -> None:
     content = FILES[name]()
@@ -115,6 +116,7 @@ def test_shared_exif_entries_do_not_fill_memory() -> None:
     assert peak < 20_000_000
 
 
+@pytest.mark.slow
 def test_jpeg_with_too_many_scans_is_refused() -> None:
     with pytest.raises(PreprocessingError, match="more scans than its size allows"):
         decode_picture(scans(32, (5000, 4000), "L"))

@@ -250,6 +250,7 @@ def test_corrections_beyond_the_last_turn_share_it(staff: Client, monkeypatch: p
     assert listed(staff) == [row.pk for row in (last, honest[0], lies[5], honest[1], *reversed(lies[:5]))]
 
 
+@pytest.mark.slow
 def test_list_can_be_paged_through_and_back(staff: Client, desk: Client) -> None:
     many(1500)
     Correction.objects.update(confidence=0.5)

@@ -29,6 +29,7 @@ def drawn(stored: Lists, surface: float) -> np.ndarray:
     return ink_to_input([np.array(stroke)[:, :2] for stroke in stored], surface)
 
 
+@pytest.mark.slow
 @given(strokes, st.sampled_from([300.0, 400.0, 20_000.0]))
 def test_rounding_keeps_model_input(ink: list[np.ndarray], surface: float) -> None:
     stored, image = stored_form(ink, surface)
@@ -111,6 +112,7 @@ def test_digit_of_ten_thousand_points_is_thinned_without_visible_change() -> Non
     assert stored[0][0][:2] == [140, 140] and stored[0][-1][:2] == pytest.approx(spiral()[0][-1, :2], abs=0.05)
 
 
+@pytest.mark.slow
 @given(strokes, st.integers(0, 40))
 def test_thinning_keeps_ends_of_strokes(ink: list[np.ndarray], most: int) -> None:
     kept = thinned(ink, most)

@@ -75,6 +75,7 @@ def texts_of(model: type[Model]) -> Iterator[tuple[str, Any]]:
             yield field.name, {SCRIPT: [SCRIPT]}
 
 
+@pytest.mark.slow
 def test_no_page_runs_stored_script(office: Client, visitor: Visitor) -> None:
     pages = [address(route, FIRST) for route, rights in RIGHTS.items() if "GET" in rights and "api/v1" not in route]
     for model in admin.site._registry:
@@ -94,6 +95,7 @@ def test_no_page_runs_stored_script(office: Client, visitor: Visitor) -> None:
     assert shown > 10  # they do show it, as text
 
 
+@pytest.mark.slow
 def test_no_page_runs_script_from_its_address(office: Client, visitor: Visitor) -> None:
     query = urlencode(dict.fromkeys(PARAMETERS, SCRIPT))
     for route, rights in RIGHTS.items():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,15 @@ def test_part_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     assert "part 1 stopped (rc=-9)" in done.stdout
 
 
+@pytest.fixture
+def hangup_as_usual() -> Iterator[None]:
+    """Handle SIGHUP as usual, although the tests may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup_as_usual")
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
 def test_signal_stops_parts_before_supervisor(tmp_path: Path, name: str) -> None:
     """Closing a terminal sends SIGHUP."""

@@ -193,6 +193,7 @@ def test_drawing_without_other_style_is_unchanged(digit: int | None, strokes: li
     assert restyle(digit, strokes, always, np.random.default_rng(0)) == strokes
 
 
+@pytest.mark.slow
 def test_temperature_of_overconfident_logits_is_found() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (20_000, 10))

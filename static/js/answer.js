@@ -11,11 +11,16 @@ export function nameOf(digit) {
   return digit === 8 ? gettext("an 8") : gettext("a %(digit)s", { digit });
 }
 
-/** The answer in words, for the page and for those who hear it. */
+// One for each verdict of the API.
+const SENTENCES = {
+  sure: (a_digit) => gettext("It is %(a_digit)s", { a_digit }),
+  unsure: (a_digit) => gettext("Perhaps %(a_digit)s", { a_digit }),
+  not_a_digit: () => gettext("Not a digit"),
+};
+
+/** The answer in words, for the page and for screen readers. */
 export function verdictOf({ digit, verdict }) {
-  if (verdict === "not_a_digit") return gettext("Not a digit");
-  const named = nameOf(digit);
-  return verdict === "unsure" ? gettext("Perhaps %(a_digit)s", { a_digit: named }) : gettext("It is %(a_digit)s", { a_digit: named });
+  return SENTENCES[verdict](nameOf(digit));
 }
 
 export class AnswerView {
@@ -61,7 +66,7 @@ export class AnswerView {
   #showBars(answer) {
     const likely = answer?.probabilities;
     this.#part("bars-title").textContent =
-      answer?.verdict === "not_a_digit" ? gettext("If it were a digit") : gettext("How likely each digit is");
+      answer?.digit === null ? gettext("If it were a digit") : gettext("How likely each digit is");
     const most = likely ? likely.indexOf(Math.max(...likely)) : -1;
     this.#bars.forEach(({ bar, value }, digit) => {
       bar.style.setProperty("--share", likely?.[digit] ?? 0);

@@ -61,7 +61,7 @@ export class Feedback {
   /** Whether a key was an answer, and was used: 0–9, Y for yes, N for not a digit. */
   key(key) {
     if (this.#choices.disabled) return false;
-    if (/^[0-9]$/.test(key)) this.#save(Number(key));
+    if (key.length === 1 && this.#choices.querySelector(`[data-choice="${CSS.escape(key)}"]`)) this.#save(Number(key));
     else if (key.toLowerCase() === "y") this.#confirm();
     else if (key.toLowerCase() === "n") this.#save(null);
     else return false;

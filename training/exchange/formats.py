@@ -21,6 +21,8 @@ class Format:
     title: str
     lacks: str  # examples that it cannot hold and leaves out
     ink: bool  # whether it holds strokes
+    begins: bytes  # the first bytes of a file; empty for zips
+    contains: str  # part of the name of an entry that only this kind of zip has; empty for other files
     holds: Callable[[Example], bool]
     write: Callable[[Iterable[Example], BinaryIO], None]
     read: Callable[[BinaryIO], Iterator[Example]]
@@ -42,19 +44,52 @@ FORMATS = {
     each.name: each
     for each in (
         Format(
-            "idx", "zip", "IDX, the format of MNIST", "drawings that are not digits", False, _digit, write_idx, read_idx
+            name="idx",
+            suffix="zip",
+            title="IDX, the format of MNIST",
+            lacks="drawings that are not digits",
+            ink=False,
+            begins=b"",
+            contains=IMAGES_IDX,
+            holds=_digit,
+            write=write_idx,
+            read=read_idx,
         ),
-        Format("npz", "npz", "NPZ, NumPy's arrays", "", False, _anything, write_npz, read_npz),
-        Format("png", "zip", "PNG pictures with a CSV", "", False, _anything, write_png, read_png),
         Format(
-            "ndjson",
-            "ndjson",
-            "Strokes, the format of Quick, Draw!",
-            "drawings without ink",
-            True,
-            _ink,
-            write_ndjson,
-            read_ndjson,
+            name="npz",
+            suffix="npz",
+            title="NPZ, NumPy's arrays",
+            lacks="",
+            ink=False,
+            begins=b"",
+            contains="images.npy",
+            holds=_anything,
+            write=write_npz,
+            read=read_npz,
+        ),
+        Format(
+            name="png",
+            suffix="zip",
+            title="PNG pictures with a CSV",
+            lacks="",
+            ink=False,
+            begins=b"",
+            contains=TABLE,
+            holds=_anything,
+            write=write_png,
+            read=read_png,
+        ),
+        Format(
+            name="ndjson",
+            suffix="ndjson",
+            title="Strokes, the format of Quick, Draw!",
+            lacks="drawings without ink",
+            ink=True,
+            begins=b"{",
+            contains="",
+            holds=_ink,
+            write=write_ndjson,
+            read=read_ndjson,
         ),
     )
 }
@@ -64,18 +99,16 @@ def guess_format(file: BinaryIO) -> Format:
     """Detect a file's format from its content.
 
     Raises:
-        ExchangeError: it has none of the four formats.
+        ExchangeError: it has none of the formats.
     """
     file.seek(0)
     start = file.read(64).lstrip()
-    if start.startswith(b"{"):
-        return FORMATS["ndjson"]
+    names = ""
     if zipfile.is_zipfile(file):
         with open_archive(file) as archive:
             names = " ".join(archive.namelist())
-        for sign, name in ((IMAGES_IDX, "idx"), ("images.npy", "npz"), (TABLE, "png")):
-            if sign in names:
-                return FORMATS[name]
-    raise ExchangeError(
-        "The file is incomplete or in no known format: IDX in a zip, NPZ, PNG with labels.csv in a zip, ndjson strokes."
-    )
+    for form in FORMATS.values():
+        if start.startswith(form.begins) if form.begins else form.contains in names:
+            return form
+    titles = "; ".join(form.title for form in FORMATS.values())
+    raise ExchangeError(f"The file is incomplete or in no known format: {titles}.")

@@ -14,9 +14,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from recognizer import review_queue as queue
-from recognizer import submissions
+from recognizer import submissions, verdicts
 from recognizer.labels import FORM_VALUES
-from recognizer.models import Correction
+from recognizer.models import Correction, Verdict
 from recognizer.parsing import parse_row_number
 from web.api.presentation import png_data_url, stored_input
 from web.numbers import percent
@@ -93,6 +93,7 @@ def _cards(rows: list[Correction]) -> list[dict[str, Any]]:
             "row": row,
             "picture": png_data_url(stored_input(row.submission)),
             "percent": percent(row.confidence),
+            "remark": verdicts.REMARKS.get(Verdict(row.submission.verdict), ""),
             "reason": REASONS.get(row.triage, ""),
             "group": group,
             "alike": groups.count(group) - 1,
