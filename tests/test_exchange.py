@@ -530,7 +530,7 @@ def test_invalid_argument_gives_one_line_error(db: None, tmp_path: Path, argumen
 
 
 @pytest.fixture
-def office(admin_user: User, active_model: ModelVersion) -> Client:
+def admin_browser(admin_user: User, active_model: ModelVersion) -> Client:
     client = Client()
     client.force_login(admin_user)
     return client
@@ -542,12 +542,12 @@ def upload(client: Client, content: bytes) -> str:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_staff_download_and_upload(site: list[Submission], office: Client, name: str) -> None:
+def test_staff_download_and_upload(site: list[Submission], admin_browser: Client, name: str) -> None:
     before = {row[:2] for row in content()}
-    response: Any = office.get(f"/admin/data/{name}")
+    response: Any = admin_browser.get(f"/admin/data/{name}")
     file = b"".join(response.streaming_content)
     wipe()
-    page = upload(office, file)
+    page = upload(admin_browser, file)
 
     assert response.headers["Content-Disposition"].endswith(f'-{name}.{FORMATS[name].suffix}"')
     assert "Stored" in page
@@ -555,33 +555,35 @@ def test_staff_download_and_upload(site: list[Submission], office: Client, name:
     assert set(Correction.objects.values_list("decided_by__username", flat=True)) == {"boss"}
 
 
-def test_data_page_is_linked_and_counts_drawings(site: list[Submission], office: Client) -> None:
-    assert 'href="/admin/data/"' in office.get("/admin/").content.decode()
-    page = office.get("/admin/data/").content.decode()
+def test_data_page_is_linked_and_counts_drawings(site: list[Submission], admin_browser: Client) -> None:
+    assert 'href="/admin/data/"' in admin_browser.get("/admin/").content.decode()
+    page = admin_browser.get("/admin/data/").content.decode()
 
     assert "The 4 drawings with accepted labels" in page
     assert all(f'href="/admin/data/{name}"' in page for name in FORMATS)
-    assert office.get("/admin/data/other").status_code == 404
+    assert admin_browser.get("/admin/data/other").status_code == 404
 
 
-def test_failed_download_says_why(site: list[Submission], office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_download_says_why(
+    site: list[Submission], admin_browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("training.exchange.pictures.LIMITS", exchange.ExchangeLimits(pictures=3))
 
-    assert "export npz or idx" in office.get("/admin/data/png", follow=True).content.decode()
+    assert "export npz or idx" in admin_browser.get("/admin/data/png", follow=True).content.decode()
 
 
 @pytest.mark.parametrize("name", ["npz: a pickle", "ndjson: no JSON", "nothing"])
-def test_hostile_upload_shows_error(office: Client, name: str) -> None:
-    page = upload(office, HOSTILE[name]())
+def test_hostile_upload_shows_error(admin_browser: Client, name: str) -> None:
+    page = upload(admin_browser, HOSTILE[name]())
 
     assert "errorlist" in page
     assert not Submission.objects.exists()
 
 
-def test_upload_limit_is_lower_than_command_limit(office: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upload_limit_is_lower_than_command_limit(admin_browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("web.admin.data.LIMITS", exchange.ExchangeLimits(uploaded_rows=2))
 
-    assert "more than 2 drawings" in upload(office, npz(IMAGES, LABELS))
+    assert "more than 2 drawings" in upload(admin_browser, npz(IMAGES, LABELS))
     assert not Submission.objects.exists()
 
 

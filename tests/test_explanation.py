@@ -205,9 +205,9 @@ def test_explanation_without_model_is_503(visitor: Visitor) -> None:
 @pytest.mark.django_db
 def test_admin_shows_explanation(visitor: Visitor, admin_user: User) -> None:
     drawn = visitor.draw()["id"]
-    office = Client()
-    office.force_login(admin_user)
-    page = office.get(f"/admin/recognizer/submission/{drawn}/change/").content.decode()
+    admin_browser = Client()
+    admin_browser.force_login(admin_user)
+    page = admin_browser.get(f"/admin/recognizer/submission/{drawn}/change/").content.decode()
 
     assert "Version 1 reads 3. The bright ink had the most influence" in page
     assert page.count("data:image/png;base64,") == 2

@@ -73,9 +73,9 @@ def test_staff_actions_are_logged_and_stored(visitor: Visitor, staff: Client, ca
     staff.post(f"/api/v1/corrections/{pk}/accept")
     staff.delete(f"/api/v1/submissions/{drawn}")
     staff.get("/api/v1/corrections")
-    office = Client()
-    office.force_login(User.objects.get(username="boss"))
-    office.post("/nowhere%0A2026-01-01 INFO forged")
+    admin_browser = Client()
+    admin_browser.force_login(User.objects.get(username="boss"))
+    admin_browser.post("/nowhere%0A2026-01-01 INFO forged")
 
     lines = [record.getMessage() for record in caplog.records if record.name == "digits.audit"]
     told = [line.split(": ", 1)[1] for line in lines]
@@ -93,13 +93,13 @@ def test_staff_actions_are_logged_and_stored(visitor: Visitor, staff: Client, ca
 
 def test_audit_entry_has_ids_but_no_text(visitor: Visitor, staff: Client) -> None:
     pk = visitor.say(visitor.draw()["id"], 8).json()["id"]
-    office = Client()
-    office.force_login(User.objects.get(username="boss"))
+    admin_browser = Client()
+    admin_browser.force_login(User.objects.get(username="boss"))
 
     typed = {"csrfmiddlewaretoken": "secret", "x": "typed"}
-    office.post("/review/decisions", {"correction": [pk, "typed \0 in"], "act": "3"} | typed)
-    office.post("/admin/recognizer/correction/", {"action": "reject", "_selected_action": [pk]} | typed)
-    office.post("/account/logout")
+    admin_browser.post("/review/decisions", {"correction": [pk, "typed \0 in"], "act": "3"} | typed)
+    admin_browser.post("/admin/recognizer/correction/", {"action": "reject", "_selected_action": [pk]} | typed)
+    admin_browser.post("/account/logout")
 
     decided, rejected, left = AuditEntry.objects.order_by("pk")
     assert decided.fields == {"correction": [str(pk)], "act": ["3"]}

@@ -35,7 +35,7 @@ HOSTILE = ["0", "-1", "x", "1.5", "1 OR 1=1", "9" * 30, "9" * 5000, "\0", "٣٣"
 
 
 @pytest.fixture
-def office(admin_user: User, active_model: ModelVersion) -> Client:
+def admin_browser(admin_user: User, active_model: ModelVersion) -> Client:
     """A staff client."""
     client = Client()
     client.force_login(admin_user)
@@ -115,10 +115,10 @@ def test_versions_are_paginated_with_constant_queries(active_model: ModelVersion
 
 
 def test_staff_see_last_run_with_few_more_queries(
-    history: list[ModelVersion], office: Client, django_assert_max_num_queries: Any
+    history: list[ModelVersion], admin_browser: Client, django_assert_max_num_queries: Any
 ) -> None:
     with django_assert_max_num_queries(8) as queries:
-        page = office.get("/models").content.decode()
+        page = admin_browser.get("/models").content.decode()
 
     assert "Start a training run" in page and "/admin/django_celery_beat/periodictask/" in page
     assert f"Training run {TrainingRun.objects.latest('pk').pk}" in page
@@ -244,9 +244,9 @@ def test_invalid_versions_are_404(active_model: ModelVersion, client: Client, ve
     assert client.get(f"/models/{version}").status_code == 404
 
 
-def test_pages_have_no_inline_script_or_style(history: list[ModelVersion], office: Client) -> None:
+def test_pages_have_no_inline_script_or_style(history: list[ModelVersion], admin_browser: Client) -> None:
     for address in ("/models", "/models/1", "/models/2", "/models/2/activate"):
-        page = office.get(address).content.decode()
+        page = admin_browser.get(address).content.decode()
         assert not re.search(r"<script(?![^>]*\ssrc=)", page)
         assert not re.search(r"\son\w+=|\sstyle=", page)
         ids = re.findall(r'\sid="([^"]+)"', page)
@@ -306,47 +306,49 @@ def test_account_without_staff_rights_is_a_visitor(history: list[ModelVersion]) 
     assert ModelVersion.objects.get(state="active").version == 2
 
 
-def test_going_back_is_confirmed_and_recorded(history: list[ModelVersion], office: Client, admin_user: User) -> None:
-    asked = text_of(office, "/models/1/activate")
+def test_going_back_is_confirmed_and_recorded(
+    history: list[ModelVersion], admin_browser: Client, admin_user: User
+) -> None:
+    asked = text_of(admin_browser, "/models/1/activate")
     assert "Go back to version 1?" in asked and "Requests in progress finish on version 2" in asked
     assert ModelVersion.objects.get(state="active").version == 2
 
-    done = office.post("/models/1/activate", follow=True)
+    done = admin_browser.post("/models/1/activate", follow=True)
     assert "Version 1 is active." in done.content.decode()
     last = Promotion.objects.first()
     assert last is not None and (last.version.version, last.cause, last.by) == (1, "hand", admin_user)
-    assert "Version 1 is active already" in text_of(office, "/models/1/activate")
+    assert "Version 1 is active already" in text_of(admin_browser, "/models/1/activate")
 
 
-def test_unloadable_version_is_not_activated(history: list[ModelVersion], office: Client) -> None:
-    refused = office.post("/models/3/activate")
+def test_unloadable_version_is_not_activated(history: list[ModelVersion], admin_browser: Client) -> None:
+    refused = admin_browser.post("/models/3/activate")
 
     assert refused.status_code == 409
     assert "Not activated: the artifact of version 3 does not run" in refused.content.decode()
     assert "It failed these gates" in refused.content.decode()
     ModelFile.objects.filter(version=history[2]).delete()
-    assert "<form" not in main_of(office.get("/models/3/activate"))
-    assert office.post("/models/3/activate").status_code == 409
+    assert "<form" not in main_of(admin_browser.get("/models/3/activate"))
+    assert admin_browser.post("/models/3/activate").status_code == 409
     assert ModelVersion.objects.get(state="active").version == 2
 
 
-def test_staff_start_one_run_and_cancel_it(office: Client, admin_user: User) -> None:
-    started = office.post("/models/runs", {"force": "on"}, follow=True).content.decode()
-    again = office.post("/models/runs", follow=True).content.decode()
+def test_staff_start_one_run_and_cancel_it(admin_browser: Client, admin_user: User) -> None:
+    started = admin_browser.post("/models/runs", {"force": "on"}, follow=True).content.decode()
+    again = admin_browser.post("/models/runs", follow=True).content.decode()
     run = TrainingRun.objects.get()
 
     assert (run.trigger, run.requested_by, run.force) == ("button", admin_user, True)
     assert f"Training run {run.pk} is queued." in started and "said--success" in started
     assert f"Training run {run.pk} is queued." in again and "said--error" in again
-    assert "was cancelled" in office.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
-    assert "is over already" in office.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
-    assert office.post("/models/runs/999/cancel").status_code == 404
+    assert "was cancelled" in admin_browser.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
+    assert "is over already" in admin_browser.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
+    assert admin_browser.post("/models/runs/999/cancel").status_code == 404
 
 
-def test_running_run_is_asked_to_stop(office: Client) -> None:
+def test_running_run_is_asked_to_stop(admin_browser: Client) -> None:
     run = TrainingRun.objects.create(trigger="api", state="running")
 
-    assert "stops within seconds" in office.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
+    assert "stops within seconds" in admin_browser.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
 
 
 @pytest.mark.parametrize("address", ["/models/1/activate", "/models/runs", "/models/runs/1/cancel"])

@@ -87,10 +87,10 @@ def test_unloadable_version_cannot_be_activated(
 ) -> None:
     bad = registry.register(content, None, preprocessing_version=1, thresholds=active_model.thresholds, metrics={})
     answer = staff.post(f"/api/v1/models/{bad.version}/activate")
-    office = Client()
-    office.force_login(admin_user)
+    admin_browser = Client()
+    admin_browser.force_login(admin_user)
     body = {"action": "activate", "_selected_action": [bad.pk]}
-    page = office.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
+    page = admin_browser.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
 
     assert answer.status_code == 409
     assert "does not run" in answer.json()["detail"]
@@ -210,10 +210,10 @@ def test_pruned_version_reports_missing_files(
     pruned: ModelVersion, staff: Client, admin_user: User, client: Client
 ) -> None:
     shown = client.get("/api/v1/models/2").json()
-    office = Client()
-    office.force_login(admin_user)
+    admin_browser = Client()
+    admin_browser.force_login(admin_user)
     body = {"action": "activate", "_selected_action": [pruned.pk]}
-    page = office.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
+    page = admin_browser.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
 
     assert shown["artifact"] is None and shown["checkpoint"] is None
     assert client.get("/api/v1/models/2/artifact").status_code == 404
@@ -224,23 +224,23 @@ def test_pruned_version_reports_missing_files(
 
 def test_submissions_of_pruned_version_stay(pruned: ModelVersion, visitor: Visitor, admin_user: User) -> None:
     (drawn,) = visitor.get("/api/v1/submissions").json()["results"]
-    office = Client()
-    office.force_login(admin_user)
+    admin_browser = Client()
+    admin_browser.force_login(admin_user)
 
     assert drawn["model_version"] == 2
     assert visitor.say(drawn["id"], 8).status_code == 201
     for page in ("submission/", f"submission/{drawn['id']}/change/", "correction/", "modelversion/", "promotion/"):
-        assert office.get(f"/admin/recognizer/{page}").status_code == 200
+        assert admin_browser.get(f"/admin/recognizer/{page}").status_code == 200
 
 
 def test_promotion_history_is_read_only(pruned: ModelVersion, admin_user: User) -> None:
-    office = Client()
-    office.force_login(admin_user)
+    admin_browser = Client()
+    admin_browser.force_login(admin_user)
     row = Promotion.objects.all()[0]
 
-    assert "by hand" in office.get("/admin/recognizer/promotion/").content.decode()
-    assert office.get("/admin/recognizer/promotion/add/").status_code == 403
-    assert office.post(f"/admin/recognizer/promotion/{row.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert "by hand" in admin_browser.get("/admin/recognizer/promotion/").content.decode()
+    assert admin_browser.get("/admin/recognizer/promotion/add/").status_code == 403
+    assert admin_browser.post(f"/admin/recognizer/promotion/{row.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
 # --- Random steps and concurrency -------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def office(admin_user: User) -> Client:
+def admin_browser(admin_user: User) -> Client:
     client = Client()
     client.force_login(admin_user)
     return client
@@ -155,11 +155,11 @@ def test_nightly_run_is_skipped_while_one_is_live() -> None:
     assert [run.trigger for run in TrainingRun.objects.all()] == [TrainingRun.Trigger.SCHEDULE]
 
 
-def test_admin_can_edit_parameters_of_a_task(office: Client) -> None:
+def test_admin_can_edit_parameters_of_a_task(admin_browser: Client) -> None:
     ensure_schedule()
     task = PeriodicTask.objects.get(name="retrain when there is enough")
     page = f"/admin/django_celery_beat/periodictask/{task.pk}/change/"
-    assert "<script>" not in office.get(page).content.decode()
+    assert "<script>" not in admin_browser.get(page).content.decode()
     form: dict[str, Any] = {
         "task": task.task,
         "enabled": "on",
@@ -170,29 +170,31 @@ def test_admin_can_edit_parameters_of_a_task(office: Client) -> None:
         "expire_seconds": 120,
     }
     before = PeriodicTasks.last_change()
-    assert office.post(page, form).status_code == 302
+    assert admin_browser.post(page, form).status_code == 302
 
     task.refresh_from_db()
     assert (task.name, json.loads(task.kwargs)) == ("retrain when there is enough", {"corrections": 10, "hours": 0.5})
     assert PeriodicTasks.last_change() != before  # beat reads it within seconds
 
 
-def test_own_entries_can_be_disabled_but_not_deleted(office: Client, line: PeriodicTask) -> None:
+def test_own_entries_can_be_disabled_but_not_deleted(admin_browser: Client, line: PeriodicTask) -> None:
     ensure_schedule()
     own = PeriodicTask.objects.get(name="retrain every night")
     confirm = {"post": "yes"}
 
-    assert office.post(f"/admin/django_celery_beat/periodictask/{own.pk}/delete/", confirm).status_code == 403
+    assert admin_browser.post(f"/admin/django_celery_beat/periodictask/{own.pk}/delete/", confirm).status_code == 403
     body = {"action": "delete_selected", "_selected_action": [own.pk], **confirm}
-    office.post("/admin/django_celery_beat/periodictask/", body)
+    admin_browser.post("/admin/django_celery_beat/periodictask/", body)
     assert PeriodicTask.objects.filter(pk=own.pk).exists()
-    assert office.post(f"/admin/django_celery_beat/periodictask/{line.pk}/delete/", confirm).status_code == 302
-    office.post("/admin/django_celery_beat/periodictask/", {"action": "disable_tasks", "_selected_action": [own.pk]})
+    assert admin_browser.post(f"/admin/django_celery_beat/periodictask/{line.pk}/delete/", confirm).status_code == 302
+    admin_browser.post(
+        "/admin/django_celery_beat/periodictask/", {"action": "disable_tasks", "_selected_action": [own.pk]}
+    )
     own.refresh_from_db()
     assert not own.enabled
 
 
-def test_admin_list_recognizes_the_scheduler(office: Client) -> None:
-    page = office.get("/admin/django_celery_beat/periodictask/").content.decode()
+def test_admin_list_recognizes_the_scheduler(admin_browser: Client) -> None:
+    page = admin_browser.get("/admin/django_celery_beat/periodictask/").content.decode()
 
     assert "be dispatched unless" not in page

@@ -40,7 +40,7 @@ PARAMETERS = (
 
 
 @pytest.fixture
-def office(visitor: Visitor, admin_user: User) -> Client:
+def admin_browser(visitor: Visitor, admin_user: User) -> Client:
     """Staff, on a site where every stored text is a script."""
     boss = Client()
     boss.force_login(admin_user)
@@ -76,7 +76,7 @@ def texts_of(model: type[Model]) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.slow
-def test_no_page_runs_stored_script(office: Client, visitor: Visitor) -> None:
+def test_no_page_runs_stored_script(admin_browser: Client, visitor: Visitor) -> None:
     pages = [address(route, FIRST) for route, rights in RIGHTS.items() if "GET" in rights and "api/v1" not in route]
     for model in admin.site._registry:
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
@@ -86,7 +86,7 @@ def test_no_page_runs_stored_script(office: Client, visitor: Visitor) -> None:
 
     shown = 0
     for page in pages:
-        answer = office.get(page)
+        answer = admin_browser.get(page)
         assert answer.status_code < 500, page
         if answer["Content-Type"].startswith("text/html"):
             text = answer.content.decode()
@@ -96,10 +96,10 @@ def test_no_page_runs_stored_script(office: Client, visitor: Visitor) -> None:
 
 
 @pytest.mark.slow
-def test_no_page_runs_script_from_its_address(office: Client, visitor: Visitor) -> None:
+def test_no_page_runs_script_from_its_address(admin_browser: Client, visitor: Visitor) -> None:
     query = urlencode(dict.fromkeys(PARAMETERS, SCRIPT))
     for route, rights in RIGHTS.items():
-        for client in (office, visitor):
+        for client in (admin_browser, visitor):
             if "GET" in rights:
                 answer = client.get(address(route, FIRST) + "?" + query, follow=True)
                 assert answer.status_code < 500, route

@@ -416,16 +416,16 @@ def _taken_soon(stand_in: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def office(admin_user: User, active_model: ModelVersion) -> Client:
+def admin_browser(admin_user: User, active_model: ModelVersion) -> Client:
     client = Client()
     client.force_login(admin_user)
     return client
 
 
-def test_button_starts_a_run_or_names_the_live_one(office: Client, admin_user: User) -> None:
-    assert "Start a training run" in office.get("/admin/training/trainingrun/").content.decode()
-    first = office.post("/admin/training/trainingrun/start/", follow=True).content.decode()
-    second = office.post("/admin/training/trainingrun/start/", follow=True).content.decode()
+def test_button_starts_a_run_or_names_the_live_one(admin_browser: Client, admin_user: User) -> None:
+    assert "Start a training run" in admin_browser.get("/admin/training/trainingrun/").content.decode()
+    first = admin_browser.post("/admin/training/trainingrun/start/", follow=True).content.decode()
+    second = admin_browser.post("/admin/training/trainingrun/start/", follow=True).content.decode()
 
     run = TrainingRun.objects.get()
     assert (run.trigger, run.requested_by) == (Trigger.BUTTON, admin_user)
@@ -443,19 +443,19 @@ def test_starting_a_run_requires_post_and_csrf_token(admin_user: User) -> None:
     assert not TrainingRun.objects.exists()
 
 
-def test_live_run_can_be_cancelled_on_its_page(office: Client) -> None:
+def test_live_run_can_be_cancelled_on_its_page(admin_browser: Client) -> None:
     run = runs.request(Trigger.API)
     page = f"/admin/training/trainingrun/{run.pk}/change/"
-    assert "Cancel this run" in office.get(page).content.decode()
-    after = office.post(f"/admin/training/trainingrun/{run.pk}/cancel/", follow=True).content.decode()
-    again = office.post(f"/admin/training/trainingrun/{run.pk}/cancel/", follow=True).content.decode()
+    assert "Cancel this run" in admin_browser.get(page).content.decode()
+    after = admin_browser.post(f"/admin/training/trainingrun/{run.pk}/cancel/", follow=True).content.decode()
+    again = admin_browser.post(f"/admin/training/trainingrun/{run.pk}/cancel/", follow=True).content.decode()
 
     assert f"Training run {run.pk} was cancelled." in after
     assert "Cancel this run" not in after
     assert f"Training run {run.pk} is over" in again
 
 
-def test_run_page_shows_gates_counts_and_timings(office: Client, active_model: ModelVersion) -> None:
+def test_run_page_shows_gates_counts_and_timings(admin_browser: Client, active_model: ModelVersion) -> None:
     report = [
         {"gate": "floor", "value": 0.99, "threshold": 0.98, "passed": True, "n": 10_000, "explanation": "On MNIST."},
         {"gate": "size", "value": 2, "threshold": 1, "passed": False, "n": 1, "explanation": "<b>Too large.</b>"},
@@ -469,11 +469,11 @@ def test_run_page_shows_gates_counts_and_timings(office: Client, active_model: M
         timings={"fit": {"seconds": 31.5, "memory_gb": 0.9}, "data": {"seconds": 2}},
     )
     for page in (f"training/trainingrun/{run.pk}", f"recognizer/modelversion/{active_model.pk}"):
-        text = office.get(f"/admin/{page}/change/").content.decode()
+        text = admin_browser.get(f"/admin/{page}/change/").content.decode()
         assert "<td>floor</td>" in text and "<strong>FAILED</strong>" in text
         assert "&lt;b&gt;Too large." in text
 
-    page_of_run = office.get(f"/admin/training/trainingrun/{run.pk}/change/").content.decode()
+    page_of_run = admin_browser.get(f"/admin/training/trainingrun/{run.pk}/change/").content.decode()
     assert "<td>left out: a duplicate</td><td>7</td>" in page_of_run
     assert "<td>400</td>" in page_of_run and "<td>31.5</td>" in page_of_run
     assert 'name="_save"' not in page_of_run

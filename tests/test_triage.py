@@ -758,35 +758,35 @@ def test_ten_sessions_that_know_the_rules_stay_under_the_caps(active_model: Mode
 
 
 @pytest.fixture
-def office(admin_user: User) -> Client:
+def admin_browser(admin_user: User) -> Client:
     client = Client()
     client.force_login(admin_user)
     return client
 
 
-def test_admin_list_shows_rules_and_can_be_filtered(somebody: uuid.UUID, office: Client) -> None:
+def test_admin_list_shows_rules_and_can_be_filtered(somebody: uuid.UUID, admin_browser: Client) -> None:
     say(somebody, different(1, sure(7)), it_is(1))
     say(somebody, different(2, seed=5), model_is_right)
     say(somebody, different(1, seed=7), it_is(4))
     triage.triage()
     url = "/admin/recognizer/correction/"
 
-    page = office.get(url)
+    page = admin_browser.get(url)
     shown = [row.confidence for row in page.context["cl"].result_list]
     assert shown == sorted(shown)
     assert '<span title="The model was sure of another answer.">sure of another</span>' in page.content.decode()
     for query, count in (("held", 1), ("none", 1), ("sure_of_another", 1), ("confirmed", 2), ("burst", 0)):
-        assert len(office.get(f"{url}?triage={query}").context["cl"].result_list) == count
+        assert len(admin_browser.get(f"{url}?triage={query}").context["cl"].result_list) == count
 
 
 def test_admin_list_uses_constant_number_of_queries(
-    somebody: uuid.UUID, office: Client, django_assert_max_num_queries: Any
+    somebody: uuid.UUID, admin_browser: Client, django_assert_max_num_queries: Any
 ) -> None:
     say(somebody, different(40), model_is_right)
     triage.triage()
 
     with django_assert_max_num_queries(12):
-        office.get("/admin/recognizer/correction/")
+        admin_browser.get("/admin/recognizer/correction/")
 
 
 def test_triage_run_uses_constant_number_of_queries(

@@ -16,7 +16,7 @@ PHONE = {"width": 390, "height": 844}
 
 
 class Panel:
-    """The panel below the button Why?."""
+    """The panel that the button "Why?" opens."""
 
     def __init__(self, sheet: DrawingPage) -> None:
         self.toggle = sheet.button("Why?")

@@ -30,7 +30,7 @@ def history(active_model: ModelVersion) -> ModelVersion:
 
 
 @pytest.fixture
-def open_office(open_page: OpenPage, admin_user: User) -> Callable[..., Page]:
+def open_as_admin(open_page: OpenPage, admin_user: User) -> Callable[..., Page]:
     """Open a browser profile in which an admin is logged in."""
 
     def open_one(**options: Any) -> Page:
@@ -50,9 +50,9 @@ def set_run(run: TrainingRun, **columns: Any) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_nothing_is_wider_than_the_screen(
-    history: ModelVersion, open_office: Callable[..., Page], width: int, theme: str
+    history: ModelVersion, open_as_admin: Callable[..., Page], width: int, theme: str
 ) -> None:
-    page = open_office(viewport={"width": width, "height": 844}, color_scheme=theme)
+    page = open_as_admin(viewport={"width": width, "height": 844}, color_scheme=theme)
 
     for address in ("/models", "/models/2", "/models/3", "/models/1/activate"):
         page.goto(address)
@@ -63,9 +63,9 @@ def test_nothing_is_wider_than_the_screen(
 
 
 def test_controls_are_large_enough_and_usable_by_keyboard(
-    history: ModelVersion, open_office: Callable[..., Page]
+    history: ModelVersion, open_as_admin: Callable[..., Page]
 ) -> None:
-    page = open_office(viewport={"width": 390, "height": 844})
+    page = open_as_admin(viewport={"width": 390, "height": 844})
     page.goto("/models")
 
     for part in page.locator("main :is(button, .button, .entry__title a, .run__links a)").filter(visible=True).all():
@@ -78,9 +78,9 @@ def test_controls_are_large_enough_and_usable_by_keyboard(
 
 
 def test_run_is_watched_from_start_to_end_without_reloading(
-    history: ModelVersion, open_office: Callable[..., Page]
+    history: ModelVersion, open_as_admin: Callable[..., Page]
 ) -> None:
-    page = open_office(viewport={"width": 1280, "height": 900})
+    page = open_as_admin(viewport={"width": 1280, "height": 900})
     page.goto("/models")
     panel = page.get_by_role("region", name="Training")
     panel.get_by_role("button", name="Start a training run").click()
@@ -114,9 +114,9 @@ def test_run_is_watched_from_start_to_end_without_reloading(
 
 
 def test_run_can_be_cancelled_and_scheduled_run_appears(
-    active_model: ModelVersion, open_office: Callable[..., Page]
+    active_model: ModelVersion, open_as_admin: Callable[..., Page]
 ) -> None:
-    page = open_office(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page = open_as_admin(viewport={"width": 390, "height": 844}, color_scheme="dark")
     page.clock.install()
     page.goto("/models", wait_until="networkidle")
     panel = page.get_by_role("region", name="Training")
@@ -133,9 +133,9 @@ def test_run_can_be_cancelled_and_scheduled_run_appears(
 
 
 def test_panel_reports_unreachable_site_and_recovers(
-    active_model: ModelVersion, open_office: Callable[..., Page]
+    active_model: ModelVersion, open_as_admin: Callable[..., Page]
 ) -> None:
-    page = open_office(viewport={"width": 1280, "height": 900})
+    page = open_as_admin(viewport={"width": 1280, "height": 900})
     TrainingRun.objects.create(trigger="schedule", state="running", phase="fit", progress=0.5, started=now())
     page.clock.install()
     page.goto("/models", wait_until="networkidle")
@@ -149,8 +149,8 @@ def test_panel_reports_unreachable_site_and_recovers(
     expect(panel).not_to_contain_text("The site is not responding")
 
 
-def test_logged_out_staff_are_told(active_model: ModelVersion, open_office: Callable[..., Page]) -> None:
-    page = open_office(viewport={"width": 1280, "height": 900})
+def test_logged_out_staff_are_told(active_model: ModelVersion, open_as_admin: Callable[..., Page]) -> None:
+    page = open_as_admin(viewport={"width": 1280, "height": 900})
     TrainingRun.objects.create(trigger="schedule", state="running", phase="fit", progress=0.5, started=now())
     page.goto("/models")
     page.context.clear_cookies(name="sessionid")
@@ -158,8 +158,8 @@ def test_logged_out_staff_are_told(active_model: ModelVersion, open_office: Call
     expect(page.get_by_role("region", name="Training")).to_contain_text("You are no longer logged in.")
 
 
-def test_going_back_to_a_version_is_confirmed_first(history: ModelVersion, open_office: Callable[..., Page]) -> None:
-    page = open_office(viewport={"width": 1280, "height": 900})
+def test_going_back_to_a_version_is_confirmed_first(history: ModelVersion, open_as_admin: Callable[..., Page]) -> None:
+    page = open_as_admin(viewport={"width": 1280, "height": 900})
     page.goto("/models/1")
     page.get_by_role("link", name="Go back to this version").click()
     expect(page.get_by_text("Within two seconds, every web process uses version 1")).to_be_visible()
