@@ -1,4 +1,4 @@
-"""What the tests share: a data directory of their own, the bundled model, drawings, and clients of every kind."""
+"""Fixtures that tests share: the bundled model, a small MNIST, and clients of every kind."""
 
 import copy
 import gzip
@@ -27,7 +27,7 @@ from recognizer.models import ModelFile, ModelVersion, Promotion
 from tests.drawings import THREE
 from web.throttles import counter, ledger
 
-hypothesis_settings.register_profile("patient", deadline=None)  # no test is about time
+hypothesis_settings.register_profile("patient", deadline=None)  # tests may be slow
 hypothesis_settings.load_profile("patient")
 
 
@@ -37,7 +37,7 @@ def _quick_settings() -> Iterator[None]:
     with override_settings(
         # Nothing is collected in tests, so pages link static files by their own names.
         STORAGES=settings.STORAGES | {"staticfiles": plain},
-        WHITENOISE_AUTOREFRESH=True,  # else every client lists what `prepare`'s tests collected
+        WHITENOISE_AUTOREFRESH=True,  # otherwise every client lists the files that tests of `prepare` collected
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
     ):
         yield
@@ -52,9 +52,9 @@ def _fresh_engine() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _bundled(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> tuple[list[Model], DigitModel]:
-    """The bundled model as the site registers and loads it: its rows, with a short checkpoint, and what reads.
+    """Return the rows of the registered bundled model, with a short checkpoint, and the loaded model.
 
-    Writing its three megabytes and reading its canaries takes 30 ms, for each of 700 tests.
+    Writing its three megabytes and reading its canaries takes 30 ms, which each of 700 tests would pay.
     """
     with django_db_blocker.unblock(), transaction.atomic():
         registry.ensure_bundled()
@@ -80,19 +80,19 @@ def active_model(db: None, _bundled: tuple[list[Model], DigitModel]) -> ModelVer
 
 @pytest.fixture
 def visitor(active_model: ModelVersion) -> "Visitor":
-    """Somebody who opened the page: with an owner cookie and a CSRF token."""
+    """A visitor who opened the page: with an owner cookie and a CSRF token."""
     return Visitor()
 
 
 @pytest.fixture
 def stranger(active_model: ModelVersion) -> "Visitor":
-    """Somebody else."""
+    """Another visitor."""
     return Visitor()
 
 
 @pytest.fixture
 def admin_user(db: None) -> User:
-    return User.objects.create(username="boss", is_staff=True, is_superuser=True)  # hashing a password takes long
+    return User.objects.create(username="boss", is_staff=True, is_superuser=True)  # without a password: hashing is slow
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def staff(admin_user: User, active_model: ModelVersion) -> Client:
 
 @pytest.fixture
 def small_mnist(tmp_path: Path, settings: LazySettings) -> Path:
-    """Four files in MNIST's format, with their own digests."""
+    """Four small files in MNIST's format; the settings name their folder and digests."""
     rng = np.random.default_rng(0)
     digests = {}
     for part, count in (("train", 30), ("t10k", 10)):
@@ -127,7 +127,7 @@ def _idx(array: np.ndarray) -> bytes:
 
 
 def forget_counts() -> None:
-    """Begin with empty windows: Redis, where it counts, outlives a test."""
+    """Clear all counters; those in Redis outlive a test."""
     counter.cache_clear()
     ledger.cache_clear()
     if settings.REDIS_URL:
@@ -136,7 +136,7 @@ def forget_counts() -> None:
 
 
 class Visitor(Client):
-    """A browser's behaviour: keeps cookies, sends the CSRF token that the page gave it."""
+    """A client like a browser: it keeps cookies and sends the CSRF token of the page."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(enforce_csrf_checks=True, **options)
@@ -161,5 +161,5 @@ class Visitor(Client):
 
 
 def main_of(page: Any) -> str:
-    """Return what a page has between its header and its footer."""
+    """Return the content of a page between its header and its footer."""
     return str(page.content.decode()).partition("<main")[2].partition("</main>")[0]

@@ -1,4 +1,4 @@
-"""Drawings for the tests, made by hand."""
+"""Drawings for tests."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def picture_of(
     left: float = 40,
     top: float = 40,
 ) -> np.ndarray:
-    """Draw strokes as a paint program would: `(side, side)` uint8."""
+    """Draw strokes like a paint program; return `(side, side)` uint8."""
     canvas = np.full((side, side), ground, np.uint8)
     for stroke in strokes:
         points = np.array([[x * scale + left, y * scale + top] for x, y in stroke], np.int32)

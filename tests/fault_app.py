@@ -1,4 +1,4 @@
-"""Puts a function of `tests.stand_in` in the place of `training.loop.learn`, in workers of the fault tests."""
+"""Replaces `training.loop.learn` with a function of `tests.stand_in` in the workers of the fault tests."""
 
 from django.apps import AppConfig
 

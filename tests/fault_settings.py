@@ -1,4 +1,4 @@
-"""The site's settings for the workers of the fault tests: a function named by the test stands in for the work."""
+"""Settings for the workers of the fault tests: the test names a function that replaces the work."""
 
 from hdr_site.settings import *  # noqa: F403
 

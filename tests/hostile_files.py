@@ -1,4 +1,4 @@
-"""Files of pictures that keep a decoder busy: many blocks, bombs among them, many scans, the largest of each format."""
+"""Picture files that keep a decoder busy: many blocks, decompression bombs, many scans, the largest of each format."""
 
 import io
 import struct
@@ -25,7 +25,7 @@ def chunk(kind: bytes, data: bytes = b"") -> bytes:
 
 
 def filled(chunk: bytes) -> bytes:
-    """As many of a chunk as fit into a file."""
+    """Repeat a chunk as often as it fits into a file."""
     return chunk * (SIZE // len(chunk))
 
 
@@ -38,7 +38,7 @@ def png(
     part: int = 8192,
     grain: int = 0,
 ) -> bytes:
-    """A PNG whose rows are all predicted by Paeth's filter, with blocks before and after its pixels."""
+    """A PNG that uses the Paeth filter in every row, with blocks before and after its pixels."""
     width, height = size
     rows = np.full((height, 1 + width * CHANNELS[colour] * bits // 8), 0, np.uint8)
     if grain:
@@ -73,14 +73,14 @@ def gif(before: bytes) -> bytes:
 
 
 def scans(count: int, size: tuple[int, int] = LARGEST_JPEG, mode: str = "RGB") -> bytes:
-    """A progressive JPEG whose first scan comes again and again."""
+    """A progressive JPEG that repeats its first scan."""
     content = saved("JPEG", size, mode, 1, progressive=True, subsampling=0)
     first, second = list(_scans(content))[:2]
     return content[:-2] + content[first:second] * (count - content.count(b"\xff\xda")) + content[-2:]
 
 
 def _scans(content: bytes) -> Iterator[int]:
-    """Where the scans begin, with their tables."""
+    """Yield the positions where scans begin, including their tables."""
     end = 0
     while (scan := content.find(b"\xff\xda", end)) >= 0:
         table = content.find(b"\xff\xc4", end, scan)
@@ -135,4 +135,4 @@ FILES: dict[str, Callable[[], bytes]] = {
     "GIF, 12 MP": partial(saved, "GIF", LARGEST, "P"),
     "BMP, 8 MB": partial(saved, "BMP", (1800, 1400)),
 }
-"""By name, what makes a file."""
+"""Functions that make a file, by its name."""

@@ -1,4 +1,4 @@
-"""Hosts of their own for tests: a data directory, a database, and the commands that an operator types."""
+"""Separate hosts for tests: a data directory, a database, and the operator's commands."""
 
 import json
 import os
@@ -22,7 +22,7 @@ labelled("ada", 7, session=None, account=User.objects.create_user("ada", passwor
 
 
 class Host:
-    """A host with a data directory of its own."""
+    """A host with its own data directory."""
 
     def __init__(self, folder: Path, database: str = "") -> None:
         folder.mkdir()
@@ -38,6 +38,6 @@ class Host:
         return done.stdout if works else done.stderr
 
     def everything(self) -> list[object]:
-        """Every row of every table, the models' bytes included."""
+        """Return every row of every table, including the bytes of the models."""
         rows: list[object] = json.loads(self.manage("dumpdata", "--verbosity", "0"))
         return rows

@@ -1,4 +1,4 @@
-"""Labelled submissions for the training's tests, as people and admins leave them behind."""
+"""Labelled submissions for tests, as people and admins make them."""
 
 import uuid
 from typing import Any
@@ -11,12 +11,12 @@ from tests.drawings import CANARIES
 
 
 def person(name: str) -> uuid.UUID:
-    """An anonymous owner's id, the same at every call."""
+    """Return the id of an anonymous owner, the same at every call."""
     return uuid.uuid5(uuid.NAMESPACE_URL, name)
 
 
 def bent_ink(digit: int, seed: int) -> list[list[list[float]]]:
-    """Points of a canary's ink, each moved a little, differently for every seed."""
+    """Return the ink of a canary, distorted differently for every seed."""
     rng = np.random.default_rng((digit, seed))
     strokes = [c["strokes"] for c in CANARIES if c["digit"] == digit][seed % 2]
     matrix = np.eye(2) + rng.uniform(-0.35, 0.35, (2, 2))
@@ -34,9 +34,9 @@ def labelled(
     said: bool = True,
     **columns: Any,
 ) -> Submission:
-    """Store a drawing of `drawn` (what it is, unless given) that was answered so (its label, unless given).
+    """Store a drawing of the digit `drawn` that the model read as `answered`; both default to the label `digit`.
 
-    With `said`, its owner also said what it is, and that has come to `state`.
+    With `said`, its owner gave it the label, which is now in `state`.
     """
     ink = bent_ink(digit or 0 if drawn is None else drawn, seed)
     image = ink_to_input([np.array(stroke) for stroke in ink], 140)

@@ -1,6 +1,6 @@
-"""Pictures with as much in them as a picture can have: parts, edges, things within things.
+"""Pictures with as many parts, edges and nested shapes as possible.
 
-To read them must not take much longer than a photo of their size. `benchmarks/load/worst_pictures.py` measures it.
+Reading them must not take much longer than a photo of their size: `benchmarks/load/worst_pictures.py` measures it.
 """
 
 from collections.abc import Callable
@@ -41,20 +41,20 @@ def checkerboard(side: int, pitch: int) -> Grey:
 
 
 def comb(side: int, pitch: int) -> Grey:
-    """Teeth on one back, a little within the picture."""
+    """A comb, with a small margin to the picture's border."""
     picture = stripes(side, pitch).T.copy()
     picture[: side // 50 + 3] = 0
     return np.pad(picture[3:-3, 3:-3], 3, constant_values=255)
 
 
 def diagonals(side: int, pitch: int) -> Grey:
-    """Long parts whose boxes all lie over each other."""
+    """Long parts with overlapping bounding boxes."""
     along = np.arange(side)
     return np.where((along[:, None] + along) % pitch, 255, 0).astype(np.uint8)
 
 
 def nested(side: int, pitch: int, gap: bool = False) -> Grey:
-    """Frames within frames, or brackets."""
+    """Nested frames, or nested brackets with `gap`."""
     picture = _paper(side)
     for near in range(2, side // 2, pitch):
         cv2.rectangle(picture, (near, near), (side - 1 - near, side - 1 - near), 0, max(1, pitch // 4))
@@ -64,7 +64,7 @@ def nested(side: int, pitch: int, gap: bool = False) -> Grey:
 
 
 def boxes(side: int, pitch: int) -> Grey:
-    """Boxes with something in each."""
+    """Boxes with a dot in each."""
     picture = np.minimum(dots(side, pitch, max(1, pitch // 5)), _paper(side))
     for y in range(-pitch // 2, side, pitch):
         for x in range(-pitch // 2, side, pitch):
@@ -81,7 +81,7 @@ def spiral(side: int, pitch: int) -> Grey:
 
 
 def labyrinth(side: int, pitch: int) -> Grey:
-    """Walls this way or that, by chance."""
+    """Diagonal walls in random directions."""
     cells = np.random.default_rng(0).integers(0, 2, (side // pitch + 1,) * 2)
     falling = np.eye(pitch, dtype=bool)
     walls = np.block([[falling if cell else falling[::-1] for cell in row] for row in cells])
@@ -90,7 +90,7 @@ def labyrinth(side: int, pitch: int) -> Grey:
 
 
 def steps(side: int, pitch: int) -> Grey:
-    """Sheets upon sheets, each a little lighter, with a line on the uppermost."""
+    """Stacked sheets, each a little lighter, with a line on the top one."""
     near = np.minimum(np.arange(side), np.arange(side)[::-1])
     level = np.minimum(near[:, None], near) // pitch
     picture: Grey = (level * 255 // max(level.max(), 1)).astype(np.uint8)
@@ -106,7 +106,7 @@ def sheets(side: int, pitch: int) -> Grey:
 
 
 def noise(side: int, grain: int, share: float | None = None) -> Grey:
-    """Grain of all levels, or of black on white."""
+    """Grain of all grey levels, or black grain with this share of ink."""
     levels = np.random.default_rng(0).random((side // grain + 1,) * 2)
     grains = 255 * levels if share is None else np.where(levels < share, 0, 255)
     return np.kron(grains, np.ones((grain, grain)))[:side, :side].astype(np.uint8)
@@ -130,4 +130,4 @@ PATTERNS |= {
     for grain in GRAINS
     for share in SHARES
 }
-"""By name, what makes a `(side, side)` picture."""
+"""Functions that make a `(side, side)` picture, by its name."""

@@ -1,4 +1,4 @@
-"""Processes of their own for tests: a free port, whether they live, and waiting for what they do."""
+"""Processes for tests: find a free port, see whether a process lives, wait for a condition."""
 
 import socket
 import time
@@ -19,7 +19,7 @@ def lives(pid: int) -> bool:
 
 
 def until(true: Callable[[], object], seconds: float = 60, story: Callable[[], object] = lambda: "") -> None:
-    """Wait until something is true."""
+    """Wait until a condition is true; `story` explains a timeout."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, story()

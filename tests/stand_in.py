@@ -1,4 +1,4 @@
-"""Functions that stand in for `training.loop.learn` in tests of a run's life."""
+"""Functions that replace `training.loop.learn` in tests of training runs."""
 
 import signal
 import time
@@ -28,50 +28,50 @@ def crash(run: TrainingRun, progress: Progress) -> Outcome:
     raise ZeroDivisionError("no drawings")
 
 
-def lose_the_database(run: TrainingRun, progress: Progress) -> Outcome:
+def fail_on_database(run: TrainingRun, progress: Progress) -> Outcome:
     progress.phase = Phase.EXPORT
     raise OperationalError("disk full")
 
 
 def linger(run: TrainingRun, progress: Progress) -> Outcome:
-    """Go through the phases; in the first attempt, stay in the one that the row's `counts` name."""
+    """Go through the phases; in the first attempt, stay in the phase that `counts` of the run names."""
     for number, phase in enumerate(Phase):
         progress.phase, progress.progress = phase, number / len(Phase)
         while run.attempt == 1 and run.counts.get("linger") == phase:
             try:
                 time.sleep(0.05)
-            except Exception:  # noqa: BLE001 - as libraries do; being stopped is no such thing
+            except Exception:  # noqa: BLE001 - as libraries do; a cancellation is no `Exception`
                 continue
     return Outcome(State.SUCCEEDED, f"Attempt {run.attempt} did it.")
 
 
-def lose_the_exception(run: TrainingRun, progress: Progress) -> Outcome:
-    """Be stopped, and stumble over that, as code in C does."""
+def swallow_exception(run: TrainingRun, progress: Progress) -> Outcome:
+    """Replace the exception that cancels the work, as C code may."""
     progress.phase = Phase.FIT
     try:
         time.sleep(120)
-    except BaseException:  # noqa: BLE001 - whatever it was, nobody gets to know
+    except BaseException:  # noqa: BLE001 - the cause is lost
         raise SystemError("bad argument to internal function") from None
     raise AssertionError("nobody stopped it")
 
 
-def turn_a_deaf_ear(run: TrainingRun, progress: Progress) -> Outcome:
-    """Be out of reach of the interpreter, as long computations in C are."""
+def ignore_signals(run: TrainingRun, progress: Progress) -> Outcome:
+    """Do not react to signals, like a long computation in C."""
     progress.phase = Phase.FIT
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM})
     time.sleep(120)
     raise AssertionError("nobody ended this process")
 
 
-def promote_at_last(run: TrainingRun, progress: Progress) -> Outcome:
-    """Find, before promoting, that it was cancelled a moment ago."""
+def promote_after_cancel(run: TrainingRun, progress: Progress) -> Outcome:
+    """Find just before promotion that the run was cancelled."""
     TrainingRun.objects.filter(pk=run.pk).update(cancel_requested=run.created)
     with transaction.atomic():
         hold(run)
     raise AssertionError("held a cancelled run")
 
 
-def fit_without_end(run: TrainingRun, progress: Progress) -> Outcome:
+def fit_forever(run: TrainingRun, progress: Progress) -> Outcome:
     """Load TensorFlow, then fit."""
     progress.phase = Phase.START
     import keras

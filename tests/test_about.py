@@ -14,16 +14,14 @@ from tests.drawings import SEVEN, THREE
 pytestmark = pytest.mark.django_db
 
 
-def test_it_shows_a_drawing_of_ours_to_who_has_drawn_nothing(active_model: ModelVersion, visitor: Visitor) -> None:
+def test_shows_example_to_visitor_without_drawings(active_model: ModelVersion, visitor: Visitor) -> None:
     page = main_of(visitor.get("/about"))
 
     assert "with an example" in page
     assert page.count("<img") == 4 and page.count("<polyline") >= 1
 
 
-def test_it_shows_the_visitors_own_last_drawing(
-    active_model: ModelVersion, visitor: Visitor, stranger: Visitor
-) -> None:
+def test_shows_last_drawing_of_visitor(active_model: ModelVersion, visitor: Visitor, stranger: Visitor) -> None:
     visitor.draw(THREE)
     answer = visitor.draw(SEVEN)
     stranger.draw(THREE)
@@ -35,14 +33,14 @@ def test_it_shows_the_visitors_own_last_drawing(
     assert answer["input"] not in main_of(stranger.get("/about"))
 
 
-def test_it_is_there_while_no_version_serves(visitor: Visitor) -> None:
+def test_page_explains_how_the_site_learns(visitor: Visitor) -> None:
     response = visitor.get("/about")
 
     assert response.status_code == 200
     assert "How it learns" in main_of(response)
 
 
-def test_the_number_of_queries_is_small(
+def test_page_uses_few_queries(
     active_model: ModelVersion, visitor: Visitor, django_assert_max_num_queries: object
 ) -> None:
     visitor.draw(THREE)
@@ -50,7 +48,7 @@ def test_the_number_of_queries_is_small(
         visitor.get("/about")
 
 
-def test_activations_are_those_of_the_network(active_model: ModelVersion) -> None:
+def test_activations_come_from_network(active_model: ModelVersion) -> None:
     engine.refresh()
     assert engine.model is not None
     image = np.zeros((28, 28), np.uint8)

@@ -1,4 +1,4 @@
-"""Accounts: sign up, log in and out, passwords, tokens, deletion; and that drawings from before come along."""
+"""Accounts: sign up, log in and out, passwords, tokens and deletion; earlier drawings join the account."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ def send(visitor: Visitor, address: str, **fields: str) -> Any:
 
 
 def refresh(visitor: Visitor, address: str = "/") -> None:
-    """Take the token that a page gives out: logging in changes it."""
+    """Update the CSRF token from a page: logging in changes it."""
     page = visitor.get(address).content.decode()
     if found := re.search('name="csrfmiddlewaretoken" value="([^"]+)"', page):
         visitor.csrf = found[1]
@@ -55,7 +55,7 @@ def log_out(visitor: Visitor) -> None:
 
 
 def who(visitor: Client) -> str | None:
-    """The name in the header."""
+    """Return the name in the header."""
     found = re.search('class="who__name">([^<]*)<', visitor.get("/").content.decode())
     return found and found[1]
 
@@ -92,7 +92,9 @@ def test_signing_up_logs_in_and_shows_the_name(visitor: Visitor) -> None:
         {"password1": "a\x00" * 9, "password2": "a\x00" * 9}, {"username": "<script>alert(1)</script>"},
     ],
 )  # fmt: skip
-def test_what_is_no_account_is_not_made_and_said_so(visitor: Visitor, admin_user: User, fields: dict[str, str]) -> None:
+def test_invalid_sign_up_creates_no_account_and_shows_errors(
+    visitor: Visitor, admin_user: User, fields: dict[str, str]
+) -> None:
     page = sign_up(visitor, name=fields.pop("username", "ada"), **fields)
 
     assert page.status_code == 200
@@ -102,7 +104,7 @@ def test_what_is_no_account_is_not_made_and_said_so(visitor: Visitor, admin_user
     assert who(visitor) is None
 
 
-def test_a_session_that_somebody_planted_is_not_the_one_that_is_logged_in(visitor: Visitor) -> None:
+def test_login_replaces_planted_session(visitor: Visitor) -> None:
     sign_up(visitor)
     log_out(visitor)
     planted = SessionStore()
@@ -119,7 +121,7 @@ def test_a_session_that_somebody_planted_is_not_the_one_that_is_logged_in(visito
     assert who(planter) is None
 
 
-def test_drawings_from_before_are_the_accounts_after_signing_up(visitor: Visitor) -> None:
+def test_signing_up_adopts_earlier_drawings(visitor: Visitor) -> None:
     first, second = visitor.draw()["id"], visitor.draw()["id"]
     visitor.say(first, 8)
     visitor.say(first, 5)
@@ -135,7 +137,7 @@ def test_drawings_from_before_are_the_accounts_after_signing_up(visitor: Visitor
     assert visitor.draw()["id"] and Submission.objects.filter(account=account).count() == 3
 
 
-def test_drawings_of_every_device_come_together_by_logging_in(visitor: Visitor, stranger: Visitor) -> None:
+def test_logging_in_adopts_drawings_of_each_device(visitor: Visitor, stranger: Visitor) -> None:
     sign_up(visitor)
     drawn = stranger.draw()["id"]
 
@@ -144,7 +146,7 @@ def test_drawings_of_every_device_come_together_by_logging_in(visitor: Visitor, 
     assert f'id="drawing-{drawn}"' in visitor.get("/mine").content.decode()
 
 
-def test_after_logging_out_a_browser_is_somebody_new(visitor: Visitor) -> None:
+def test_logging_out_starts_new_anonymous_owner(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
     sign_up(visitor)
     log_out(visitor)
@@ -157,7 +159,7 @@ def test_after_logging_out_a_browser_is_somebody_new(visitor: Visitor) -> None:
     assert Submission.objects.get(pk=drawn).account != Submission.objects.get(pk=later).account
 
 
-def test_nobody_adopts_what_is_somebody_elses(visitor: Visitor, stranger: Visitor) -> None:
+def test_nobody_adopts_drawings_of_others(visitor: Visitor, stranger: Visitor) -> None:
     drawn = stranger.draw()["id"]
     session = Submission.objects.get().session
     assert session is not None
@@ -171,7 +173,7 @@ def test_nobody_adopts_what_is_somebody_elses(visitor: Visitor, stranger: Visito
     assert Submission.objects.get(pk=drawn).account == eve
 
 
-def test_a_wrong_password_adopts_nothing(visitor: Visitor, stranger: Visitor) -> None:
+def test_wrong_password_adopts_nothing(visitor: Visitor, stranger: Visitor) -> None:
     sign_up(stranger)
     visitor.draw()
 
@@ -181,7 +183,7 @@ def test_a_wrong_password_adopts_nothing(visitor: Visitor, stranger: Visitor) ->
     assert Submission.objects.get().account is None
 
 
-def test_one_login_adopts_so_many_and_the_next_the_rest(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_adopts_limited_number_and_next_login_the_rest(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submissions, "AT_ONCE", 2)
     monkeypatch.setattr(submissions, "ADOPTED_AT_MOST", 4)
     for _ in range(5):
@@ -203,7 +205,7 @@ def test_one_login_adopts_so_many_and_the_next_the_rest(visitor: Visitor, monkey
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("door", ["login", "signup"])
-def test_nobody_is_led_off_the_site(visitor: Visitor, asked: str, led: str, door: str) -> None:
+def test_login_does_not_redirect_to_other_sites(visitor: Visitor, asked: str, led: str, door: str) -> None:
     User.objects.create_user("eve", password=PASSWORD)
     names = {"username": "eve", "password": PASSWORD}
     if door == "signup":
@@ -215,21 +217,21 @@ def test_nobody_is_led_off_the_site(visitor: Visitor, asked: str, led: str, door
 
 
 @pytest.mark.parametrize("door", ["login", "signup"])
-def test_whoever_is_logged_in_is_led_on(visitor: Visitor, door: str) -> None:
+def test_logged_in_visitor_is_redirected_from_login_and_signup(visitor: Visitor, door: str) -> None:
     sign_up(visitor)
 
     assert visitor.get(f"/account/{door}?next=/account/{door}")["Location"] == "/mine"
 
 
 @pytest.mark.parametrize("page", ["", "/email", "/password", "/deletion"])
-def test_an_account_page_asks_for_the_login_first(visitor: Visitor, page: str) -> None:
+def test_account_pages_require_login(visitor: Visitor, page: str) -> None:
     assert visitor.get(f"/account{page}")["Location"] == f"/account/login?next=/account{page}"
 
 
 @pytest.mark.parametrize(
     "page", ["login", "signup", "logout", "reset", "email", "password", "deletion", "token", "token/revocation"]
 )
-def test_other_sites_cannot_send_a_form(visitor: Visitor, page: str) -> None:
+def test_account_forms_require_csrf_token(visitor: Visitor, page: str) -> None:
     sign_up(visitor)
     visitor.csrf = ""
 
@@ -237,7 +239,7 @@ def test_other_sites_cannot_send_a_form(visitor: Visitor, page: str) -> None:
     assert User.objects.count() == 1 and not Token.objects.exists()
 
 
-def test_guessing_passwords_is_slowed_for_one_address(visitor: Visitor, limits: Any) -> None:
+def test_password_guesses_are_limited_per_address(visitor: Visitor, limits: Any) -> None:
     User.objects.create_user("ada", password=PASSWORD)
 
     tried = [log_in(visitor, password=f"guess {number}").status_code for number in range(3)]
@@ -249,7 +251,7 @@ def test_guessing_passwords_is_slowed_for_one_address(visitor: Visitor, limits: 
     assert who(visitor) is None
 
 
-def test_guessing_one_name_from_many_addresses_is_slowed_too(visitor: Visitor, limits: Any) -> None:
+def test_password_guesses_are_limited_per_name(visitor: Visitor, limits: Any) -> None:
     codes = []
     for number in range(32):
         refresh(visitor, "/account/login")
@@ -260,25 +262,25 @@ def test_guessing_one_name_from_many_addresses_is_slowed_too(visitor: Visitor, l
 
 
 @pytest.mark.parametrize("spelled", ["ada", " ada", "ada ", "ADA", "ａｄａ", " " * 200 + "ada"])
-def test_a_name_is_one_name_however_it_is_spelled(visitor: Visitor, limits: Any, spelled: str) -> None:
+def test_login_limit_ignores_spelling_of_name(visitor: Visitor, limits: Any, spelled: str) -> None:
     for number in range(30):
         try_password(visitor, "ada", f"192.0.2.{number}")
 
     assert try_password(visitor, spelled, "198.51.100.1").status_code == 429
 
 
-def test_strangers_cannot_lock_somebody_out_of_a_device_of_theirs(visitor: Visitor, limits: Any) -> None:
+def test_owner_can_log_in_on_known_device_while_name_is_limited(visitor: Visitor, limits: Any) -> None:
     sign_up(visitor)
     log_out(visitor)
     for number in range(30):
         try_password(Visitor(), "ada", f"192.0.2.{number}")
 
-    assert log_in(Visitor()).status_code == 429  # on a device that nobody has logged in on
+    assert log_in(Visitor()).status_code == 429  # on an unknown device
     log_in(visitor)
     assert who(visitor) == "ada"
 
 
-def test_a_known_device_may_guess_no_more_than_others_and_at_no_other_name(visitor: Visitor, limits: Any) -> None:
+def test_known_device_is_limited_and_trusted_for_its_own_account_only(visitor: Visitor, limits: Any) -> None:
     sign_up(visitor)
     log_out(visitor)
     for number in range(30):
@@ -289,7 +291,7 @@ def test_a_known_device_may_guess_no_more_than_others_and_at_no_other_name(visit
     assert codes == [200, 200, 200, 429]
 
 
-def test_a_new_password_by_mail_makes_a_device_known(visitor: Visitor, limits: Any) -> None:
+def test_password_reset_makes_device_known(visitor: Visitor, limits: Any) -> None:
     User.objects.create_user("ada", "ada@example.org", "forgotten 1928")
     for number in range(30):
         try_password(Visitor(), "ada", f"192.0.2.{number}")
@@ -311,7 +313,7 @@ def try_password(visitor: Visitor, name: str, address: str) -> Any:
     return visitor.post("/account/login", fields, REMOTE_ADDR=address)
 
 
-def test_the_admin_has_no_door_of_its_own(visitor: Visitor, admin_user: User) -> None:
+def test_admin_login_redirects_to_account_login(visitor: Visitor, admin_user: User) -> None:
     admin_user.set_password(PASSWORD)
     admin_user.save()
 
@@ -327,14 +329,14 @@ def test_the_admin_has_no_door_of_its_own(visitor: Visitor, admin_user: User) ->
     assert visitor.get("/admin/password_change/")["Location"] == "/account/password"
 
 
-def test_no_page_for_everybody_asks_for_a_password_but_an_accounts(visitor: Visitor) -> None:
+def test_only_account_pages_ask_for_password(visitor: Visitor) -> None:
     sign_up(visitor)
 
     for page in ("/", "/teach", "/mine", "/models", "/statistics", "/about", "/experiment", "/admin/login/"):
         assert 'type="password"' not in visitor.get(page).content.decode()
 
 
-def test_a_password_takes_one_thread_and_older_ones_stay_right(settings: Any) -> None:
+def test_old_password_hashes_stay_valid_and_are_rehashed_for_one_thread(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["hdr_site.hashers.OneThreadArgon2"]
     older = Argon2PasswordHasher().encode(PASSWORD, "a salt of sixteen")
     ada = User.objects.create(username="ada", password=older)
@@ -344,14 +346,14 @@ def test_a_password_takes_one_thread_and_older_ones_stay_right(settings: Any) ->
     assert ",p=1$" in ada.password and ada.check_password(PASSWORD)
 
 
-def test_sign_ups_and_resets_of_one_address_are_limited(visitor: Visitor, limits: Any) -> None:
+def test_sign_ups_and_resets_are_limited_per_address(visitor: Visitor, limits: Any) -> None:
     assert [sign_up(visitor, "a b").status_code for _ in range(4)] == [200, 200, 200, 429]
     resets = [send(visitor, "/account/reset", email="ada@example.org").status_code for _ in range(4)]
     assert resets == [200, 200, 200, 429]
     assert sign_up(visitor).status_code == 429 and not User.objects.exists()
 
 
-def test_a_password_is_changed_by_who_knows_it(visitor: Visitor) -> None:
+def test_changing_password_requires_old_one_and_ends_other_sessions(visitor: Visitor) -> None:
     sign_up(visitor)
     other = Visitor()
     log_in(other)
@@ -369,7 +371,7 @@ def test_a_password_is_changed_by_who_knows_it(visitor: Visitor) -> None:
     assert User.objects.get().check_password("graph paper 77")
 
 
-def test_a_forgotten_password_is_reset_by_mail_once(visitor: Visitor) -> None:
+def test_password_reset_link_works_once(visitor: Visitor) -> None:
     User.objects.create_user("ada", "ada@example.org", PASSWORD)
 
     page = send(visitor, "/account/reset", email="ADA@example.org")
@@ -388,7 +390,7 @@ def test_a_forgotten_password_is_reset_by_mail_once(visitor: Visitor) -> None:
     assert who(visitor) == "ada"
 
 
-def test_a_reset_says_nothing_of_who_has_an_account(visitor: Visitor) -> None:
+def test_reset_does_not_reveal_which_accounts_exist(visitor: Visitor) -> None:
     User.objects.create_user("ada", "ada@example.org", PASSWORD)
 
     known = send(visitor, "/account/reset", email="ada@example.org")
@@ -399,14 +401,14 @@ def test_a_reset_says_nothing_of_who_has_an_account(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("link", ["x/y", "MQ/set-password", "%00/%00", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk/aaa-bbb"])
-def test_a_link_that_is_none_says_so(visitor: Visitor, link: str) -> None:
+def test_invalid_reset_link_shows_expired_message(visitor: Visitor, link: str) -> None:
     page = visitor.get(f"/account/reset/{link}", follow=True)
 
     assert page.status_code == 200
     assert "already been used or has expired" in page.content.decode()
 
 
-def test_the_address_is_changed_by_who_knows_the_password(visitor: Visitor) -> None:
+def test_changing_email_requires_password(visitor: Visitor) -> None:
     sign_up(visitor)
 
     send(visitor, "/account/email", email="eve@example.org", password="wrong")
@@ -415,7 +417,7 @@ def test_the_address_is_changed_by_who_knows_the_password(visitor: Visitor) -> N
     assert "ada@example.org" in visitor.get("/account").content.decode()
 
 
-def test_a_token_is_shown_once_works_and_is_revoked(visitor: Visitor) -> None:
+def test_token_is_shown_once_works_and_can_be_revoked(visitor: Visitor) -> None:
     sign_up(visitor)
     made = _token_page(visitor)
     key = Token.objects.get().key
@@ -440,7 +442,7 @@ def _token_page(visitor: Visitor) -> Any:
     return visitor.post("/account/token")
 
 
-def test_a_deleted_account_leaves_nothing(visitor: Visitor, stranger: Visitor) -> None:
+def test_deleting_account_deletes_drawings_corrections_and_token(visitor: Visitor, stranger: Visitor) -> None:
     drawn = visitor.draw()["id"]
     kept = stranger.draw()["id"]
     sign_up(visitor)
@@ -472,7 +474,9 @@ BODIES = [
 
 @pytest.mark.parametrize("page", ["login", "signup", "reset", "email", "password", "deletion", "token"])
 @pytest.mark.parametrize("logged_in", [False, True])
-def test_whatever_is_sent_there_is_no_fault_and_nothing_is_made(visitor: Visitor, page: str, logged_in: bool) -> None:
+def test_malformed_account_forms_cause_no_server_error_and_create_nothing(
+    visitor: Visitor, page: str, logged_in: bool
+) -> None:
     if logged_in:
         sign_up(visitor)
         refresh(visitor)
@@ -485,7 +489,7 @@ def test_whatever_is_sent_there_is_no_fault_and_nothing_is_made(visitor: Visitor
     assert mail.outbox == []
 
 
-def test_an_account_page_costs_few_queries(visitor: Visitor) -> None:
+def test_account_pages_use_few_queries(visitor: Visitor) -> None:
     sign_up(visitor)
     refresh(visitor)
     for _ in range(3):
@@ -499,7 +503,7 @@ def test_an_account_page_costs_few_queries(visitor: Visitor) -> None:
     assert len(queries) <= 6
 
 
-def test_staff_accounts_are_an_admins_to_delete(visitor: Visitor, admin_user: User) -> None:
+def test_staff_cannot_delete_their_own_accounts(visitor: Visitor, admin_user: User) -> None:
     admin_user.set_password(PASSWORD)
     admin_user.save()
     log_in(visitor, "boss")
@@ -510,7 +514,7 @@ def test_staff_accounts_are_an_admins_to_delete(visitor: Visitor, admin_user: Us
     assert User.objects.exists()
 
 
-def test_a_session_of_a_deleted_account_is_nobodys(visitor: Visitor) -> None:
+def test_session_of_deleted_account_is_anonymous(visitor: Visitor) -> None:
     sign_up(visitor)
     User.objects.all().delete()
 
@@ -518,7 +522,7 @@ def test_a_session_of_a_deleted_account_is_nobodys(visitor: Visitor) -> None:
     assert visitor.get("/mine").status_code == 200
 
 
-def test_the_mail_url_says_how_mail_is_sent() -> None:
+def test_mail_url_selects_backend_host_and_sender() -> None:
     printed = parse_mail_url("", "digits@localhost")
     sent = parse_mail_url("smtp://ada:p%40ss@mail.example.org/?from=Digits%20<d@example.org>", "digits@localhost")
     tls = parse_mail_url("smtps://mail.example.org:4650", "digits@localhost")
@@ -532,6 +536,6 @@ def test_the_mail_url_says_how_mail_is_sent() -> None:
 
 
 @pytest.mark.parametrize("url", ["mail.example.org", "http://x", "smtp://", "smtp://x:port", "smtp://[x"])
-def test_a_mail_url_that_is_none_stops_the_start_with_a_clear_line(url: str) -> None:
+def test_invalid_mail_url_stops_start_with_clear_error(url: str) -> None:
     with pytest.raises(SystemExit, match="EMAIL_URL"):
         parse_mail_url(url, "digits@localhost")

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def office(admin_user: User, visitor: Visitor) -> Client:
-    """An admin at the desk, with two corrections waiting."""
+def admin_browser(admin_user: User, visitor: Visitor) -> Client:
+    """A logged-in admin, with two pending corrections."""
     visitor.say(visitor.draw(THREE)["id"], 8)
     visitor.say(visitor.draw(SEVEN)["id"], 7)
     client = Client()
@@ -26,23 +26,23 @@ def act(client: Client, action: str, *rows: Correction) -> str:
     return client.post("/admin/recognizer/correction/", body, follow=True).content.decode()
 
 
-def test_lists_show_thumbnails(office: Client) -> None:
+def test_lists_show_thumbnails(admin_browser: Client) -> None:
     for name in ("submission", "correction"):
-        page = office.get(f"/admin/recognizer/{name}/").content.decode()
+        page = admin_browser.get(f"/admin/recognizer/{name}/").content.decode()
         assert page.count('<img src="data:image/png;base64,') == 2
 
 
-def test_many_are_accepted_at_once_and_say_by_whom(office: Client, admin_user: User) -> None:
-    page = act(office, "accept", *Correction.objects.all())
+def test_bulk_accept_records_who_decided(admin_browser: Client, admin_user: User) -> None:
+    page = act(admin_browser, "accept", *Correction.objects.all())
 
     assert "2 accepted" in page
     assert set(Correction.objects.values_list("state", "decided_by")) == {("accepted", admin_user.pk)}
 
 
-def test_what_was_decided_stays_when_it_is_selected_again(office: Client) -> None:
+def test_bulk_action_keeps_earlier_decisions(admin_browser: Client) -> None:
     first = Correction.objects.order_by("id")[0]
-    act(office, "reject", first)
-    page = act(office, "accept", *Correction.objects.all())
+    act(admin_browser, "reject", first)
+    page = act(admin_browser, "accept", *Correction.objects.all())
 
     first.refresh_from_db()
     assert first.state == "rejected"
@@ -50,20 +50,20 @@ def test_what_was_decided_stays_when_it_is_selected_again(office: Client) -> Non
 
 
 @pytest.mark.parametrize("pk", ["", "x", "1 OR 1=1", "²", "-1", "9" * 30, "\x00"])
-def test_what_is_no_row_cannot_be_selected(office: Client, pk: str) -> None:
-    response = office.post("/admin/recognizer/correction/", {"action": "accept", "_selected_action": [pk]})
+def test_invalid_selection_is_refused(admin_browser: Client, pk: str) -> None:
+    response = admin_browser.post("/admin/recognizer/correction/", {"action": "accept", "_selected_action": [pk]})
 
     assert response.status_code == 400
     assert not Correction.objects.exclude(state="pending").exists()
 
 
 @pytest.mark.parametrize("query", ["label=corrected", "label=confirmed", "verdict=sure&digit=3", "q=1"])
-def test_filters_and_search_answer(office: Client, query: str) -> None:
-    assert office.get(f"/admin/recognizer/submission/?{query}").status_code == 200
+def test_filters_and_search_work(admin_browser: Client, query: str) -> None:
+    assert admin_browser.get(f"/admin/recognizer/submission/?{query}").status_code == 200
 
 
-def test_the_label_filter_tells_confirmed_from_corrected(office: Client) -> None:
-    corrected = office.get("/admin/recognizer/submission/?label=corrected").context["cl"].result_list
+def test_label_filter_separates_corrected_from_confirmed(admin_browser: Client) -> None:
+    corrected = admin_browser.get("/admin/recognizer/submission/?label=corrected").context["cl"].result_list
 
     assert [row.digit for row in corrected] == [3]
 
@@ -71,43 +71,43 @@ def test_the_label_filter_tells_confirmed_from_corrected(office: Client) -> None
 @pytest.mark.parametrize(
     ("query", "found"), [("digit=8", 1), ("digit=none", 0), ("digit=zz", 2), ("digit=" + "9" * 40, 2)]
 )
-def test_the_digit_filter_asks_no_database_for_its_choices(office: Client, query: str, found: int) -> None:
-    page = office.get(f"/admin/recognizer/correction/?{query}").content.decode()
+def test_digit_filter_lists_digits_and_ignores_invalid_values(admin_browser: Client, query: str, found: int) -> None:
+    page = admin_browser.get(f"/admin/recognizer/correction/?{query}").content.decode()
 
     assert page.count('<img src="data:image/png;base64,') == found
     assert "?digit=0" in page
 
 
-def test_a_submission_shows_all_that_was_said_and_cannot_be_edited(office: Client) -> None:
-    page = office.get(f"/admin/recognizer/submission/{Submission.objects.all()[0].pk}/change/")
+def test_submission_shows_corrections_and_is_read_only(admin_browser: Client) -> None:
+    page = admin_browser.get(f"/admin/recognizer/submission/{Submission.objects.all()[0].pk}/change/")
 
     assert page.status_code == 200
     assert b'name="_save"' not in page.content
-    assert office.get("/admin/recognizer/submission/add/").status_code == 403
+    assert admin_browser.get("/admin/recognizer/submission/add/").status_code == 403
 
 
-def test_what_was_said_goes_only_with_its_submission(office: Client) -> None:
+def test_corrections_are_deleted_only_with_their_submission(admin_browser: Client) -> None:
     said = Correction.objects.order_by("id")[0]
     confirm = {"post": "yes"}
 
-    assert office.post(f"/admin/recognizer/correction/{said.pk}/delete/", confirm).status_code == 403
+    assert admin_browser.post(f"/admin/recognizer/correction/{said.pk}/delete/", confirm).status_code == 403
     assert Correction.objects.count() == 2
-    assert office.post(f"/admin/recognizer/submission/{said.submission_id}/delete/", confirm).status_code == 302
+    assert admin_browser.post(f"/admin/recognizer/submission/{said.submission_id}/delete/", confirm).status_code == 302
     assert list(Correction.objects.values_list("pk", flat=True)) == [said.pk + 1]
     assert Submission.objects.count() == 1
 
 
-def test_a_version_is_activated_from_the_list(office: Client, active_model: ModelVersion) -> None:
+def test_version_can_be_activated_from_list(admin_browser: Client, active_model: ModelVersion) -> None:
     body = {"action": "activate", "_selected_action": [active_model.pk]}
-    page = office.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
+    page = admin_browser.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
 
     assert "Version 1 is active" in page
 
 
-def test_a_version_shows_its_metrics_and_what_it_was_made_of(office: Client, active_model: ModelVersion) -> None:
+def test_version_shows_metrics_and_lineage(admin_browser: Client, active_model: ModelVersion) -> None:
     ModelVersion.objects.update(lineage={"recipe": {"seed": "<1>"}})
-    listed = office.get("/admin/recognizer/modelversion/").content.decode()
-    page = office.get(f"/admin/recognizer/modelversion/{active_model.pk}/change/").content.decode()
+    listed = admin_browser.get("/admin/recognizer/modelversion/").content.decode()
+    page = admin_browser.get(f"/admin/recognizer/modelversion/{active_model.pk}/change/").content.decode()
 
     accuracy = active_model.metrics["mnist_test"]["accuracy"]
     assert f"{accuracy:.2%}" in listed
@@ -115,30 +115,30 @@ def test_a_version_shows_its_metrics_and_what_it_was_made_of(office: Client, act
     assert "&lt;1&gt;" in page
 
 
-def test_the_review_list_says_who_decided(office: Client, admin_user: User) -> None:
-    act(office, "reject", Correction.objects.order_by("id")[0])
+def test_correction_list_shows_who_decided(admin_browser: Client, admin_user: User) -> None:
+    act(admin_browser, "reject", Correction.objects.order_by("id")[0])
 
-    assert "Rejected by boss" in office.get("/admin/recognizer/correction/").content.decode()
+    assert "Rejected by boss" in admin_browser.get("/admin/recognizer/correction/").content.decode()
 
 
-def test_the_index_leads_to_the_data(office: Client) -> None:
-    assert 'href="/admin/data/"' in office.get("/admin/").content.decode()
+def test_index_links_to_data_page(admin_browser: Client) -> None:
+    assert 'href="/admin/data/"' in admin_browser.get("/admin/").content.decode()
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_an_account_is_deleted_with_its_drawings_which_are_counted(many: bool, office: Client) -> None:
+def test_deleting_account_counts_and_deletes_its_drawings(many: bool, admin_browser: Client) -> None:
     alice = User.objects.create(username="alice")
     Submission.objects.update(account=alice, session=None)
     one, selected = f"/admin/auth/user/{alice.pk}/delete/", {"action": "delete_selected", "_selected_action": alice.pk}
     address, body = ("/admin/auth/user/", selected) if many else (one, {})
-    page = (office.post(address, body) if many else office.get(address)).content.decode()
+    page = (admin_browser.post(address, body) if many else admin_browser.get(address)).content.decode()
 
     assert "<li>Drawings: 2</li>" in page
     assert "<li>alice</li>" in page and "drawing 1" not in page
-    assert office.post(address, body | {"post": "yes"}).status_code == 302
+    assert admin_browser.post(address, body | {"post": "yes"}).status_code == 302
     assert not User.objects.filter(username="alice").exists()
     assert not Submission.objects.exists()
 
 
-def test_a_visitor_does_not_get_in(visitor: Visitor) -> None:
+def test_visitors_cannot_open_admin(visitor: Visitor) -> None:
     assert visitor.get("/admin/recognizer/submission/").status_code == 302

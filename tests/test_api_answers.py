@@ -1,4 +1,4 @@
-"""What the API really answers is exactly what its OpenAPI schema says: every call, every field, no others."""
+"""Every API answer has exactly the fields of its OpenAPI schema, for every call."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ API = "/api/v1"
 Answer = tuple[str, Any]  # the operation, and the response to it
 
 
-def test_every_answer_has_the_fields_of_the_schema_and_no_others(
+def test_every_answer_has_exactly_the_fields_of_the_schema(
     visitor: Visitor, admin_user: User, active_model: ModelVersion, small_mnist: Path
 ) -> None:
     schema = visitor.get(f"{API}/schema", headers={"Accept": "application/json"}).json()
@@ -86,7 +86,7 @@ def answers_to_staff(staff: Client, visitor: Visitor, first: ModelVersion) -> It
 
 
 def exact(schema: Any) -> Any:
-    """Turn OpenAPI 3.0's schemas into JSON Schema that lets no other field pass."""
+    """Convert OpenAPI 3.0 schemas to JSON Schema that forbids additional fields."""
     if isinstance(schema, list):
         return [exact(part) for part in schema]
     if not isinstance(schema, dict):

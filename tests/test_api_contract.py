@@ -1,4 +1,4 @@
-"""The API keeps to its own OpenAPI schema, whatever it is sent: schemathesis makes requests, right and wrong ones."""
+"""The API keeps to its own OpenAPI schema: schemathesis sends valid and invalid requests."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ REQUESTS = 25  # to each operation
 
 
 @pytest.mark.parametrize("role", ["stranger", "staff"])
-def test_every_operation_answers_as_its_schema_says(
+def test_every_operation_conforms_to_its_schema(
     live_server: LiveServer, active_model: ModelVersion, admin_user: User, role: str
 ) -> None:
-    # Here, for it takes more than a second to import, of every run of the quick suite.
+    # Imported here: it takes more than a second, which every run of the quick suite would pay.
     import schemathesis
     from schemathesis.checks import not_a_server_error
     from schemathesis.core.failures import FailureGroup

@@ -1,4 +1,4 @@
-"""The rules that the folder tree promises, checked on the imports themselves."""
+"""The layering of the packages, checked on their imports."""
 
 import ast
 import os
@@ -46,7 +46,7 @@ assert not {"tensorflow", "keras"} & set(sys.modules)
 
 @cache
 def imports_of(path: Path) -> set[str]:
-    """Every module that a file imports, wherever in it."""
+    """Return every module that a file imports, at any depth."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -69,7 +69,7 @@ def test_imports_point_down() -> None:
     assert {name: imports for name, imports in wrong.items() if imports} == {}
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_modules_have_no_import_cycles() -> None:
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in OURS}
 
     TopologicalSorter({name: imports_of(path) & set(modules) for name, path in modules.items()}).prepare()
@@ -86,7 +86,7 @@ def test_only_web_handles_requests(folder: str) -> None:
     assert users == []
 
 
-def test_only_the_modules_that_define_and_fit_a_network_import_tensorflow() -> None:
+def test_only_network_modules_import_tensorflow() -> None:
     heavy = {"tensorflow", "keras"}
     users = [path for path in OURS if {name.partition(".")[0] for name in imports_of(path)} & heavy]
 
@@ -94,7 +94,7 @@ def test_only_the_modules_that_define_and_fit_a_network_import_tensorflow() -> N
 
 
 @pytest.mark.slow
-def test_a_web_process_serves_without_tensorflow(tmp_path: Path) -> None:
+def test_web_process_serves_without_tensorflow(tmp_path: Path) -> None:
     environment = os.environ | {
         "HDR_DATA_DIR": str(tmp_path),
         "DJANGO_SETTINGS_MODULE": "hdr_site.settings",
@@ -137,7 +137,7 @@ def counts_of_labels(path: Path) -> list[int]:
     return lines
 
 
-def test_only_labels_know_how_many_digits_there_are() -> None:
+def test_only_labels_module_knows_number_of_digits() -> None:
     readers = [path for path in OURS if path.parent.name not in ("migrations", "hdr_site") and path.name != "labels.py"]
 
     assert {named(path): lines for path in readers if (lines := counts_of_labels(path))} == {}

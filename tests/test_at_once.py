@@ -1,4 +1,4 @@
-"""A drawing is deleted while somebody says what it is, or while a run that learned from it ends: both go well."""
+"""Races: a drawing is deleted while it is corrected, or while a run that learned from it ends."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture(autouse=True)
-def _one_after_the_other() -> None:
+def _require_postgresql() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has one writer at a time")
 
@@ -33,7 +33,7 @@ def drawing(active_model: ModelVersion) -> Submission:
 
 @pytest.fixture
 def meanwhile() -> Iterator[Callable[[Callable[[], Any]], "Future[Any]"]]:
-    """Does something on a connection of its own, until it is done or waits for a lock."""
+    """Run something on its own connection, until it is done or waits for a lock."""
     with ThreadPoolExecutor(1) as pool:
 
         def alone(work: Callable[[], Any]) -> Any:
@@ -57,7 +57,7 @@ def _waiting_for_a_lock() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def test_a_drawing_that_is_deleted_while_somebody_says_what_it_is(drawing: Submission, meanwhile: Any) -> None:
+def test_correcting_a_drawing_while_it_is_deleted_stores_nothing(drawing: Submission, meanwhile: Any) -> None:
     said = []
 
     def say() -> None:
@@ -84,7 +84,7 @@ def _delete_and_at_the_last_moment(pk: int, do: Callable[[], None]) -> None:
     assert done.is_set()
 
 
-def test_drawings_that_are_deleted_in_the_moment_a_run_ends(drawing: Submission, meanwhile: Any) -> None:
+def test_deleting_drawings_while_a_run_ends_leaves_no_samples(drawing: Submission, meanwhile: Any) -> None:
     run = TrainingRun.objects.create(trigger=TrainingRun.Trigger.API)
     learned = Labelled(
         submission=drawing.pk,

@@ -1,4 +1,4 @@
-"""Who sends `Authorization` means to be somebody: a token is taken by either scheme, anything else is refused."""
+"""The `Authorization` header: a token is accepted in either scheme, anything else is refused."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def submit(authorization: str, client: Client | None = None) -> Any:
 
 
 @pytest.mark.parametrize("scheme", ["Token", "Bearer", "bearer", "BEARER", "token", "Bearer "])
-def test_a_token_is_taken_by_either_scheme(key: str, scheme: str) -> None:
+def test_token_is_accepted_in_either_scheme(key: str, scheme: str) -> None:
     assert submit(f"{scheme} {key}").status_code == 201
     assert Submission.objects.get().account == User.objects.get()
 
@@ -38,7 +38,7 @@ def test_a_token_is_taken_by_either_scheme(key: str, scheme: str) -> None:
         "Bearer\t{key}", "Bearer {key}\xa0", "Bearer é", "Bearer ٣", "Bearer a\0b", "Bearer " + "0" * 40, "Bärer {key}",
     ],
 )  # fmt: skip
-def test_anything_else_is_401_and_stores_nothing(key: str, header: str) -> None:
+def test_invalid_authorization_is_401_and_stores_nothing(key: str, header: str) -> None:
     answer = submit(header.replace("{key}", key))
 
     assert (answer.status_code, answer["WWW-Authenticate"]) == (401, "Bearer")
@@ -46,13 +46,13 @@ def test_anything_else_is_401_and_stores_nothing(key: str, header: str) -> None:
     assert not Submission.objects.exists()
 
 
-def test_a_cookie_does_not_stand_in_for_a_token_that_is_none(visitor: Visitor) -> None:
+def test_cookie_does_not_replace_invalid_token(visitor: Visitor) -> None:
     assert submit("Basic x", visitor).status_code == 401
     assert visitor.get("/api/v1/submissions", headers={"Authorization": "Bearer x"}).status_code == 401
     assert not Submission.objects.exists()
 
 
-def test_the_schema_says_how_a_token_is_sent(client: Client) -> None:
+def test_schema_describes_token_authentication(client: Client) -> None:
     schema = client.get("/api/v1/schema", headers={"Accept": "application/json"}).json()
 
     assert schema["components"]["securitySchemes"]["token"] == {"type": "http", "scheme": "bearer"}
@@ -61,7 +61,7 @@ def test_the_schema_says_how_a_token_is_sent(client: Client) -> None:
     assert all("401" in operation["responses"] for operation in operations)
 
 
-def test_the_schema_is_made_once_and_sent_once(client: Client, monkeypatch: Any) -> None:
+def test_schema_is_generated_once_and_cached(client: Client, monkeypatch: Any) -> None:
     first = client.get("/api/v1/schema")
     monkeypatch.setattr("drf_spectacular.generators.SchemaGenerator.get_schema", None)  # a second time would fail
 
@@ -70,7 +70,7 @@ def test_the_schema_is_made_once_and_sent_once(client: Client, monkeypatch: Any)
     assert client.get("/api/v1/schema", headers={"Accept-Language": "fr"}).content == first.content
 
 
-def test_the_schema_comes_in_either_format(client: Client) -> None:
+def test_schema_is_served_as_yaml_and_json(client: Client) -> None:
     yaml = client.get("/api/v1/schema")
     json = client.get("/api/v1/schema", headers={"Accept": "application/json"})
 

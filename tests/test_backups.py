@@ -1,6 +1,6 @@
-"""A backup is put back on another host, and everything is there: drawings, people, versions and their files.
+"""A backup restores everything on another host: drawings, people, versions and their files.
 
-Nothing is put under a site that runs, and a site under which the file goes answers no more that it has stored anything.
+A running site blocks a restore. A site whose database file is missing, replaced or damaged answers 503.
 """
 
 import os
@@ -84,7 +84,7 @@ connection.close()
 write(whole)
 look()
 """
-WITHOUT_ROOTS_RIGHTS = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-all"]  # root may write to any file else
+WITHOUT_ROOTS_RIGHTS = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-all"]  # root may write to any file
 
 
 def back_up_and_restore(first: Host, second: Host, file: Path) -> None:
@@ -106,7 +106,7 @@ def back_up_and_restore(first: Host, second: Host, file: Path) -> None:
 
 @contextmanager
 def open_database(host: Host) -> Iterator[None]:
-    """Run a process that has the database open; it is killed without warning at the end."""
+    """Run a process that has the database open, and kill it at the end."""
     command, pipe = [sys.executable, "-c", HOLD], subprocess.PIPE
     environment = host.environment | {"DJANGO_SETTINGS_MODULE": "hdr_site.settings"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True) as holder:
@@ -124,7 +124,7 @@ def refuse_to_restore_under_a_site(host: Host, file: Path) -> None:
 
 
 @pytest.mark.services
-def test_sqlite_is_not_restored_under_a_site(tmp_path: Path) -> None:
+def test_sqlite_in_use_is_not_restored(tmp_path: Path) -> None:
     first, second = Host(tmp_path / "first"), Host(tmp_path / "second")
     first.manage("migrate", "--verbosity", "0")
     first.manage("backup", str(tmp_path / "backup"))
@@ -137,7 +137,7 @@ def test_sqlite_is_not_restored_under_a_site(tmp_path: Path) -> None:
 
 
 @pytest.mark.services
-def test_no_site_starts_while_the_database_is_restored(tmp_path: Path) -> None:
+def test_site_does_not_start_while_database_is_restored(tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     with hold_alone(str(tmp_path / "host" / "db.sqlite3")):
         told = host.manage("prepare", works=False)
@@ -145,8 +145,8 @@ def test_no_site_starts_while_the_database_is_restored(tmp_path: Path) -> None:
     assert told.splitlines() == ["CommandError: The database cannot be used: the database is being restored"]
 
 
-def test_own_connections_do_not_open_the_database_to_others(tmp_path: Path) -> None:
-    """`restore` looks into the database, if there is one, before it replaces it."""
+def test_own_connections_keep_the_database_locked_for_others(tmp_path: Path) -> None:
+    """`restore` reads an existing database before it replaces it."""
     database = str(tmp_path / "db.sqlite3")
     use = "import sys; from recognizer.database_file import hold; hold(sys.argv[1])"
     with hold_alone(database):
@@ -158,8 +158,8 @@ def test_own_connections_do_not_open_the_database_to_others(tmp_path: Path) -> N
     assert HeldError.__name__ in other.stderr
 
 
-def what_a_site_says(folder: Path, happens: str, *run_by: str) -> list[str]:
-    """Return how it answers a drawing, a list and /readyz: at first, and while something happens to its file."""
+def site_answers(folder: Path, happens: str, *run_by: str) -> list[str]:
+    """Return the answers to a drawing, a list and /readyz: at first, and while the database file is changed."""
     host = Host(folder / "data")
     environment = host.environment | {"DJANGO_SETTINGS_MODULE": "hdr_site.settings", "HDR_THROTTLES": "off"}
     command = [*run_by, sys.executable, "-c", SERVE + happens]
@@ -172,8 +172,8 @@ WELL = "201 200 200 None"
 
 
 @pytest.mark.slow
-def test_a_site_whose_file_is_removed_or_replaced_stores_nothing(tmp_path: Path) -> None:
-    assert what_a_site_says(tmp_path, REMOVED) == [
+def test_missing_or_replaced_database_file_is_503(tmp_path: Path) -> None:
+    assert site_answers(tmp_path, REMOVED) == [
         WELL,
         "503 503 503 the database does not answer: the database's file is gone",
         WELL,
@@ -182,36 +182,36 @@ def test_a_site_whose_file_is_removed_or_replaced_stores_nothing(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_database_that_can_only_be_read_is_503_until_it_can_be_written(tmp_path: Path) -> None:
+def test_read_only_database_is_503_until_writable(tmp_path: Path) -> None:
     run_by = WITHOUT_ROOTS_RIGHTS if os.geteuid() == 0 else []
-    there, read_only, mended = what_a_site_says(tmp_path, READ_ONLY, *run_by)
+    there, read_only, mended = site_answers(tmp_path, READ_ONLY, *run_by)
 
     assert read_only == "503 503 503 the database does not answer: the database can only be read"
     assert (there, mended) == (WELL, WELL)
 
 
 @pytest.mark.slow
-def test_a_damaged_database_is_503_until_it_is_mended(tmp_path: Path) -> None:
-    there, damaged, mended = what_a_site_says(tmp_path, DAMAGED)
+def test_damaged_database_is_503_until_repaired(tmp_path: Path) -> None:
+    there, damaged, mended = site_answers(tmp_path, DAMAGED)
 
     assert damaged == "503 503 503 the database does not answer: database disk image is malformed"
     assert (there, mended) == (WELL, WELL)
 
 
 @pytest.mark.services
-def test_an_empty_database_is_not_backed_up(tmp_path: Path) -> None:
+def test_empty_database_is_not_backed_up(tmp_path: Path) -> None:
     assert "is empty" in Host(tmp_path / "host").manage("backup", str(tmp_path / "backup"), works=False)
     assert not (tmp_path / "backup").exists()
 
 
 @pytest.mark.services
-def test_sqlite(tmp_path: Path) -> None:
+def test_sqlite_backup_restores_everything(tmp_path: Path) -> None:
     hosts = Host(tmp_path / "first"), Host(tmp_path / "second")
     back_up_and_restore(*hosts, tmp_path / "backup.sqlite3")
 
 
 @pytest.mark.services
-def test_postgresql(tmp_path: Path) -> None:
+def test_postgresql_backup_restores_everything(tmp_path: Path) -> None:
     import psycopg
 
     url = os.environ.get("DATABASE_URL", "")

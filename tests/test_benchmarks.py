@@ -45,7 +45,7 @@ def taken() -> Iterator[str]:
 def test_own_site_is_measured_and_stopped(tmp_path: Path) -> None:
     port = free_port()
     address = f"127.0.0.1:{port}"
-    command = ["sh", "-c", f"{sys.executable} -c '{ANSWERS}' {port}; true"]  # a child of it answers
+    command = ["sh", "-c", f"{sys.executable} -c '{ANSWERS}' {port}; true"]  # its child process answers
     with serving(tmp_path / "log", command, address) as server:
         child = ask("GET", "/readyz", address=address).json["process"]
         assert child != server.process.pid
@@ -59,7 +59,7 @@ def test_another_site_at_the_address_stops_the_benchmark(tmp_path: Path, taken: 
         Server.start(tmp_path / "log", ["sleep", "600"], address=taken)
 
 
-def test_another_site_that_took_the_address_later_is_noticed(tmp_path: Path, taken: str) -> None:
+def test_another_site_that_takes_the_address_later_stops_the_benchmark(tmp_path: Path, taken: str) -> None:
     server = Server.start(tmp_path / "log", ["sleep", "600"], lambda _: True, taken)
     try:
         with pytest.raises(SystemExit, match="is another site's"):

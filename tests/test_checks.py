@@ -1,4 +1,4 @@
-"""Misconfiguration is said before it hurts, with a hint."""
+"""Misconfiguration is reported at start, with a hint."""
 
 import os
 import subprocess
@@ -17,14 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent
 STRONG = "LG9rMZ0sZ6y-0bqmUoTq2nTgXfWAm1xV"
 
 
-def test_https_without_a_proxy_is_warned_of(settings: LazySettings) -> None:
+def test_https_without_proxy_is_a_warning(settings: LazySettings) -> None:
     settings.HTTPS, settings.PROXIES = True, 0
 
     with pytest.raises(SystemCheckError, match=r"digits\.W001[^?]*HDR_PROXIES"):
         call_command("check", fail_level="WARNING")
 
 
-def test_a_missing_mnist_folder_is_an_error(settings: LazySettings) -> None:
+def test_missing_mnist_folder_is_an_error(settings: LazySettings) -> None:
     settings.MNIST_DIR = "/nowhere/mnist"
 
     with pytest.raises(SystemCheckError, match=r"digits\.E001"):
@@ -36,11 +36,11 @@ def test_a_missing_mnist_folder_is_an_error(settings: LazySettings) -> None:
     [
         ("db", "db", ""),
         ("a:5432,b:5433", "a,b", "5432,5433"),
-        ("a,b:5433", "a,b", ",5433"),  # as libpq has it: the first one's is the usual one
+        ("a,b:5433", "a,b", ",5433"),  # as in libpq: the first host uses the default port
         ("[::1]:5432,b", "::1,b", "5432,"),
     ],
 )
-def test_a_database_url_names_one_host_or_several(
+def test_database_url_names_one_or_more_hosts(
     hosts: str, host: str, port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgres://me:p%2C%40@{hosts}/digits?sslmode=require")
@@ -53,7 +53,7 @@ def test_a_database_url_names_one_host_or_several(
 
 
 @pytest.mark.parametrize("url", ["postgres://db:x/digits", "postgres://a:1,b:x/digits", "nothing://db/digits", "db"])
-def test_a_wrong_database_url_is_said_in_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_database_url_stops_start_with_clear_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
 
     with pytest.raises(SystemExit, match="DATABASE_URL must be a database URL"):
@@ -62,7 +62,7 @@ def test_a_wrong_database_url_is_said_in_one_line(url: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("key", ["changeme", "a" * 64, "abc" * 20, "django-insecure-" + STRONG, "short but 19 in all"])
 @pytest.mark.parametrize("reached", [{"HOST": "0.0.0.0"}, {"HDR_PROXIES": "1"}, {"HDR_HTTPS": "1"}])
-def test_a_key_that_is_easy_to_guess_is_refused_where_strangers_reach_the_site(
+def test_weak_key_is_refused_on_public_site(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str, reached: dict[str, str]
 ) -> None:
     for name, value in {"SECRET_KEY": key, **reached}.items():
@@ -76,7 +76,7 @@ def test_a_key_that_is_easy_to_guess_is_refused_where_strangers_reach_the_site(
 
 
 @pytest.mark.parametrize(("key", "host"), [(STRONG, "0.0.0.0"), ("changeme", "127.0.0.1"), ("changeme", "localhost")])
-def test_a_good_key_or_one_that_nobody_can_try_is_taken(
+def test_strong_key_or_local_site_is_accepted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str, host: str
 ) -> None:
     monkeypatch.setenv("SECRET_KEY", key)
@@ -86,7 +86,7 @@ def test_a_good_key_or_one_that_nobody_can_try_is_taken(
 
 
 @pytest.mark.parametrize("command", [["manage.py", "prepare"], ["-m", "hdr_site.server"]])
-def test_the_site_does_not_start_with_it_and_says_why_in_a_few_lines(tmp_path: Path, command: list[str]) -> None:
+def test_weak_key_stops_start_with_short_error(tmp_path: Path, command: list[str]) -> None:
     environ = os.environ | {"HDR_DATA_DIR": str(tmp_path), "SECRET_KEY": "changeme", "HDR_PROXIES": "1"}
     tried = subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60
@@ -97,7 +97,7 @@ def test_the_site_does_not_start_with_it_and_says_why_in_a_few_lines(tmp_path: P
     assert "Traceback" not in tried.stderr
 
 
-def test_an_earlier_key_is_good_until_it_is_taken_away(settings: LazySettings) -> None:
+def test_fallback_key_stays_valid(settings: LazySettings) -> None:
     settings.SECRET_KEY = "changeme"
     signed = Signer().sign("owner")
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = STRONG, ["changeme"]

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.django_db
-def test_prepare_makes_everything_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_is_idempotent(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SUPERUSER_USERNAME", "root")
     call_command("prepare")
     first = capsys.readouterr().out
@@ -37,7 +37,7 @@ def test_prepare_makes_everything_once(capsys: pytest.CaptureFixture[str], monke
 
 
 @pytest.mark.django_db
-def test_a_given_password_is_not_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_password_is_not_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "correct horse")
     call_command("prepare")
 
@@ -61,7 +61,7 @@ class Site:
         )
 
     def line_with(self, *words: str) -> str:
-        """Read what it prints up to a line with all these words."""
+        """Read its output up to a line with all these words."""
         assert self.process.stdout is not None
         return next(line for line in self.process.stdout if all(word in line for word in words))
 
@@ -71,7 +71,7 @@ class Site:
             return body
 
     def stop(self, number: signal.Signals) -> str:
-        """Return what it prints until it ends."""
+        """Stop it and return the rest of its output."""
         self.process.send_signal(number)
         rest, _ = self.process.communicate(timeout=60)
         return rest
@@ -79,8 +79,8 @@ class Site:
 
 @pytest.mark.site
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_the_site_starts_as_one_command_and_stops_cleanly(tmp_path: Path, stop: signal.Signals) -> None:
-    """Web server, worker and scheduler for real, in a data directory of their own."""
+def test_site_starts_with_one_command_and_stops_cleanly(tmp_path: Path, stop: signal.Signals) -> None:
+    """With a real web server, worker and scheduler, in their own data directory."""
     site = Site(tmp_path, WEB_CONCURRENCY="2")
     try:
         workers = {"site@", "training@"}
@@ -105,7 +105,7 @@ def test_the_site_starts_as_one_command_and_stops_cleanly(tmp_path: Path, stop: 
 
 
 @pytest.mark.site
-def test_a_part_that_is_killed_comes_back(tmp_path: Path) -> None:
+def test_killed_part_is_restarted(tmp_path: Path) -> None:
     site = Site(tmp_path, WEB_CONCURRENCY="1")
     try:
         started = {part: int(site.line_with("system", f" {part} started").split("pid=")[1][:-2]) for part in PARTS}
@@ -123,7 +123,7 @@ def test_a_part_that_is_killed_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.site
-def test_a_part_that_cannot_stay_up_ends_the_site_with_its_reason(tmp_path: Path) -> None:
+def test_part_that_keeps_failing_stops_site_with_reason(tmp_path: Path) -> None:
     site = Site(tmp_path, WEB_CONCURRENCY="many")
     said, _ = site.process.communicate(timeout=120)
 
@@ -133,7 +133,7 @@ def test_a_part_that_cannot_stay_up_ends_the_site_with_its_reason(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_site_whose_port_is_taken_touches_nothing(tmp_path: Path) -> None:
+def test_taken_port_stops_start_before_anything_is_written(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         site = Site(tmp_path, PORT=str(other.getsockname()[1]))
         said, _ = site.process.communicate(timeout=60)

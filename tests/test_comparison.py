@@ -1,4 +1,4 @@
-"""The report's experiment: the command that repeats it and the page that shows what came of it."""
+"""The report's optimiser experiment: the command that repeats it and the page that shows its results."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def result(optimizer: Optimizer, accuracy: float, epochs: int = 12) -> FitResult
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file of results in the place of the repository's, with three of the optimisers."""
+    """Results of three optimisers, in place of the repository's file."""
     path = tmp_path / "comparison_results.json"
     monkeypatch.setattr(comparison, "SHIPPED_RESULTS", path)
     results = tuple(result(optimizer, 0.97 + index / 100) for index, optimizer in enumerate(OPTIMIZERS[:3]))
@@ -43,7 +43,7 @@ def page(client: Client) -> str:
 
 
 def rows(text: str) -> list[str]:
-    """The table's rows as their words, in order."""
+    """Return the words of each row of the table, in order."""
     body = text.split("<tbody>")[1].split("</tbody>")[0]
     return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in body.split("</tr>")[:-1]]
 
@@ -52,7 +52,7 @@ def drawings(text: str) -> list[ElementTree.Element]:
     return [ElementTree.fromstring(svg) for svg in re.findall(r'<svg class="plot__\w+".*?</svg>', text, re.DOTALL)]
 
 
-def test_a_fresh_site_shows_what_was_measured_for_it_best_first(shipped: Path, client: Client) -> None:
+def test_new_site_shows_shipped_results_best_first(shipped: Path, client: Client) -> None:
     text = page(client)
 
     assert rows(text) == [
@@ -64,7 +64,7 @@ def test_a_fresh_site_shows_what_was_measured_for_it_best_first(shipped: Path, c
     assert f"3 of {len(OPTIMIZERS)} finished so far" in text
 
 
-def test_own_results_take_the_place_of_the_shipped_ones(shipped: Path, client: Client) -> None:
+def test_own_results_replace_shipped_ones(shipped: Path, client: Client) -> None:
     for optimizer in OPTIMIZERS:
         comparison.store(Protocol(), result(optimizer, 0.9))
     text = page(client)
@@ -73,7 +73,7 @@ def test_own_results_take_the_place_of_the_shipped_ones(shipped: Path, client: C
     assert "Measured on this site" in text and "so far" not in text
 
 
-def test_a_short_trial_does_not_hide_a_complete_comparison(client: Client) -> None:
+def test_short_trial_does_not_hide_complete_comparison(client: Client) -> None:
     for optimizer in OPTIMIZERS:
         comparison.store(Protocol(), result(optimizer, 0.9))
     comparison.store(Protocol(epochs=1), result(OPTIMIZERS[0], 0.5, epochs=1))
@@ -81,13 +81,13 @@ def test_a_short_trial_does_not_hide_a_complete_comparison(client: Client) -> No
     assert "12 epochs in batches of 128" in page(client)
 
 
-def test_without_any_results_the_page_says_how_to_have_them(shipped: Path, client: Client) -> None:
+def test_page_without_results_says_how_to_get_them(shipped: Path, client: Client) -> None:
     shipped.unlink()
 
     assert "manage.py compare_optimizers" in page(client)
 
 
-def test_the_plot_is_described_has_no_inline_style_and_its_labels_never_touch(shipped: Path, client: Client) -> None:
+def test_plot_is_described_without_inline_style_or_touching_labels(shipped: Path, client: Client) -> None:
     for optimizer in OPTIMIZERS:
         comparison.store(Protocol(), result(optimizer, 0.99))
     text = page(client)
@@ -106,7 +106,7 @@ def test_the_plot_is_described_has_no_inline_style_and_its_labels_never_touch(sh
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 1.0])
-def test_a_single_epoch_and_the_ends_of_the_scale_can_be_drawn(shipped: Path, client: Client, accuracy: float) -> None:
+def test_single_epoch_and_extreme_accuracies_can_be_drawn(shipped: Path, client: Client, accuracy: float) -> None:
     comparison.store(Protocol(epochs=1), result(OPTIMIZERS[0], accuracy, epochs=1))
 
     for svg in drawings(page(client)):
@@ -115,7 +115,7 @@ def test_a_single_epoch_and_the_ends_of_the_scale_can_be_drawn(shipped: Path, cl
         assert 0 < float(end.attrib["cx"]) < box[2] and 0 < float(end.attrib["cy"]) < box[3]
 
 
-def test_the_repositorys_own_results_are_of_the_protocol_that_the_command_follows() -> None:
+def test_shipped_results_use_default_protocol() -> None:
     shipped = comparison.read_results(comparison.SHIPPED_RESULTS)
 
     assert shipped.protocol == Protocol()
@@ -123,7 +123,7 @@ def test_the_repositorys_own_results_are_of_the_protocol_that_the_command_follow
     assert {len(one.history) for one in shipped.results} == {Protocol().epochs}
 
 
-def test_without_mnist_the_command_says_what_to_do(settings: LazySettings, tmp_path: Path) -> None:
+def test_command_without_mnist_says_what_to_do(settings: LazySettings, tmp_path: Path) -> None:
     settings.MNIST_DIR, settings.DATA_DIR = "", tmp_path
     settings.MNIST_URL = "http://127.0.0.1:9/"
 
@@ -139,13 +139,13 @@ def test_without_mnist_the_command_says_what_to_do(settings: LazySettings, tmp_p
         ({"batch_size": 0}, "at least 1"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, object], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(CommandError, match=message):
         call_command("compare_optimizers", **options)
 
 
-@pytest.mark.tensorflow  # only for the version that it writes beside the results
-def test_what_is_finished_is_written_without_training_anything(tmp_path: Path) -> None:
+@pytest.mark.tensorflow  # only to write its version beside the results
+def test_finished_results_are_written_without_training(tmp_path: Path) -> None:
     for optimizer in OPTIMIZERS:
         comparison.store(Protocol(), result(optimizer, 0.9))
     call_command("compare_optimizers", write=tmp_path / "results.json", stdout=(out := StringIO()))
@@ -155,16 +155,14 @@ def test_what_is_finished_is_written_without_training_anything(tmp_path: Path) -
     assert re.search(r"Adadelta +1\.0 +90\.00% +61  its paper’s rate", out.getvalue())
 
 
-def test_a_file_that_cannot_be_written_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+def test_unwritable_file_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"no folder .*nowhere for results\.json"):
         call_command("compare_optimizers", write=tmp_path / "nowhere" / "results.json")
 
 
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's and Keras' own
-def test_a_real_comparison_goes_on_where_it_stopped_and_repeats_exactly(
-    small_mnist: Path, tmp_path: Path, client: Client
-) -> None:
+def test_comparison_resumes_and_is_reproducible(small_mnist: Path, tmp_path: Path, client: Client) -> None:
     def compare(*options: str) -> str:
         call_command("compare_optimizers", "--epochs=2", "--batch-size=8", *options, stdout=(out := StringIO()))
         return out.getvalue()

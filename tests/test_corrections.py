@@ -1,4 +1,4 @@
-"""People say what a digit is; admins decide; nothing said is ever overwritten."""
+"""People correct answers, admins decide, and no correction is ever overwritten."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,7 +12,7 @@ from tests.drawings import SEVEN
 pytestmark = pytest.mark.django_db
 
 
-def test_a_correction_is_saved_as_pending(visitor: Visitor) -> None:
+def test_correction_is_saved_as_pending(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
     response = visitor.say(drawn, 8)
 
@@ -24,14 +24,14 @@ def test_a_correction_is_saved_as_pending(visitor: Visitor) -> None:
     assert Submission.objects.get().digit == 3
 
 
-def test_not_a_digit_is_a_label_too(visitor: Visitor) -> None:
+def test_not_a_digit_is_a_valid_label(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
 
     assert visitor.say(drawn, None).status_code == 201
     assert visitor.get(f"/api/v1/submissions/{drawn}").json()["correction"]["digit"] is None
 
 
-def test_saying_it_again_replaces_it_and_keeps_the_history(visitor: Visitor) -> None:
+def test_second_correction_replaces_first_and_keeps_history(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
     visitor.say(drawn, 8)
     response = visitor.say(drawn, 5)
@@ -41,7 +41,7 @@ def test_saying_it_again_replaces_it_and_keeps_the_history(visitor: Visitor) -> 
     assert visitor.get(f"/api/v1/submissions/{drawn}").json()["correction"]["digit"] == 5
 
 
-def test_a_pending_correction_can_be_taken_back(visitor: Visitor) -> None:
+def test_pending_correction_can_be_withdrawn(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
     visitor.say(drawn, 8)
     url = f"/api/v1/submissions/{drawn}/correction"
@@ -54,9 +54,7 @@ def test_a_pending_correction_can_be_taken_back(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("verb, state", [("accept", "accepted"), ("reject", "rejected")])
-def test_an_admin_decides_once_and_it_stands(
-    visitor: Visitor, staff: Client, admin_user: User, verb: str, state: str
-) -> None:
+def test_decision_is_final(visitor: Visitor, staff: Client, admin_user: User, verb: str, state: str) -> None:
     drawn = visitor.draw()["id"]
     correction = visitor.say(drawn, 8).json()["id"]
 
@@ -73,7 +71,7 @@ def test_an_admin_decides_once_and_it_stands(
     assert Correction.objects.get().state == state
 
 
-def test_what_was_taken_back_cannot_be_decided(visitor: Visitor, staff: Client) -> None:
+def test_superseded_correction_cannot_be_decided(visitor: Visitor, staff: Client) -> None:
     drawn = visitor.draw()["id"]
     first = visitor.say(drawn, 8).json()["id"]
     visitor.say(drawn, 5)
@@ -81,7 +79,7 @@ def test_what_was_taken_back_cannot_be_decided(visitor: Visitor, staff: Client) 
     assert staff.post(f"/api/v1/corrections/{first}/accept").status_code == 409
 
 
-def test_the_review_queue_has_the_most_doubtful_first(visitor: Visitor, staff: Client) -> None:
+def test_review_queue_starts_with_lowest_confidence(visitor: Visitor, staff: Client) -> None:
     for body in (None, SEVEN):
         visitor.say((visitor.draw(body) if body else visitor.draw())["id"], 8)
     three, seven = Submission.objects.order_by("id")
@@ -94,7 +92,7 @@ def test_the_review_queue_has_the_most_doubtful_first(visitor: Visitor, staff: C
     assert staff.get("/api/v1/corrections?status=accepted").json()["results"] == []
 
 
-def test_only_staff_review(visitor: Visitor) -> None:
+def test_only_staff_can_review(visitor: Visitor) -> None:
     correction = visitor.say(visitor.draw()["id"], 8).json()["id"]
 
     assert visitor.get("/api/v1/corrections").status_code in (401, 403)
@@ -105,7 +103,7 @@ def test_only_staff_review(visitor: Visitor) -> None:
     assert Correction.objects.get().state == "pending"
 
 
-def test_the_database_itself_keeps_one_standing_correction(visitor: Visitor) -> None:
+def test_database_allows_one_standing_correction(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
     visitor.say(drawn, 8)
 
@@ -113,7 +111,7 @@ def test_the_database_itself_keeps_one_standing_correction(visitor: Visitor) -> 
         Correction.objects.create(submission_id=drawn, digit=5)
 
 
-def test_the_same_digit_as_predicted_is_a_confirmation(visitor: Visitor) -> None:
+def test_correction_that_agrees_is_a_confirmation(visitor: Visitor) -> None:
     visitor.say(visitor.draw()["id"], 3)
 
     assert Correction.objects.get().confirms

@@ -1,4 +1,4 @@
-"""What a run learns from: accepted labels only, split by owner, nobody's word most of it."""
+"""Training data: accepted labels only, split by owner, with a bounded share for each owner."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -40,7 +40,7 @@ def used(dataset: Dataset) -> set[int]:
     return {label.submission for label in dataset.labels}
 
 
-def test_only_accepted_labels_that_stand_are_used(active_model: ModelVersion) -> None:
+def test_only_accepted_standing_labels_are_used(active_model: ModelVersion) -> None:
     accepted = labelled(LEARNED, 3)
     labelled(LEARNED, 4, state=Correction.State.PENDING)
     labelled(LEARNED, 5, state=Correction.State.REJECTED)
@@ -48,7 +48,7 @@ def test_only_accepted_labels_that_stand_are_used(active_model: ModelVersion) ->
     assert used(build()) == {accepted.pk}
 
 
-def test_a_deleted_submission_is_in_no_later_set(active_model: ModelVersion) -> None:
+def test_deleted_submission_is_in_no_later_dataset(active_model: ModelVersion) -> None:
     kept, deleted = labelled(LEARNED, 3), labelled(LEARNED, 4)
     before = build()
     deleted_pk = deleted.pk
@@ -59,7 +59,7 @@ def test_a_deleted_submission_is_in_no_later_set(active_model: ModelVersion) -> 
     assert build().fingerprint != before.fingerprint
 
 
-def test_an_owner_is_on_one_side_of_the_split_in_every_set(active_model: ModelVersion) -> None:
+def test_owner_stays_on_one_side_of_the_split(active_model: ModelVersion) -> None:
     for number in range(40):
         labelled(f"person {number}", number % 10, seed=number)
         labelled(f"person {number}", (number + 3) % 10, seed=number + 50)
@@ -73,9 +73,7 @@ def test_an_owner_is_on_one_side_of_the_split_in_every_set(active_model: ModelVe
     assert {True, False} == {side for (side,) in sides.values()}
 
 
-def test_without_the_key_nobody_knows_on_which_side_an_owner_is(
-    active_model: ModelVersion, settings: LazySettings
-) -> None:
+def test_split_depends_on_secret_key(active_model: ModelVersion, settings: LazySettings) -> None:
     for number in range(40):
         labelled(f"person {number}", number % 10, seed=number)
 
@@ -87,7 +85,7 @@ def test_without_the_key_nobody_knows_on_which_side_an_owner_is(
     assert held_out() != ours
 
 
-def test_owners_whom_no_reviewer_knows_share_one_voice(active_model: ModelVersion) -> None:
+def test_owners_unknown_to_reviewers_share_one_voice(active_model: ModelVersion) -> None:
     boss = User.objects.create(username="boss", is_staff=True)
     known, untried = (User.objects.create(username=name, date_joined=now() - timedelta(days=8)) for name in "ab")
     newcomer = User.objects.create(username="c")
@@ -110,7 +108,7 @@ def test_owners_whom_no_reviewer_knows_share_one_voice(active_model: ModelVersio
     assert len(set(voices.values())) == 3 and len(voices) == 6
 
 
-def test_one_owners_copies_do_not_contradict_two_others(active_model: ModelVersion) -> None:
+def test_copies_by_one_owner_do_not_outvote_two_owners(active_model: ModelVersion) -> None:
     agreed = [labelled(f"person {n}", 1, seed=3) for n in (0, 1)]
     for _ in range(3):
         labelled("person 3", 7, drawn=1, seed=3)
@@ -118,14 +116,14 @@ def test_one_owners_copies_do_not_contradict_two_others(active_model: ModelVersi
     assert used(build()) == {submission.pk for submission in agreed}
 
 
-def test_a_canary_drawing_is_not_learned(active_model: ModelVersion) -> None:
+def test_canary_drawing_is_not_learned(active_model: ModelVersion) -> None:
     other = labelled(LEARNED, 2, seed=2)
     labelled(LEARNED, 6, input=canary_digits().images[0].tobytes())
 
     assert used(build(reserved=[canary_digits().images])) == {other.pk}
 
 
-def test_what_was_learned_judges_nothing_after_its_owner_took_it_into_an_account(active_model: ModelVersion) -> None:
+def test_learned_drawing_is_left_out_when_its_account_is_in_the_holdout(active_model: ModelVersion) -> None:
     learned, unused = labelled(LEARNED, 3), labelled(LEARNED, 4)
     run = TrainingRun.objects.create(state=TrainingRun.State.SUCCEEDED, trigger=TrainingRun.Trigger.COMMAND)
     TrainingSample.objects.create(run=run, submission=learned, part=Part.TRAIN, digit=3, weight=1)
@@ -139,7 +137,7 @@ def test_what_was_learned_judges_nothing_after_its_owner_took_it_into_an_account
     assert dataset.left_out == {"in the holdout, but learned before": 1}
 
 
-def test_the_same_drawing_is_not_on_both_sides(active_model: ModelVersion) -> None:
+def test_same_drawing_is_not_on_both_sides(active_model: ModelVersion) -> None:
     learned = labelled(LEARNED, 8, seed=7)
     labelled(HELD_OUT, 8, seed=7)
     apart = labelled(HELD_OUT, 2, seed=9)
@@ -149,7 +147,7 @@ def test_the_same_drawing_is_not_on_both_sides(active_model: ModelVersion) -> No
     assert dataset.left_out == {"in the holdout, like one to learn": 1}
 
 
-def test_of_one_drawing_with_two_labels_the_contradicted_one_is_left_out(active_model: ModelVersion) -> None:
+def test_contradicted_label_of_a_drawing_is_left_out(active_model: ModelVersion) -> None:
     agreed = [labelled(f"person {n}", 1, seed=3) for n in (0, 1, 2)]
     labelled("person 3", 7, drawn=1, seed=3)
     dataset = build()
@@ -158,14 +156,14 @@ def test_of_one_drawing_with_two_labels_the_contradicted_one_is_left_out(active_
     assert dataset.left_out == {"the same as one with another label": 1}
 
 
-def test_in_a_draw_neither_label_is_learned(active_model: ModelVersion) -> None:
+def test_tied_labels_are_both_left_out(active_model: ModelVersion) -> None:
     labelled("person 0", 1, seed=3)
     labelled("person 1", 7, drawn=1, seed=3)
 
     assert used(build()) == set()
 
 
-def test_a_digit_of_a_test_set_is_not_learned(active_model: ModelVersion) -> None:
+def test_drawing_from_a_test_set_is_not_learned(active_model: ModelVersion) -> None:
     labelled(LEARNED, 6, seed=1)
     other = labelled(LEARNED, 2, seed=2)
     test_set = np.stack([np.frombuffer(Submission.objects.order_by("id")[0].input, np.uint8).reshape(28, 28)])
@@ -173,7 +171,7 @@ def test_a_digit_of_a_test_set_is_not_learned(active_model: ModelVersion) -> Non
     assert used(build(reserved=[test_set])) == {other.pk}
 
 
-def test_nobody_is_more_than_the_bounded_share_of_what_is_seen(active_model: ModelVersion) -> None:
+def test_share_of_one_owner_is_bounded(active_model: ModelVersion) -> None:
     for seed in range(60):
         labelled(LEARNED, seed % 10, answered=(seed + 1) % 10, seed=seed)
     labelled("person 1", 5, seed=3)
@@ -187,7 +185,7 @@ def test_nobody_is_more_than_the_bounded_share_of_what_is_seen(active_model: Mod
     assert dataset.counts()["largest_owner_share"] == pytest.approx(RULES.owner_share, abs=1e-4)
 
 
-def test_what_rules_accepted_of_newcomers_has_one_owners_share_together(active_model: ModelVersion) -> None:
+def test_rule_accepted_labels_of_newcomers_share_one_owners_share(active_model: ModelVersion) -> None:
     learned = [number for number in range(30) if number not in (7, 13)]  # the others are in the holdout
     for number in learned:
         labelled(f"person {number}", number % 10, answered=(number + 1) % 10, seed=number)
@@ -200,7 +198,7 @@ def test_what_rules_accepted_of_newcomers_has_one_owners_share_together(active_m
     assert all(label.share > 0 for label in labels)
 
 
-def test_a_flood_of_confirmations_pushes_nothing_out(active_model: ModelVersion) -> None:
+def test_confirmations_do_not_displace_reviewed_labels(active_model: ModelVersion) -> None:
     reviewed = [labelled(LEARNED, 3, seed=1), labelled("person 1", 4, answered=5, seed=2)]
     for seed in range(3, 9):
         labelled(f"person {seed}", seed, seed=seed)
@@ -209,7 +207,7 @@ def test_a_flood_of_confirmations_pushes_nothing_out(active_model: ModelVersion)
     assert used(build(rules=replace(RULES, most_labels=2))) == {submission.pk for submission in reviewed}
 
 
-def test_what_is_learned_is_counted_by_label_and_kind(active_model: ModelVersion) -> None:
+def test_learned_labels_are_counted_by_label_and_kind(active_model: ModelVersion) -> None:
     for seed, (digit, answered) in enumerate([(3, 3), (3, 3), (3, 5), (None, 4)]):
         labelled(LEARNED, digit, answered=answered, seed=seed)
     labelled(HELD_OUT, 6, answered=0, seed=9)
@@ -218,7 +216,7 @@ def test_what_is_learned_is_counted_by_label_and_kind(active_model: ModelVersion
     assert (counts["corrections_of"], counts["confirmations_of"]) == ({"3": 1, "not a digit": 1}, {"3": 2})
 
 
-def test_what_the_champion_doubts_weighs_more(active_model: ModelVersion) -> None:
+def test_labels_that_champion_misreads_weigh_more(active_model: ModelVersion) -> None:
     wrong = labelled(LEARNED, 4, drawn=3, answered=3)  # the champion would say 3
     right = labelled(LEARNED, 3, seed=1)
     settled = labelled(LEARNED, 3, answered=5, seed=2)  # corrected once, read rightly since
@@ -229,7 +227,7 @@ def test_what_the_champion_doubts_weighs_more(active_model: ModelVersion) -> Non
     assert shares[settled.pk] == pytest.approx(shares[wrong.pk] * RULES.correction_weight, rel=0.01)
 
 
-def test_the_fingerprint_follows_labels_and_recipe_and_nothing_else(active_model: ModelVersion) -> None:
+def test_fingerprint_depends_on_labels_and_recipe_only(active_model: ModelVersion) -> None:
     submission = labelled(LEARNED, 4, seed=1)
     first = build("recipe").fingerprint
 
@@ -241,7 +239,7 @@ def test_the_fingerprint_follows_labels_and_recipe_and_nothing_else(active_model
     assert build("recipe").fingerprint == first
 
 
-def test_a_drawing_from_before_the_preprocessing_changed_is_drawn_anew(active_model: ModelVersion) -> None:
+def test_outdated_input_is_redrawn_from_ink(active_model: ModelVersion) -> None:
     submission = labelled(LEARNED, 4, preprocessing_version=0, input=bytes(784))
     assert submission.ink is not None
     strokes = [np.array(stroke) for stroke in submission.ink["strokes"]]
@@ -250,7 +248,7 @@ def test_a_drawing_from_before_the_preprocessing_changed_is_drawn_anew(active_mo
     assert (label.image == ink_to_input(strokes, 140)).all()
 
 
-def test_an_import_that_cannot_be_drawn_anew_is_left_out(active_model: ModelVersion) -> None:
+def test_outdated_import_without_ink_is_left_out(active_model: ModelVersion) -> None:
     labelled(LEARNED, 4, preprocessing_version=0, ink=None)
     other = labelled(LEARNED, 5, seed=1)
     dataset = build()
@@ -259,7 +257,7 @@ def test_an_import_that_cannot_be_drawn_anew_is_left_out(active_model: ModelVers
     assert list(dataset.left_out.values()) == [1]
 
 
-def test_what_belongs_to_nobody_counts_as_one_owner(active_model: ModelVersion) -> None:
+def test_drawings_without_owner_count_as_one_owner(active_model: ModelVersion) -> None:
     for seed in range(4):
         labelled("unused", seed, seed=seed, session=None)
 
@@ -267,7 +265,7 @@ def test_what_belongs_to_nobody_counts_as_one_owner(active_model: ModelVersion) 
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0.01, 1000), min_size=1, max_size=30))
-def test_shares_are_bounded_and_given_out_as_far_as_they_go(totals: dict[str, float]) -> None:
+def test_bounded_shares_add_up_to_the_whole_where_possible(totals: dict[str, float]) -> None:
     shares = bounded_shares(totals, whole=0.25, most=0.06)
 
     assert shares.keys() == totals.keys()

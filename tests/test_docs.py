@@ -1,4 +1,4 @@
-"""README and docs name every setting, call and command, lead to what exists, and are wrapped."""
+"""README and docs name every setting, call and command, their links work, and their lines are wrapped."""
 
 import re
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 LONGEST_LINE = 140  # of Markdown, in characters; tables may be wider
 
 
-def test_readmes_table_names_every_environment_variable() -> None:
+def test_readme_names_every_environment_variable() -> None:
     sources = [
         *(ROOT / "hdr_site").glob("*.py"),
         *(ROOT / "recognizer").rglob("*.py"),
@@ -38,7 +38,7 @@ def test_readme_names_every_command() -> None:
     assert {name for name in ours if f"`{name}`" not in README} == set()
 
 
-def test_the_api_page_names_every_call() -> None:
+def test_api_page_names_every_call() -> None:
     (api,) = (part for part in get_resolver().url_patterns if str(part.pattern) == "api/v1/")
     assert isinstance(api, URLResolver)
     calls = api.url_patterns
@@ -47,7 +47,7 @@ def test_the_api_page_names_every_call() -> None:
     assert {call for call in named if call and f"/{call}`" not in API} == set()
 
 
-def test_the_learning_page_has_every_gate_in_its_own_words() -> None:
+def test_learning_page_describes_every_gate() -> None:
     table = re.search(
         r"\| gate \| what must hold \|\n\|---\|---\|\n((?:\|.*\n)+)", (ROOT / "docs" / "learning.md").read_text()
     )
@@ -56,14 +56,14 @@ def test_the_learning_page_has_every_gate_in_its_own_words() -> None:
     assert table[1].splitlines() == [f"| `{gate.name}` | {gate.explanation} |" for gate in GATES]
 
 
-def test_the_schema_is_valid_and_complete(capsys: pytest.CaptureFixture[str]) -> None:
+def test_schema_is_valid_and_complete(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("spectacular", validate=True, fail_on_warn=True)
 
     assert "Warning" not in capsys.readouterr().err
 
 
 @pytest.mark.django_db
-def test_the_schema_describes_every_call(client: Client) -> None:
+def test_schema_describes_every_call(client: Client) -> None:
     paths = client.get("/api/v1/schema", headers={"Accept": "application/vnd.oai.openapi+json"}).json()["paths"]
 
     assert "/api/v1/submissions/{id}/correction" in paths
@@ -71,14 +71,14 @@ def test_the_schema_describes_every_call(client: Client) -> None:
     assert {"/api/v1/previews", "/api/v1/corrections", "/api/v1/models/active"} <= set(paths)
 
 
-def test_links_between_documents_lead_to_files() -> None:
+def test_links_between_documents_work() -> None:
     links = [(page, link) for page in PAGES for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())]
 
     assert len(links) > 50
     assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
 
 
-def test_every_named_benchmark_exists() -> None:
+def test_benchmarks_named_in_docs_exist() -> None:
     named = {
         name for page in [ROOT / "Makefile", *PAGES] for name in re.findall(r"benchmarks(?:\.\w+)+", page.read_text())
     }

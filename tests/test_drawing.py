@@ -1,4 +1,4 @@
-"""Somebody draws or uploads a digit, has it read, and finds it again."""
+"""Drawing or uploading a digit, reading it, and finding it again."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_a_drawn_digit_is_read_and_stored(visitor: Visitor, digit: int) -> None:
+def test_drawn_digit_is_read_and_stored(visitor: Visitor, digit: int) -> None:
     answer = visitor.draw(body_of(canary(digit)))
 
     assert answer["digit"] == digit
@@ -35,7 +35,7 @@ def test_a_drawn_digit_is_read_and_stored(visitor: Visitor, digit: int) -> None:
     assert stored.preprocessing_version == PREPROCESSING_VERSION
 
 
-def test_the_answer_shows_the_28_by_28_pixels_that_the_model_saw(visitor: Visitor) -> None:
+def test_answer_contains_28_by_28_model_input(visitor: Visitor) -> None:
     answer = visitor.draw()
 
     kind, _, payload = answer["input"].partition(",")
@@ -45,7 +45,7 @@ def test_the_answer_shows_the_28_by_28_pixels_that_the_model_saw(visitor: Visito
     assert np.asarray(image).tobytes() == bytes(Submission.objects.get().input)
 
 
-def test_a_preview_answers_the_same_and_stores_nothing(visitor: Visitor) -> None:
+def test_preview_gives_same_answer_and_stores_nothing(visitor: Visitor) -> None:
     preview = visitor.post("/api/v1/previews", THREE, content_type="application/json")
     stored = visitor.draw(THREE)
 
@@ -56,9 +56,7 @@ def test_a_preview_answers_the_same_and_stores_nothing(visitor: Visitor) -> None
 
 
 @pytest.mark.parametrize("scale, left, top", [(2, 40, 40), (0.6, 5, 5), (0.6, 210, 215), (2.7, 0, 0)])
-def test_where_and_how_large_it_is_drawn_does_not_matter(
-    visitor: Visitor, scale: float, left: float, top: float
-) -> None:
+def test_position_and_size_do_not_matter(visitor: Visitor, scale: float, left: float, top: float) -> None:
     plain = visitor.draw(body_of(canary(5)))
     moved = visitor.draw(body_of(canary(5), scale=scale, left=left, top=top))
 
@@ -66,7 +64,7 @@ def test_where_and_how_large_it_is_drawn_does_not_matter(
     assert moved["confidence"] == pytest.approx(plain["confidence"], abs=0.02)
 
 
-def test_points_may_carry_time_and_pressure_which_are_kept(visitor: Visitor) -> None:
+def test_time_and_pressure_of_points_are_stored(visitor: Visitor) -> None:
     strokes = [[[x, y, 8.0 * i, 0.5] for i, (x, y) in enumerate(stroke)] for stroke in THREE["strokes"]]
     answer = visitor.draw(THREE | {"strokes": strokes})
 
@@ -75,7 +73,7 @@ def test_points_may_carry_time_and_pressure_which_are_kept(visitor: Visitor) -> 
     assert ink and ink["strokes"][0][1][2:] == [8.0, 0.5]
 
 
-def test_a_picture_as_a_file_and_as_a_data_url_is_read_alike(visitor: Visitor) -> None:
+def test_upload_and_data_url_are_read_alike(visitor: Visitor) -> None:
     png = encoded(picture_of(canary(4)))
     upload = visitor.post("/api/v1/submissions", {"image": io.BytesIO(png)})
     data_url = visitor.draw({"image": "data:image/png;base64," + base64.b64encode(png).decode()})
@@ -85,7 +83,7 @@ def test_a_picture_as_a_file_and_as_a_data_url_is_read_alike(visitor: Visitor) -
     assert upload.json()["probabilities"] == data_url["probabilities"]
 
 
-def test_a_stored_picture_is_bounded_and_has_no_metadata(visitor: Visitor) -> None:
+def test_stored_picture_is_small_and_without_metadata(visitor: Visitor) -> None:
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
     photo = encoded(np.repeat(np.repeat(picture_of(canary(8)), 6, 0), 6, 1), "JPEG", exif=exif)
@@ -101,7 +99,7 @@ def test_a_stored_picture_is_bounded_and_has_no_metadata(visitor: Visitor) -> No
     assert b"taken at home" not in stored
 
 
-def test_what_is_not_a_digit_gets_no_digit(visitor: Visitor) -> None:
+def test_non_digit_gets_no_digit(visitor: Visitor) -> None:
     grid = [[[40, y], [240, y]] for y in range(40, 250, 40)] + [[[x, 40], [x, 240]] for x in range(40, 250, 40)]
     answer = visitor.draw({"strokes": grid, "width": 280, "height": 280})
 
@@ -111,7 +109,7 @@ def test_what_is_not_a_digit_gets_no_digit(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("strokes", [[], [[]], [[], []]])
-def test_a_blank_canvas_is_refused_and_not_read_as_five(visitor: Visitor, strokes: list[Any]) -> None:
+def test_blank_canvas_is_refused(visitor: Visitor, strokes: list[Any]) -> None:
     response = visitor.post("/api/v1/submissions", THREE | {"strokes": strokes}, content_type="application/json")
 
     assert response.status_code == 400
@@ -119,7 +117,7 @@ def test_a_blank_canvas_is_refused_and_not_read_as_five(visitor: Visitor, stroke
     assert not Submission.objects.exists()
 
 
-def test_my_history_is_mine_newest_first_and_paginated(visitor: Visitor, stranger: Visitor) -> None:
+def test_history_is_own_newest_first_and_paginated(visitor: Visitor, stranger: Visitor) -> None:
     ids = [visitor.draw()["id"] for _ in range(3)]
     stranger.draw(SEVEN)
 
@@ -132,7 +130,7 @@ def test_my_history_is_mine_newest_first_and_paginated(visitor: Visitor, strange
     assert first["results"][0]["correction"] is None
 
 
-def test_somebody_elses_submission_does_not_exist_for_me(visitor: Visitor, stranger: Visitor) -> None:
+def test_submissions_of_others_are_404(visitor: Visitor, stranger: Visitor) -> None:
     theirs = stranger.draw()["id"]
 
     assert visitor.get(f"/api/v1/submissions/{theirs}").status_code == 404
@@ -141,14 +139,14 @@ def test_somebody_elses_submission_does_not_exist_for_me(visitor: Visitor, stran
     assert Submission.objects.count() == 1
 
 
-def test_staff_see_everybodys(visitor: Visitor, staff: Client) -> None:
+def test_staff_see_all_submissions(visitor: Visitor, staff: Client) -> None:
     drawn = visitor.draw()["id"]
 
     assert staff.get(f"/api/v1/submissions/{drawn}").json()["digit"] == 3
     assert [row["id"] for row in staff.get("/api/v1/submissions").json()["results"]] == [drawn]
 
 
-def test_deleted_is_deleted(visitor: Visitor) -> None:
+def test_deleted_submission_is_gone(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
     visitor.say(drawn, 3)
 
@@ -157,7 +155,7 @@ def test_deleted_is_deleted(visitor: Visitor) -> None:
     assert not Submission.objects.exists()
 
 
-def test_an_account_owns_its_history_on_every_device(active_model: ModelVersion) -> None:
+def test_account_has_same_history_on_every_device(active_model: ModelVersion) -> None:
     token = Token.objects.create(user=User.objects.create_user("ada"))
     laptop, phone = (Client(headers={"Authorization": f"Token {token.key}"}) for _ in range(2))
 
@@ -166,9 +164,7 @@ def test_an_account_owns_its_history_on_every_device(active_model: ModelVersion)
     assert phone.get(f"/api/v1/submissions/{drawn}").status_code == 200
 
 
-def test_a_request_without_cookie_or_token_may_submit_and_belongs_to_nobody(
-    active_model: ModelVersion, visitor: Visitor
-) -> None:
+def test_anonymous_request_is_stored_without_owner(active_model: ModelVersion, visitor: Visitor) -> None:
     bare = Client(enforce_csrf_checks=True)
     response = bare.post("/api/v1/submissions", THREE, content_type="application/json")
 
@@ -178,7 +174,7 @@ def test_a_request_without_cookie_or_token_may_submit_and_belongs_to_nobody(
     assert visitor.get(f"/api/v1/submissions/{response.json()['id']}").status_code == 404
 
 
-def test_a_write_that_relies_on_a_cookie_needs_the_csrf_token(visitor: Visitor) -> None:
+def test_write_with_cookie_requires_csrf_token(visitor: Visitor) -> None:
     visitor.csrf = ""
     response = visitor.post("/api/v1/submissions", THREE, content_type="application/json")
 
@@ -187,7 +183,7 @@ def test_a_write_that_relies_on_a_cookie_needs_the_csrf_token(visitor: Visitor) 
     assert not Submission.objects.exists()
 
 
-def test_the_owner_cookie_is_signed_and_out_of_scripts_reach(visitor: Visitor) -> None:
+def test_owner_cookie_is_signed_and_http_only(visitor: Visitor) -> None:
     cookie = visitor.cookies["owner"]
     drawn = visitor.draw()["id"]
     visitor.cookies["owner"] = cookie.value.replace(cookie.value[:32], "0" * 32)
@@ -203,7 +199,7 @@ def test_storing_takes_one_query(visitor: Visitor, django_assert_num_queries: An
         visitor.post("/api/v1/previews", THREE, content_type="application/json")
 
 
-def test_a_page_of_history_takes_as_many_queries_as_one_row(visitor: Visitor, django_assert_num_queries: Any) -> None:
+def test_history_page_uses_two_queries(visitor: Visitor, django_assert_num_queries: Any) -> None:
     for _ in range(5):
         visitor.say(visitor.draw()["id"], 3)
     with django_assert_num_queries(2):  # submissions with their versions, corrections

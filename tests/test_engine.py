@@ -1,4 +1,4 @@
-"""The engine serves the active version, swaps to another, and refuses what it cannot prove."""
+"""The engine serves the active version, switches to another, and refuses invalid models."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def second_model(active_model: ModelVersion) -> ModelVersion:
-    """The bundled bytes again, as version 2 that nobody activated yet."""
+    """Version 2 with the bundled bytes, not yet activated."""
     artifact = bytes(active_model.files.get(kind="tflite").content)
     return registry.register(
         artifact,
@@ -31,7 +31,7 @@ def second_model(active_model: ModelVersion) -> ModelVersion:
     )
 
 
-def test_the_bundled_model_becomes_version_1_once(active_model: ModelVersion) -> None:
+def test_bundled_model_is_registered_once_as_version_1(active_model: ModelVersion) -> None:
     card = json.loads((registry.BUNDLED / "model.json").read_text())
 
     assert registry.ensure_bundled() is None
@@ -40,7 +40,7 @@ def test_the_bundled_model_becomes_version_1_once(active_model: ModelVersion) ->
     assert active_model.files.get(kind="tflite").size < 1_000_000
 
 
-def test_promoting_swaps_and_every_submission_names_its_version(visitor: Visitor, second_model: ModelVersion) -> None:
+def test_promotion_switches_version_of_new_submissions(visitor: Visitor, second_model: ModelVersion) -> None:
     before = visitor.draw()
     registry.promote(second_model)
     engine.refresh()
@@ -51,7 +51,7 @@ def test_promoting_swaps_and_every_submission_names_its_version(visitor: Visitor
     assert ModelVersion.objects.get(version=1).state == "retired"
 
 
-def test_staff_promote_and_roll_back_over_the_api(staff: Client, visitor: Visitor, second_model: ModelVersion) -> None:
+def test_staff_promote_and_roll_back_by_api(staff: Client, visitor: Visitor, second_model: ModelVersion) -> None:
     assert visitor.post("/api/v1/models/2/activate", content_type="application/json").status_code in (401, 403)
     assert staff.post("/api/v1/models/2/activate").json()["state"] == "active"
     assert visitor.get("/api/v1/models/active").json()["version"] == 2
@@ -59,7 +59,7 @@ def test_staff_promote_and_roll_back_over_the_api(staff: Client, visitor: Visito
     assert [row["state"] for row in visitor.get("/api/v1/models").json()["results"]] == ["retired", "active"]
 
 
-def test_a_damaged_artifact_is_refused_and_the_old_model_serves_on(
+def test_damaged_artifact_is_refused_and_old_model_keeps_serving(
     visitor: Visitor, second_model: ModelVersion, client: Client
 ) -> None:
     file = second_model.files.get(kind="tflite")
@@ -79,7 +79,7 @@ def test_a_damaged_artifact_is_refused_and_the_old_model_serves_on(
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x20\x00\x00\x00TFL3" + b"\x00" * 100])
-def test_bytes_that_are_no_model_are_refused(second_model: ModelVersion, content: bytes) -> None:
+def test_invalid_model_bytes_are_refused(second_model: ModelVersion, content: bytes) -> None:
     bad = registry.register(content, None, preprocessing_version=1, thresholds=second_model.thresholds, metrics={})
     registry.promote(bad)
     engine.refresh()
@@ -88,7 +88,7 @@ def test_bytes_that_are_no_model_are_refused(second_model: ModelVersion, content
     assert engine.problem
 
 
-def test_a_model_of_another_preprocessing_is_refused(second_model: ModelVersion) -> None:
+def test_model_with_other_preprocessing_is_refused(second_model: ModelVersion) -> None:
     ModelVersion.objects.filter(pk=second_model.pk).update(preprocessing_version=99)
     registry.promote(second_model)
     engine.refresh()
@@ -97,7 +97,7 @@ def test_a_model_of_another_preprocessing_is_refused(second_model: ModelVersion)
     assert "preprocessing" in (engine.problem or "")
 
 
-def test_a_model_that_misreads_the_canaries_is_refused(second_model: ModelVersion) -> None:
+def test_model_that_misreads_canaries_is_refused(second_model: ModelVersion) -> None:
     ModelVersion.objects.filter(pk=second_model.pk).update(
         thresholds={"digit": 1.0, "sure_digit": 1.0, "sure_confidence": 1.0}
     )
@@ -108,7 +108,7 @@ def test_a_model_that_misreads_the_canaries_is_refused(second_model: ModelVersio
     assert "canary" in (engine.problem or "")
 
 
-def test_without_a_model_the_site_says_so(db: None, client: Client) -> None:
+def test_site_without_model_answers_503(db: None, client: Client) -> None:
     with pytest.raises(ModelRefusedError):
         _ = engine.model
 
@@ -117,14 +117,14 @@ def test_without_a_model_the_site_says_so(db: None, client: Client) -> None:
     assert client.post("/api/v1/previews", THREE, content_type="application/json").status_code == 503
 
 
-def test_ready_names_the_version_and_the_process(active_model: ModelVersion, client: Client) -> None:
+def test_readyz_names_version_and_process(active_model: ModelVersion, client: Client) -> None:
     ready = client.get("/readyz").json()
 
     assert ready["model_version"] == 1
     assert isinstance(ready["process"], int)
 
 
-def test_threads_read_at_once_and_agree(active_model: ModelVersion) -> None:
+def test_concurrent_threads_get_equal_readings(active_model: ModelVersion) -> None:
     model = engine.model
     image = np.zeros((28, 28), np.uint8)
     image[4:24, 13:15] = 255
@@ -142,7 +142,7 @@ def test_threads_read_at_once_and_agree(active_model: ModelVersion) -> None:
     assert len(set(answers)) == 1
 
 
-def test_the_artifact_downloads_with_its_digest_as_etag(active_model: ModelVersion, client: Client) -> None:
+def test_artifact_download_uses_digest_as_etag(active_model: ModelVersion, client: Client) -> None:
     response = client.get("/api/v1/models/1/artifact")
     digest = active_model.files.get(kind="tflite").sha256
 
@@ -153,7 +153,7 @@ def test_the_artifact_downloads_with_its_digest_as_etag(active_model: ModelVersi
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_promotions_at_once_leave_one_active_version(second_model: ModelVersion) -> None:
+def test_concurrent_promotions_leave_one_active_version(second_model: ModelVersion) -> None:
     versions = [ModelVersion.objects.get(version=1), second_model]
     errors: list[Exception] = []
 

@@ -1,4 +1,4 @@
-"""Labelled digits go out without their owners and come in again; a hostile file leaves nothing behind."""
+"""Export and import of labelled digits: exports name no owner, and a hostile file leaves nothing behind."""
 
 import gzip
 import io
@@ -58,7 +58,7 @@ def alice(db: None) -> User:
 
 @pytest.fixture
 def site(active_model: ModelVersion, alice: User) -> list[Submission]:
-    """Four accepted drawings of two owners, one of them a picture, one of them not a digit; and two that are not."""
+    """Four accepted drawings of two owners, with a picture and a non-digit; one pending, one rejected."""
     visitor, account = Owner(session=uuid.uuid4()), Owner(account=alice.pk)
     accepted(SEVEN, 1, visitor, "pending")
     accepted(SEVEN, 2, visitor, "rejected")
@@ -75,7 +75,7 @@ def wipe() -> None:
 
 
 def content() -> list[tuple[bytes, int | None, Any]]:
-    """What is accepted, whatever its order: pixels, label, and the ink without its pressure and time of day."""
+    """Return the accepted pixels, labels and ink, sorted, without pressure and time of day."""
     rows = Correction.objects.filter(state="accepted").select_related("submission")
     return sorted(
         (bytes(row.submission.input), row.digit, row.submission.ink and timeless(row.submission.ink)) for row in rows
@@ -102,7 +102,7 @@ def timeless(ink: dict[str, Any]) -> str:
         ("ndjson", lambda row: row if row[2] else None),
     ],
 )
-def test_what_goes_out_comes_in_and_goes_out_the_same(
+def test_export_and_import_preserve_data(
     site: list[Submission], tmp_path: Path, name: str, kept: Callable[[Any], Any]
 ) -> None:
     first, again = tmp_path / SUFFIXES[name], tmp_path / f"again.{name}"
@@ -119,7 +119,7 @@ def test_what_goes_out_comes_in_and_goes_out_the_same(
     assert content() == expected
 
 
-def test_the_command_says_how_many_of_each_went_out_and_what_was_left(
+def test_export_command_counts_labels_and_left_out_drawings(
     site: list[Submission], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call_command("export_dataset", "idx", tmp_path / "out.zip")
@@ -134,7 +134,7 @@ def test_the_command_says_how_many_of_each_went_out_and_what_was_left(
     assert "3 drawings" in ndjson and "Left out 1: ndjson cannot hold drawings without ink" in ndjson
 
 
-def test_idx_is_what_mnist_has(site: list[Submission], tmp_path: Path) -> None:
+def test_idx_export_has_mnist_format(site: list[Submission], tmp_path: Path) -> None:
     call_command("export_dataset", "idx", tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         images, labels = (_idx(archive.read(f"digits-{kind}-ubyte")) for kind in ("images-idx3", "labels-idx1"))
@@ -143,7 +143,7 @@ def test_idx_is_what_mnist_has(site: list[Submission], tmp_path: Path) -> None:
     assert {image.tobytes() for image in images} == {bytes(row.input) for row in site if row != site[1]}
 
 
-def test_npz_is_loaded_by_numpy(site: list[Submission], tmp_path: Path) -> None:
+def test_npz_export_is_loaded_by_numpy(site: list[Submission], tmp_path: Path) -> None:
     call_command("export_dataset", "npz", tmp_path / "out.npz")
     with np.load(tmp_path / "out.npz", allow_pickle=False) as arrays:
         images, labels = arrays["images"], arrays["labels"]
@@ -152,7 +152,7 @@ def test_npz_is_loaded_by_numpy(site: list[Submission], tmp_path: Path) -> None:
     assert labels.dtype == np.int8 and sorted(labels) == [-1, 3, 5, 7]
 
 
-def test_the_table_of_the_pictures_says_what_the_model_said(site: list[Submission], tmp_path: Path) -> None:
+def test_png_export_lists_answers_of_the_model(site: list[Submission], tmp_path: Path) -> None:
     Submission.objects.filter(pk=site[0].pk).update(digit=8)
     call_command("export_dataset", "png", tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
@@ -162,7 +162,7 @@ def test_the_table_of_the_pictures_says_what_the_model_said(site: list[Submissio
     assert "3,8,1" in {line.partition(",")[2] for line in lines}
 
 
-def test_strokes_are_quick_draws_with_time_from_the_first_point(site: list[Submission], tmp_path: Path) -> None:
+def test_ndjson_export_has_quick_draw_format_with_relative_times(site: list[Submission], tmp_path: Path) -> None:
     call_command("export_dataset", "ndjson", tmp_path / "out.ndjson")
     rows = [json.loads(line) for line in (tmp_path / "out.ndjson").read_text().splitlines()]
     (other,) = (row for row in rows if row["word"] == "not a digit")
@@ -174,7 +174,7 @@ def test_strokes_are_quick_draws_with_time_from_the_first_point(site: list[Submi
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_no_owner_and_no_time_is_in_any_byte(site: list[Submission], tmp_path: Path, name: str) -> None:
+def test_export_contains_no_owner_and_no_time(site: list[Submission], tmp_path: Path, name: str) -> None:
     out = tmp_path / SUFFIXES[name]
     call_command("export_dataset", name, out)
     written = out.read_bytes()
@@ -190,9 +190,7 @@ def test_no_owner_and_no_time_is_in_any_byte(site: list[Submission], tmp_path: P
     assert session.bytes not in written
 
 
-def test_rows_do_not_stand_in_the_order_of_drawing_and_stay_where_they_are(
-    active_model: ModelVersion, tmp_path: Path
-) -> None:
+def test_export_order_is_stable_and_not_by_creation(active_model: ModelVersion, tmp_path: Path) -> None:
     for left in range(40):
         accepted(body_of([[[0, 0], [left, 100]]]), left % 10, Owner(session=uuid.uuid4()))
     orders = []
@@ -206,7 +204,7 @@ def test_rows_do_not_stand_in_the_order_of_drawing_and_stay_where_they_are(
     assert orders[0] != list(range(10)) * 4
 
 
-def test_a_deleted_drawing_is_out(site: list[Submission], tmp_path: Path) -> None:
+def test_deleted_drawing_is_not_exported(site: list[Submission], tmp_path: Path) -> None:
     site[0].delete()
     call_command("export_dataset", "npz", tmp_path / "out.npz")
 
@@ -214,7 +212,7 @@ def test_a_deleted_drawing_is_out(site: list[Submission], tmp_path: Path) -> Non
         assert sorted(arrays["labels"]) == [-1, 5, 7]
 
 
-def test_a_file_is_replaced_only_by_force(site: list[Submission], tmp_path: Path) -> None:
+def test_file_is_overwritten_only_with_force(site: list[Submission], tmp_path: Path) -> None:
     out = tmp_path / "out.npz"
     out.write_bytes(b"mine")
     with pytest.raises(CommandError, match="--force"):
@@ -227,9 +225,7 @@ def test_a_file_is_replaced_only_by_force(site: list[Submission], tmp_path: Path
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_an_export_that_fails_leaves_nothing(
-    site: list[Submission], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_export_leaves_no_file(site: list[Submission], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.exchange.pictures.LIMITS", exchange.ExchangeLimits(pictures=3))
     with pytest.raises(CommandError, match="export npz or idx"):
         call_command("export_dataset", "png", tmp_path / "out.zip")
@@ -239,7 +235,7 @@ def test_an_export_that_fails_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-# --- What an import is ------------------------------------------------------------------------------------------------
+# --- Imports ----------------------------------------------------------------------------------------------------------
 
 
 def npz(images: Any, labels: Any) -> bytes:
@@ -267,7 +263,7 @@ IMAGES[1, 0, 0] = IMAGES[2, 0, 1] = 255
 LABELS = np.array([5, -1, 0], np.int8)
 
 
-def test_an_import_is_one_new_owner_whose_labels_the_importer_accepted(
+def test_import_belongs_to_new_owner_and_is_accepted(
     active_model: ModelVersion, admin_user: User, tmp_path: Path
 ) -> None:
     (tmp_path / "in.npz").write_bytes(npz(IMAGES, LABELS))
@@ -284,7 +280,7 @@ def test_an_import_is_one_new_owner_whose_labels_the_importer_accepted(
     assert all(row.decided for row in corrections)
 
 
-def test_another_import_is_another_owner_and_stores_only_what_is_new(
+def test_second_import_has_new_owner_and_skips_stored_drawings(
     active_model: ModelVersion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "first.npz").write_bytes(npz(IMAGES[:2], LABELS[:2]))
@@ -298,7 +294,7 @@ def test_another_import_is_another_owner_and_stores_only_what_is_new(
     assert Submission.objects.values("session").distinct().count() == 2
 
 
-def test_mnists_own_gzipped_files_in_a_zip_come_in(active_model: ModelVersion, tmp_path: Path) -> None:
+def test_zip_of_mnist_gzip_files_is_imported(active_model: ModelVersion, tmp_path: Path) -> None:
     header = bytes([0, 0, 8, 3]) + np.array(IMAGES.shape, ">u4").tobytes()
     images, labels = header + IMAGES.tobytes(), bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 1, 0])
     files = {"t10k-images-idx3-ubyte.gz": gzip.compress(images), "t10k-labels-idx1-ubyte.gz": gzip.compress(labels)}
@@ -308,7 +304,7 @@ def test_mnists_own_gzipped_files_in_a_zip_come_in(active_model: ModelVersion, t
     assert sorted(row[1] for row in content() if row[1] is not None) == [0, 1, 5]
 
 
-def test_quick_draws_own_lines_need_no_surface(active_model: ModelVersion, tmp_path: Path) -> None:
+def test_quick_draw_lines_need_no_surface(active_model: ModelVersion, tmp_path: Path) -> None:
     lines = strokes(key_id="1", countrycode="IS", timestamp="2017", recognized=True) + b"\n"
     (tmp_path / "in.ndjson").write_bytes(lines + strokes(drawing=[[[0, 900], [0, 1800], [0, 5]]]))
     call_command("import_dataset", tmp_path / "in.ndjson")
@@ -317,9 +313,7 @@ def test_quick_draws_own_lines_need_no_surface(active_model: ModelVersion, tmp_p
     assert surfaces == [(256, 256), (900, 1800)]
 
 
-def test_what_stops_an_import_half_way_takes_it_back(
-    active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_import_is_rolled_back(active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.exchange.incoming.BATCH", 1)
 
     def interrupt(done: int, total: int) -> None:
@@ -331,7 +325,7 @@ def test_what_stops_an_import_half_way_takes_it_back(
     assert not Submission.objects.exists()
 
 
-def test_drawings_of_very_much_ink_are_in_memory_a_few_at_a_time(
+def test_large_drawings_are_imported_in_small_batches(
     active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.exchange.incoming.POINTS", 100)
@@ -484,8 +478,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_is_one_clear_error_and_leaves_nothing(tmp_path: Path, name: str) -> None:
-    """Before any model is asked for: there is none here."""
+def test_hostile_file_gives_one_clear_error_and_stores_nothing(tmp_path: Path, name: str) -> None:
+    """Refused before a model is needed: there is none in this test."""
     (tmp_path / "in").write_bytes(HOSTILE[name]())
     with pytest.raises(CommandError) as error:
         call_command("import_dataset", tmp_path / "in")
@@ -495,7 +489,7 @@ def test_a_hostile_file_is_one_clear_error_and_leaves_nothing(tmp_path: Path, na
     assert not Submission.objects.exists() and not Correction.objects.exists()
 
 
-def test_a_zip_of_very_many_files_is_refused_before_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zip_of_too_many_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.exchange.archives.LIMITS", exchange.ExchangeLimits(pictures=1000))
     files = {f"other/{number}.png": b"" for number in range(2000)}
 
@@ -505,9 +499,7 @@ def test_a_zip_of_very_many_files_is_refused_before_they_are_listed(monkeypatch:
 
 @given(data=st.data(), form=st.sampled_from(["idx", "npz", "png", "ndjson"]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_bytes_are_changed_the_file_is_read_or_refused(
-    active_model: ModelVersion, data: st.DataObject, form: str
-) -> None:
+def test_corrupted_file_is_imported_or_refused(active_model: ModelVersion, data: st.DataObject, form: str) -> None:
     good = {"idx": zipped(**GOOD_IDX), "npz": npz(IMAGES, LABELS), "png": zipped(**GOOD_PNG), "ndjson": strokes()}
     content = bytearray(good[form])
     for _ in range(data.draw(st.integers(1, 4))):
@@ -519,7 +511,7 @@ def test_whatever_bytes_are_changed_the_file_is_read_or_refused(
         assert Submission.objects.count() == before
 
 
-def test_without_a_model_nothing_is_stored(db: None, tmp_path: Path) -> None:
+def test_import_without_model_stores_nothing(db: None, tmp_path: Path) -> None:
     (tmp_path / "in.npz").write_bytes(npz(IMAGES, LABELS))
 
     with pytest.raises(CommandError, match="no active model"):
@@ -527,7 +519,7 @@ def test_without_a_model_nothing_is_stored(db: None, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "said"), [(["nowhere"], "No file"), (["in", "--by", "eve"], "No account")])
-def test_a_wrong_argument_is_one_line(db: None, tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_invalid_argument_gives_one_line_error(db: None, tmp_path: Path, arguments: list[str], said: str) -> None:
     (tmp_path / "in").write_bytes(b"")
 
     with pytest.raises(CommandError, match=said):
@@ -538,7 +530,7 @@ def test_a_wrong_argument_is_one_line(db: None, tmp_path: Path, arguments: list[
 
 
 @pytest.fixture
-def office(admin_user: User, active_model: ModelVersion) -> Client:
+def admin_browser(admin_user: User, active_model: ModelVersion) -> Client:
     client = Client()
     client.force_login(admin_user)
     return client
@@ -550,12 +542,12 @@ def upload(client: Client, content: bytes) -> str:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_staff_download_and_upload(site: list[Submission], office: Client, name: str) -> None:
+def test_staff_download_and_upload(site: list[Submission], admin_browser: Client, name: str) -> None:
     before = {row[:2] for row in content()}
-    response: Any = office.get(f"/admin/data/{name}")
+    response: Any = admin_browser.get(f"/admin/data/{name}")
     file = b"".join(response.streaming_content)
     wipe()
-    page = upload(office, file)
+    page = upload(admin_browser, file)
 
     assert response.headers["Content-Disposition"].endswith(f'-{name}.{FORMATS[name].suffix}"')
     assert "Stored" in page
@@ -563,42 +555,40 @@ def test_staff_download_and_upload(site: list[Submission], office: Client, name:
     assert set(Correction.objects.values_list("decided_by__username", flat=True)) == {"boss"}
 
 
-def test_the_page_is_linked_and_says_how_many_there_are(site: list[Submission], office: Client) -> None:
-    assert 'href="/admin/data/"' in office.get("/admin/").content.decode()
-    page = office.get("/admin/data/").content.decode()
+def test_data_page_is_linked_and_counts_drawings(site: list[Submission], admin_browser: Client) -> None:
+    assert 'href="/admin/data/"' in admin_browser.get("/admin/").content.decode()
+    page = admin_browser.get("/admin/data/").content.decode()
 
     assert "The 4 drawings with accepted labels" in page
     assert all(f'href="/admin/data/{name}"' in page for name in FORMATS)
-    assert office.get("/admin/data/other").status_code == 404
+    assert admin_browser.get("/admin/data/other").status_code == 404
 
 
-def test_a_download_that_cannot_be_made_says_why(
-    site: list[Submission], office: Client, monkeypatch: pytest.MonkeyPatch
+def test_failed_download_says_why(
+    site: list[Submission], admin_browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.exchange.pictures.LIMITS", exchange.ExchangeLimits(pictures=3))
 
-    assert "export npz or idx" in office.get("/admin/data/png", follow=True).content.decode()
+    assert "export npz or idx" in admin_browser.get("/admin/data/png", follow=True).content.decode()
 
 
 @pytest.mark.parametrize("name", ["npz: a pickle", "ndjson: no JSON", "nothing"])
-def test_a_hostile_upload_is_an_error_on_the_page(office: Client, name: str) -> None:
-    page = upload(office, HOSTILE[name]())
+def test_hostile_upload_shows_error(admin_browser: Client, name: str) -> None:
+    page = upload(admin_browser, HOSTILE[name]())
 
     assert "errorlist" in page
     assert not Submission.objects.exists()
 
 
-def test_an_upload_holds_fewer_drawings_than_a_file_for_the_command(
-    office: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_upload_limit_is_lower_than_command_limit(admin_browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("web.admin.data.LIMITS", exchange.ExchangeLimits(uploaded_rows=2))
 
-    assert "more than 2 drawings" in upload(office, npz(IMAGES, LABELS))
+    assert "more than 2 drawings" in upload(admin_browser, npz(IMAGES, LABELS))
     assert not Submission.objects.exists()
 
 
 @pytest.mark.parametrize("address", ["/admin/data/", "/admin/data/npz"])
-def test_others_are_sent_to_the_login(visitor: Visitor, alice: User, address: str) -> None:
+def test_others_are_redirected_to_login(visitor: Visitor, alice: User, address: str) -> None:
     member = Client()
     member.force_login(alice)
 
@@ -608,7 +598,7 @@ def test_others_are_sent_to_the_login(visitor: Visitor, alice: User, address: st
     assert not Submission.objects.exists()
 
 
-def test_an_upload_needs_the_pages_token(admin_user: User, active_model: ModelVersion) -> None:
+def test_upload_requires_csrf_token(admin_user: User, active_model: ModelVersion) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
 

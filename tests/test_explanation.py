@@ -1,4 +1,4 @@
-"""Why the network read it so: the marked ink is what the answer rests on, and nobody sees what is not theirs."""
+"""Explanations: the marked ink decides the answer, and only the owner and staff see them."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def bundled() -> DigitModel:
 
 
 class CornerReader(DigitModel):
-    """A reader whose reason is known: a 3 for as long as there is ink in one corner of the input, else a 5."""
+    """A model with a known reason: it reads 3 while one corner has ink, else 5."""
 
     runs = 0
 
@@ -48,7 +48,7 @@ class CornerReader(DigitModel):
 
 
 def blot(image: ModelInput, share: float, rng: np.random.Generator) -> Ink:
-    """So much of the ink, around a place on it that chance chooses."""
+    """Select a share of the ink around a random place on it."""
     rows, columns = np.nonzero(image)
     start = rng.integers(len(rows))
     order = np.argsort((rows - rows[start]) ** 2 + (columns - columns[start]) ** 2, kind="stable")
@@ -72,10 +72,10 @@ def without(image: ModelInput, ink: Any) -> ModelInput:
     return np.where(np.asarray(ink, np.bool_), 0, image).astype(np.uint8)
 
 
-# --- It is right ------------------------------------------------------------------------------------------------------
+# --- Correctness ------------------------------------------------------------------------------------------------------
 
 
-def test_without_the_marked_ink_the_answer_changes_and_without_as_much_other_ink_mostly_not(
+def test_removing_marked_ink_changes_answer_more_than_other_ink(
     bundled: DigitModel,
 ) -> None:
     rng = np.random.default_rng(1)
@@ -92,7 +92,7 @@ def test_without_the_marked_ink_the_answer_changes_and_without_as_much_other_ink
     assert np.mean(least) <= 0.1
 
 
-def test_a_reason_that_is_known_is_found() -> None:
+def test_known_reason_is_found() -> None:
     model, ring = CornerReader(), np.zeros((INPUT_SIDE, INPUT_SIDE), np.uint8)
     down, across = np.mgrid[:INPUT_SIDE, :INPUT_SIDE] - (INPUT_SIDE - 1) / 2
     ring[abs(np.hypot(down, across) - 9) < 1.5] = 255
@@ -108,7 +108,7 @@ def test_a_reason_that_is_known_is_found() -> None:
     assert model.runs <= 64
 
 
-def test_what_is_claimed_is_what_the_network_reads(bundled: DigitModel) -> None:
+def test_erasures_match_readings_of_network(bundled: DigitModel) -> None:
     overtaken = 0
     for image in INPUTS:
         explanation = explain(bundled, image)
@@ -123,7 +123,7 @@ def test_what_is_claimed_is_what_the_network_reads(bundled: DigitModel) -> None:
     assert overtaken
 
 
-def test_an_input_without_ink_and_a_dot_are_explained_too(bundled: DigitModel) -> None:
+def test_blank_input_and_dot_are_explained(bundled: DigitModel) -> None:
     blank = np.zeros((INPUT_SIDE, INPUT_SIDE), np.uint8)
     dot = blank.copy()
     dot[14, 14] = 40
@@ -140,7 +140,7 @@ def ask(client: Client, pk: int) -> Any:
 
 
 @pytest.mark.django_db
-def test_an_answer_is_explained_to_who_drew_it(visitor: Visitor) -> None:
+def test_owner_gets_explanation(visitor: Visitor) -> None:
     drawn = visitor.draw()
     explanation = ask(visitor, drawn["id"]).json()
     heat = np.array(explanation["heat"])
@@ -158,7 +158,7 @@ def test_an_answer_is_explained_to_who_drew_it(visitor: Visitor) -> None:
 
 
 @pytest.mark.django_db
-def test_what_is_no_digit_is_explained_as_that(visitor: Visitor) -> None:
+def test_non_digit_is_explained(visitor: Visitor) -> None:
     explanation = ask(visitor, visitor.draw(SCRIBBLE)["id"]).json()
 
     assert explanation["digit"] is None and explanation["verdict"] == "not_a_digit"
@@ -167,7 +167,7 @@ def test_what_is_no_digit_is_explained_as_that(visitor: Visitor) -> None:
 
 
 @pytest.mark.django_db
-def test_nobody_else_is_told_but_staff(visitor: Visitor, stranger: Visitor, staff: Client) -> None:
+def test_explanation_is_limited_to_owner_and_staff(visitor: Visitor, stranger: Visitor, staff: Client) -> None:
     drawn = visitor.draw()["id"]
 
     assert ask(stranger, drawn).status_code == 404
@@ -177,7 +177,7 @@ def test_nobody_else_is_told_but_staff(visitor: Visitor, stranger: Visitor, staf
 
 
 @pytest.mark.django_db
-def test_the_version_that_explains_is_named(visitor: Visitor, active_model: ModelVersion) -> None:
+def test_explanation_names_version_that_explains(visitor: Visitor, active_model: ModelVersion) -> None:
     drawn = visitor.draw()
     later = registry.register(
         bytes(active_model.files.get(kind="tflite").content),
@@ -194,7 +194,7 @@ def test_the_version_that_explains_is_named(visitor: Visitor, active_model: Mode
 
 
 @pytest.mark.django_db
-def test_without_a_model_it_is_503(visitor: Visitor) -> None:
+def test_explanation_without_model_is_503(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
     engine._model = None
     ModelVersion.objects.update(state="retired")
@@ -203,17 +203,17 @@ def test_without_a_model_it_is_503(visitor: Visitor) -> None:
 
 
 @pytest.mark.django_db
-def test_the_admin_shows_it_beside_the_answer(visitor: Visitor, admin_user: User) -> None:
+def test_admin_shows_explanation(visitor: Visitor, admin_user: User) -> None:
     drawn = visitor.draw()["id"]
-    office = Client()
-    office.force_login(admin_user)
-    page = office.get(f"/admin/recognizer/submission/{drawn}/change/").content.decode()
+    admin_browser = Client()
+    admin_browser.force_login(admin_user)
+    page = admin_browser.get(f"/admin/recognizer/submission/{drawn}/change/").content.decode()
 
     assert "Version 1 reads 3. The bright ink had the most influence" in page
     assert page.count("data:image/png;base64,") == 2
 
 
-# --- Drawings like it -------------------------------------------------------------------------------------------------
+# --- Similar drawings -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def near(client: Client, pk: int) -> list[tuple[str, int | None]]:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_no_mnist")
-def test_the_nearest_are_ones_own_accepted_drawings_of_the_digit(visitor: Visitor, stranger: Visitor) -> None:
+def test_nearest_are_own_accepted_drawings_of_the_digit(visitor: Visitor, stranger: Visitor) -> None:
     mine = [visitor.draw(body_of(canary(3), scale=scale))["id"] for scale in (1.0, 1.5, 2.0)]
     for pk, said in zip(mine, (3, 3, 8), strict=True):
         visitor.say(pk, said)
@@ -245,7 +245,7 @@ def test_the_nearest_are_ones_own_accepted_drawings_of_the_digit(visitor: Visito
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_no_mnist")
-def test_staff_see_whose_they_are_not(visitor: Visitor, staff: Client, admin_user: User) -> None:
+def test_staff_get_nearest_drawings_of_all_owners(visitor: Visitor, staff: Client, admin_user: User) -> None:
     for seed in range(3):
         labelled("ada", 3, seed=seed)
     own = labelled("boss", 3, session=None, account=admin_user)
@@ -259,7 +259,7 @@ def test_staff_see_whose_they_are_not(visitor: Visitor, staff: Client, admin_use
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_no_mnist")
-def test_the_most_alike_come_first_and_only_so_many(visitor: Visitor, staff: Client) -> None:
+def test_nearest_are_sorted_and_limited(visitor: Visitor, staff: Client) -> None:
     for seed in range(8):
         labelled("ada", 3, seed=seed)
     drawings = ask(staff, visitor.draw()["id"]).json()["nearest"]
@@ -270,7 +270,7 @@ def test_the_most_alike_come_first_and_only_so_many(visitor: Visitor, staff: Cli
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_no_mnist")
-def test_only_the_newest_are_searched_in_as_many_queries_as_ever(
+def test_only_newest_are_searched_in_constant_queries(
     visitor: Visitor, staff: Client, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
     old, new = (labelled("ada", 3, seed=seed) for seed in range(2))
@@ -284,7 +284,7 @@ def test_only_the_newest_are_searched_in_as_many_queries_as_ever(
 
 
 @pytest.mark.django_db
-def test_mnists_digits_fill_up_if_they_are_here(visitor: Visitor, small_mnist: Path) -> None:
+def test_mnist_fills_up_nearest(visitor: Visitor, small_mnist: Path) -> None:
     _, test = load_mnist(small_mnist)
     digit = int(test.labels[0])
     asked = visitor.draw(body_of(canary(digit)))["id"]
@@ -298,7 +298,7 @@ def test_mnists_digits_fill_up_if_they_are_here(visitor: Visitor, small_mnist: P
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("harm", ["altered", "a folder"])
-def test_mnist_that_cannot_be_read_is_as_none(visitor: Visitor, small_mnist: Path, harm: str) -> None:
+def test_unreadable_mnist_is_ignored(visitor: Visitor, small_mnist: Path, harm: str) -> None:
     file = small_mnist / "t10k-images-idx3-ubyte.gz"
     file.unlink()
     file.write_bytes(b"not it") if harm == "altered" else file.mkdir()

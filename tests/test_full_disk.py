@@ -1,4 +1,4 @@
-"""A disk without space: what cannot be stored is refused in words, and nobody stumbles over a message half written."""
+"""A full disk: failures are reported clearly, and no partial message is read."""
 
 import errno
 import json
@@ -40,7 +40,7 @@ def no_space() -> Iterator[None]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_drawing_that_cannot_be_stored_is_refused_in_words_and_still_read(visitor: Visitor) -> None:
+def test_unstorable_drawing_is_503_and_previews_still_work(visitor: Visitor) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL's disk is not ours")
     with no_space():
@@ -78,7 +78,7 @@ def received(app: Celery) -> str | None:
         return str(message.headers["task"])
 
 
-def test_a_message_that_cannot_be_written_leaves_none_behind(messages: tuple[Celery, Path]) -> None:
+def test_unwritable_message_leaves_no_file(messages: tuple[Celery, Path]) -> None:
     app, folder = messages
     app.send_task("before")
     with no_space(), pytest.raises(OperationalError, match="No message could be written"):
@@ -89,7 +89,7 @@ def test_a_message_that_cannot_be_written_leaves_none_behind(messages: tuple[Cel
     assert not list(folder.glob("*.site.*"))
 
 
-def test_a_damaged_message_is_thrown_away(messages: tuple[Celery, Path]) -> None:
+def test_damaged_message_is_discarded(messages: tuple[Celery, Path]) -> None:
     app, folder = messages
     app.send_task("whole")
     for name, content in {"0_empty": "", "1_cut": json.dumps({"body": "x"})[:-3]}.items():
@@ -113,9 +113,7 @@ def test_a_damaged_message_is_thrown_away(messages: tuple[Celery, Path]) -> None
     ],
     ids=lambda changes: str(changes)[:40],
 )
-def test_a_message_that_the_worker_could_not_read_is_thrown_away(
-    changes: dict[str, Any], messages: tuple[Celery, Path]
-) -> None:
+def test_message_unreadable_for_worker_is_discarded(changes: dict[str, Any], messages: tuple[Celery, Path]) -> None:
     app, folder = messages
     app.send_task("whole")
     [whole] = folder.glob("*.site.msg")
@@ -125,7 +123,7 @@ def test_a_message_that_the_worker_could_not_read_is_thrown_away(
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "7", "{}", "[" * 100_000, "x" * (LARGEST + 1)], ids=lambda x: x[:9])
-def test_what_is_no_message_is_thrown_away(content: str, messages: tuple[Celery, Path]) -> None:
+def test_file_that_is_no_message_is_discarded(content: str, messages: tuple[Celery, Path]) -> None:
     app, folder = messages
     app.send_task("whole")
     (folder / "0_odd.site.msg").write_text(content)
@@ -133,7 +131,7 @@ def test_what_is_no_message_is_thrown_away(content: str, messages: tuple[Celery,
     assert [received(app), received(app)] == ["whole", None]
 
 
-def test_thousands_of_messages_are_listed_once(messages: tuple[Celery, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_are_listed_once(messages: tuple[Celery, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     app, folder = messages
     app.send_task("whole")
     [whole] = folder.glob("*.site.msg")
@@ -149,7 +147,7 @@ def test_thousands_of_messages_are_listed_once(messages: tuple[Celery, Path], mo
         assert looked.call_count == 1
 
 
-def test_a_folder_that_is_gone_is_a_broker_that_is_away(messages: tuple[Celery, Path]) -> None:
+def test_missing_folder_is_an_unreachable_broker(messages: tuple[Celery, Path]) -> None:
     app, folder = messages
     folder.rename(folder.with_name("gone"))
 
@@ -157,7 +155,7 @@ def test_a_folder_that_is_gone_is_a_broker_that_is_away(messages: tuple[Celery, 
         app.send_task("lost", retry=False)
 
 
-def test_the_site_without_redis_uses_this_broker() -> None:
+def test_site_without_redis_uses_this_broker() -> None:
     if settings.REDIS_URL:
         pytest.skip("shown with the folder")
     from hdr_site.celery import app as celery_app
@@ -167,8 +165,8 @@ def test_the_site_without_redis_uses_this_broker() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere space cannot be reserved")
-def test_what_is_shared_as_memory_has_its_space_on_the_disk(tmp_path: Path) -> None:
-    """Else the kernel kills whoever writes there when the disk is full."""
+def test_shared_memory_files_have_reserved_disk_space(tmp_path: Path) -> None:
+    """Otherwise the kernel kills a process that writes there when the disk is full."""
     FileCounter(tmp_path / "throttles")
     counts: Any = Counts(str(tmp_path / "counts"))
     with closing(counts):
@@ -180,13 +178,13 @@ def test_what_is_shared_as_memory_has_its_space_on_the_disk(tmp_path: Path) -> N
         assert status.st_blocks * 512 >= status.st_size > 1 << 16
 
 
-def test_calls_are_counted_without_space(tmp_path: Path) -> None:
+def test_calls_are_counted_on_full_disk(tmp_path: Path) -> None:
     with no_space():
         counter = FileCounter(tmp_path / "throttles")
         assert [counter.count("x", 60)[0] for _ in range(3)] == [1, 2, 3]
 
 
-def test_counts_for_prometheus_end_where_the_space_does(tmp_path: Path) -> None:
+def test_prometheus_counts_stay_intact_on_full_disk(tmp_path: Path) -> None:
     counts: Any = Counts(str(tmp_path / "counts"))
     with closing(counts):
         counts.write_value("old", 1.0, 0.0)
@@ -202,18 +200,18 @@ def test_counts_for_prometheus_end_where_the_space_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere space cannot be reserved")
-def test_a_process_that_starts_without_space_counts_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_started_on_full_disk_counts_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "posix_fallocate", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     counts: Any = Counts(str(tmp_path / "counts"))
     with closing(counts):
         counts.write_value("new", 1.0, 0.0)
         assert counts.read_value("new") == (1.0, 0.0)
 
-    assert not list(tmp_path.iterdir())  # else /metrics would stumble over an empty file
+    assert not list(tmp_path.iterdir())  # otherwise /metrics would fail on an empty file
 
 
 @pytest.mark.django_db
-def test_a_download_that_has_no_space_is_told_in_words(
+def test_download_on_full_disk_shows_error(
     admin_client: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.say(visitor.draw()["id"], 3)

@@ -1,4 +1,4 @@
-"""The gates: what lets a candidate through and what holds it back, on readings made up for the purpose."""
+"""The gates: what they let through and what they hold back, on synthetic readings."""
 
 from dataclasses import replace
 from typing import Any
@@ -39,7 +39,7 @@ def samples(name: str, n: int, rng: np.random.Generator) -> Any:
 
 
 def readings(labels: np.ndarray, wrong: list[int] | range) -> Readings:
-    """Calibrated answers, sure where they are right, and wrong where it says so."""
+    """Return calibrated answers: sure where right, wrong at the given places."""
     digits = labels.copy()
     digits[list(wrong)] = (labels[list(wrong)] + 1) % 10
     probabilities = np.full((len(labels), 11), 0.001, np.float32)
@@ -63,35 +63,35 @@ def failed(model: DigitModel, suite: EvalSuite, changes: Any = None, **wrong: li
     return {row["gate"] for row in gates.judge(replace(evidence, **(changes or {}))) if not row["passed"]}
 
 
-def test_a_candidate_that_learned_and_forgot_nothing_passes(model: DigitModel, suite: EvalSuite) -> None:
+def test_better_candidate_passes(model: DigitModel, suite: EvalSuite) -> None:
     assert failed(model, suite) == set()
 
 
-def test_one_digit_more_or_less_of_ten_thousand_is_chance(model: DigitModel, suite: EvalSuite) -> None:
+def test_small_change_on_mnist_passes(model: DigitModel, suite: EvalSuite) -> None:
     assert failed(model, suite, mnist=[*range(27), 100, 101, 102, 103, 104, 105]) == set()
 
 
-def test_forgetting_mnist_is_noticed_far_below_a_tenth_of_a_point(model: DigitModel, suite: EvalSuite) -> None:
+def test_small_loss_on_mnist_fails(model: DigitModel, suite: EvalSuite) -> None:
     assert failed(model, suite, mnist=range(36)) == {"mnist_champion"}  # 0.06 points, all losses
 
 
-def test_a_floor_holds_whatever_the_champion_does(model: DigitModel, suite: EvalSuite) -> None:
+def test_absolute_floor_does_not_depend_on_champion(model: DigitModel, suite: EvalSuite) -> None:
     poor = result(model, suite, mnist=range(60))
 
     assert "mnist" in failed(model, suite, {"champion": poor, "bundled": poor}, mnist=range(60))
 
 
-def test_forgetting_strangers_is_noticed(model: DigitModel, suite: EvalSuite) -> None:
+def test_loss_on_strangers_fails(model: DigitModel, suite: EvalSuite) -> None:
     assert "strangers" in failed(model, suite, strangers=range(70))
 
 
-def test_a_slow_drift_that_each_step_hides_is_noticed(model: DigitModel, suite: EvalSuite) -> None:
+def test_slow_drift_from_bundled_model_fails(model: DigitModel, suite: EvalSuite) -> None:
     champion = result(model, suite, mnist=range(44))
 
     assert failed(model, suite, {"champion": champion}, mnist=range(46)) == {"mnist_bundled"}
 
 
-def test_one_digit_that_suffers_is_noticed(model: DigitModel, suite: EvalSuite) -> None:
+def test_loss_on_one_digit_fails(model: DigitModel, suite: EvalSuite) -> None:
     sevens = np.flatnonzero(suite.strangers.labels == 7)[-20:].tolist()
     ones = np.flatnonzero(suite.strangers.labels == 1)[:20].tolist()
     champion = result(model, suite, strangers=ones)
@@ -100,18 +100,18 @@ def test_one_digit_that_suffers_is_noticed(model: DigitModel, suite: EvalSuite) 
 
 
 def of_voices(count: int, each: int = 1) -> list[int]:
-    """Places of the first drawings of the first so many voices."""
+    """Return the places of the first `each` drawings of the first `count` voices."""
     return [EACH * voice + drawing for voice in range(count) for drawing in range(each)]
 
 
 @pytest.mark.parametrize("part", ["holdout", "validation"])
-def test_six_people_who_are_read_worse_hold_it_back(model: DigitModel, suite: EvalSuite, part: str) -> None:
+def test_worse_readings_for_six_people_fail(model: DigitModel, suite: EvalSuite, part: str) -> None:
     assert failed(model, suite, **{part: of_voices(6)}) == {part}
     assert failed(model, suite, **{part: of_voices(5, each=EACH)}) == set()  # 20 drawings, but five people
 
 
 @pytest.mark.parametrize("part", ["holdout", "validation"])
-def test_one_voice_does_not_decide_however_much_it_draws(model: DigitModel, suite: EvalSuite, part: str) -> None:
+def test_one_voice_does_not_decide(model: DigitModel, suite: EvalSuite, part: str) -> None:
     crowd = replace(getattr(suite, part), voices=np.zeros(SIZES[part], int))
     crowded = replace(suite, **{part: crowd})
 
@@ -119,7 +119,7 @@ def test_one_voice_does_not_decide_however_much_it_draws(model: DigitModel, suit
 
 
 @pytest.mark.parametrize("part", ["holdout", "validation"])
-def test_what_the_champion_was_not_sure_of_is_no_evidence(model: DigitModel, suite: EvalSuite, part: str) -> None:
+def test_unsure_answers_of_champion_are_no_evidence(model: DigitModel, suite: EvalSuite, part: str) -> None:
     champion = result(model, suite)
     doubting = replace(champion.readings[part], sure=np.zeros(SIZES[part], bool))
     champion = replace(champion, readings=champion.readings | {part: doubting})
@@ -127,7 +127,7 @@ def test_what_the_champion_was_not_sure_of_is_no_evidence(model: DigitModel, sui
     assert failed(model, suite, {"champion": champion}, **{part: range(SIZES[part])}) == set()
 
 
-def test_the_rows_of_peoples_gates_say_how_many_voices_result(model: DigitModel, suite: EvalSuite) -> None:
+def test_gate_rows_count_voices(model: DigitModel, suite: EvalSuite) -> None:
     champion = result(model, suite)
     evidence = evidence_of(suite, champion, result(model, suite))
     owners = {row["gate"]: row.get("owners") for row in gates.judge(evidence)}
@@ -139,8 +139,8 @@ def test_the_rows_of_peoples_gates_say_how_many_voices_result(model: DigitModel,
     }
 
 
-def test_guesses_that_are_lost_do_not_hide_what_was_learned(model: DigitModel, suite: EvalSuite) -> None:
-    """Somebody confirms what the champion only guessed, 100 times; the candidate guesses otherwise."""
+def test_lost_guesses_do_not_hide_learning(model: DigitModel, suite: EvalSuite) -> None:
+    """People confirm 100 guesses of the champion; the candidate guesses otherwise."""
     champion = result(model, suite)
     guesses = range(200, 300)
     readings = champion.readings["train"]
@@ -150,28 +150,26 @@ def test_guesses_that_are_lost_do_not_hide_what_was_learned(model: DigitModel, s
     assert failed(model, suite, {"champion": champion}, train=[*range(20), *guesses]) == set()
 
 
-def test_nothing_learned_is_no_reason_to_change(model: DigitModel, suite: EvalSuite) -> None:
+def test_candidate_that_learned_nothing_fails(model: DigitModel, suite: EvalSuite) -> None:
     assert failed(model, suite, train=range(80)) == {"learned"}
 
 
-def test_taking_letters_for_digits_is_noticed(model: DigitModel, suite: EvalSuite) -> None:
+def test_reading_letters_as_digits_fails(model: DigitModel, suite: EvalSuite) -> None:
     assert failed(model, suite, negatives=range(80)) == {"not_digits"}
 
 
-def test_misread_canaries_hold_it_back(model: DigitModel, suite: EvalSuite) -> None:
+def test_misread_canaries_fail(model: DigitModel, suite: EvalSuite) -> None:
     blind = DigitModel((registry.BUNDLED / "digits.tflite").read_bytes(), Thresholds(1.0, 1.0, 1.0))
     candidate = replace(result(model, suite, train=range(20)), model=blind)
 
     assert failed(model, suite, {"candidate": candidate}) == {"canaries"}
 
 
-def test_an_artifact_that_differs_from_its_network_or_is_too_large_is_held_back(
-    model: DigitModel, suite: EvalSuite
-) -> None:
+def test_artifact_that_differs_or_is_too_large_fails(model: DigitModel, suite: EvalSuite) -> None:
     assert failed(model, suite, {"agreement": 0.99, "artifact_size": 2_000_000}) == {"parity", "size"}
 
 
-def test_without_labels_to_judge_on_those_gates_pass_and_say_so(model: DigitModel, suite: EvalSuite) -> None:
+def test_people_gates_pass_without_labels(model: DigitModel, suite: EvalSuite) -> None:
     nothing = np.empty(0, np.int64)
     empty = PeopleSamples(np.empty((0, 28, 28), np.uint8), nothing, nothing, np.empty(0))
     few = replace(suite, holdout=empty, validation=empty)
@@ -183,7 +181,7 @@ def test_without_labels_to_judge_on_those_gates_pass_and_say_so(model: DigitMode
     assert report["validation"]["passed"] and report["validation"]["n"] == 0
 
 
-def test_the_report_names_value_threshold_and_number_of_samples(model: DigitModel, suite: EvalSuite) -> None:
+def test_report_has_value_threshold_and_sample_count(model: DigitModel, suite: EvalSuite) -> None:
     champion = result(model, suite)
     report = gates.judge(evidence_of(suite, champion, champion))
 
@@ -199,5 +197,5 @@ def test_the_report_names_value_threshold_and_number_of_samples(model: DigitMode
 
 
 @pytest.mark.parametrize(("k", "n", "chance"), [(0, 0, 1.0), (5, 5, 1 / 32), (9, 10, 11 / 1024), (600, 1000, 1.36e-10)])
-def test_mcnemars_exact_test(k: int, n: int, chance: float) -> None:
+def test_binomial_tail_is_exact(k: int, n: int, chance: float) -> None:
     assert gates.binomial_tail(k, n) == pytest.approx(chance, rel=0.01)

@@ -1,4 +1,4 @@
-"""Whatever a client sends, it is told what is wrong in 4xx and JSON; nothing is stored, and the site reads on."""
+"""Invalid input gets a 4xx answer in JSON with a reason, stores nothing, and leaves the site working."""
 
 import base64
 import binascii
@@ -42,7 +42,7 @@ PREVIEWS = "/api/v1/previews"
 JSON = "application/json"
 LIMIT = 8 * 1024 * 1024  # of a body, bytes
 REFUSED = (400,)
-READ_OR_REFUSED = (200, 201, 400)  # odd but legitimate: what matters is that it is no fault of the server
+READ_OR_REFUSED = (200, 201, 400)  # odd but legitimate: the server must not fail
 
 Headers = dict[str, str]
 Make = Callable[[], bytes]
@@ -56,7 +56,7 @@ def ink(strokes: Any, width: Any = 280, height: Any = 280) -> dict[str, Any]:
 
 
 def raw_ink(number: str) -> bytes:
-    """Ink with a number that Python's own encoder would not write."""
+    """Ink with a number that Python's own encoder does not write."""
     return b'{"strokes": [[[10, 10], [%s, 90]]], "width": 280, "height": 280}' % number.encode()
 
 
@@ -197,13 +197,13 @@ def chunk(kind: bytes, data: bytes, crc: int | None = None) -> bytes:
 
 
 def png(width: int, height: int, pixels: bytes, extra: bytes = b"", depth: int = 8, colour: int = 0) -> bytes:
-    """A PNG written by hand, every CRC right; `pixels` is what stands compressed in IDAT."""
+    """A hand-written PNG with valid CRCs; `pixels` is the compressed content of IDAT."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + extra + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def zeros(count: int) -> bytes:
-    """Compress zero bytes without ever holding them."""
+    """Compress zero bytes without holding them in memory."""
     compressor, block = zlib.compressobj(9), bytes(1 << 20)
     parts = [compressor.compress(block) for _ in range(count >> 20)]
     return b"".join([*parts, compressor.compress(bytes(count % (1 << 20))), compressor.flush()])
@@ -263,7 +263,7 @@ def bmp(width: int, height: int, *, bits: int = 8, packing: int = 0, pixels: byt
 
 
 def jpeg_of_many_scans(scans: int) -> bytes:
-    """A progressive JPEG whose last scan comes again and again: some thirty bytes each, and a walk over all pixels."""
+    """A progressive JPEG that repeats its last scan: about thirty bytes each, and a pass over all pixels."""
     base = encoded(np.full((3000, 3000), 255, np.uint8), "JPEG", progressive=True, quality=50)
     scan = base[base.rindex(b"\xff\xda") : -2]
     return base[:-2] + scan * scans + b"\xff\xd9"
@@ -274,7 +274,7 @@ def with_exif(raw: bytes) -> bytes:
 
 
 def orientation(value: int) -> bytes:
-    """An EXIF directory of the one entry that phones turn pictures with."""
+    """An EXIF directory with the orientation entry only."""
     return struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, value, 0, 0)
 
 
@@ -289,7 +289,7 @@ def noise(height: int, width: int, seed: int = 1) -> bytes:
 
 
 def dotted_page() -> np.ndarray:
-    """Dots so near to one blot, and to each other, that each might be part of the digit."""
+    """Dots so close to a blot, and to each other, that each might be part of the digit."""
     page = np.full((1000, 1000), 255, np.uint8)
     for shift in (0, 1):
         page[shift::4, 0::4] = page[shift::4, 1::4] = 0
@@ -677,7 +677,7 @@ HARMLESS_HEADERS: dict[str, Headers] = {
     "a range of nonsense": {"Range": "bytes=9-1", "If-None-Match": 'W/"', "If-Modified-Since": "Sun, 99 Foo 9999"},
 }
 
-# Django decodes with the charset that a client names. Queries and the body's text are UTF-8 here, whatever it says.
+# Django decodes with the charset that the client names. Here, queries and text in bodies are always UTF-8.
 BAD_CHARSETS = {
     "a charset that decodes to bytes": "application/json; charset=hex",
     "a charset that compresses": "application/json; charset=zlib",
@@ -727,7 +727,7 @@ def owner(visitor: Visitor) -> Visitor:
 
 
 def rows() -> tuple[list[Any], list[Any]]:
-    """All that is kept of people's drawings."""
+    """Return all stored drawings and corrections."""
     return list(Submission.objects.values()), list(Correction.objects.values())
 
 
@@ -742,7 +742,7 @@ def upload(client: Client, path: str, content: bytes) -> Any:
 
 
 def assert_explained(response: Any) -> None:
-    """It is `{"detail": "…"}`, or `{field: ["…"]}`."""
+    """Assert that the body is `{"detail": "…"}` or `{field: ["…"]}`."""
     assert response["Content-Type"].startswith(JSON), response.content[:200]
     problem = response.json()
     assert isinstance(problem, dict) and problem
@@ -756,7 +756,7 @@ def assert_refused(response: Any, statuses: Iterable[int] = REFUSED) -> None:
 
 
 def assert_alive(client: Client | None = None) -> None:
-    """The site still reads a good drawing, and stores it."""
+    """Assert that the site still reads a good drawing and stores it."""
     before = Submission.objects.count()
     response = send(client or Client(), SUBMISSIONS, GOOD)
     assert (response.status_code, response.json()["digit"]) == (201, 3)
@@ -771,7 +771,7 @@ def each(table: dict[str, Any]) -> pytest.MarkDecorator:
 
 
 @each(BAD_JSON | BAD_NUMBERS | BAD_BYTES)
-def test_a_body_that_is_no_drawing_is_refused(program: Client, case: Any) -> None:
+def test_invalid_body_is_refused(program: Client, case: Any) -> None:
     for path in (PREVIEWS, SUBMISSIONS):
         assert_refused(send(program, path, case))
     assert rows() == ([], [])
@@ -779,14 +779,14 @@ def test_a_body_that_is_no_drawing_is_refused(program: Client, case: Any) -> Non
 
 
 @each(BAD_CONTENT_TYPES)
-def test_a_content_type_that_is_not_read_is_415(program: Client, case: str) -> None:
+def test_unsupported_content_type_is_415(program: Client, case: str) -> None:
     for path in (PREVIEWS, SUBMISSIONS):
         assert_refused(send(program, path, GOOD, case), (415,))
     assert rows() == ([], [])
 
 
 @each(BAD_PICTURES)
-def test_a_file_that_is_no_picture_of_a_digit_is_refused(program: Client, case: Make) -> None:
+def test_invalid_picture_is_refused(program: Client, case: Make) -> None:
     content = case()
     assert_refused(upload(program, PREVIEWS, content))
     assert_refused(send(program, SUBMISSIONS, {"image": data_url(content)}))
@@ -795,7 +795,7 @@ def test_a_file_that_is_no_picture_of_a_digit_is_refused(program: Client, case: 
 
 
 @each(ODD_PICTURES)
-def test_an_odd_picture_is_read_or_refused(program: Client, case: Make) -> None:
+def test_odd_picture_is_read_or_refused(program: Client, case: Make) -> None:
     content = case()
     answers = [upload(program, PREVIEWS, content), send(program, SUBMISSIONS, {"image": data_url(content)})]
     assert {answer.status_code for answer in answers} <= set(READ_OR_REFUSED)
@@ -808,14 +808,14 @@ def test_an_odd_picture_is_read_or_refused(program: Client, case: Make) -> None:
 
 @pytest.mark.slow
 @each(SLOW_PICTURES)
-def test_a_small_picture_does_not_cost_seconds(program: Client, case: Make) -> None:
+def test_small_picture_does_not_take_seconds(program: Client, case: Make) -> None:
     content = case()
     started = time.thread_time()
     assert upload(program, PREVIEWS, content).status_code in READ_OR_REFUSED
     assert time.thread_time() - started < 0.5
 
 
-def test_a_body_of_millions_of_lists_does_not_cost_seconds(program: Client) -> None:
+def test_body_of_millions_of_lists_does_not_take_seconds(program: Client) -> None:
     body = b'{"width": 9, "height": 9, "strokes": [' + b"[]," * 2_700_000 + b"[]]}"
     started = time.thread_time()
     assert_refused(send(program, PREVIEWS, body))
@@ -823,14 +823,14 @@ def test_a_body_of_millions_of_lists_does_not_cost_seconds(program: Client) -> N
 
 
 @each(BAD_DATA_URLS)
-def test_a_text_that_is_no_data_url_of_a_picture_is_refused(program: Client, case: str) -> None:
+def test_invalid_data_url_is_refused(program: Client, case: str) -> None:
     for path in (PREVIEWS, SUBMISSIONS):
         assert_refused(send(program, path, {"image": case}))
     assert rows() == ([], [])
 
 
 @each(BAD_UPLOADS)
-def test_an_upload_without_a_picture_is_refused(program: Client, case: Make) -> None:
+def test_upload_without_picture_is_refused(program: Client, case: Make) -> None:
     for path in (PREVIEWS, SUBMISSIONS):
         assert_refused(send(program, path, case(), "multipart/form-data; boundary=B"), (400, 413))
     assert rows() == ([], [])
@@ -838,7 +838,7 @@ def test_an_upload_without_a_picture_is_refused(program: Client, case: Make) -> 
 
 
 @each(BAD_BOUNDARIES)
-def test_an_upload_with_a_bad_boundary_is_refused(program: Client, owner: Visitor, case: str) -> None:
+def test_upload_with_bad_boundary_is_refused(program: Client, owner: Visitor, case: str) -> None:
     for client in (program, owner):
         assert_refused(send(client, SUBMISSIONS, part(IMAGE, good()) + END, case), (400, 415))
     assert rows() == ([], [])
@@ -846,13 +846,13 @@ def test_an_upload_with_a_bad_boundary_is_refused(program: Client, owner: Visito
 
 @pytest.mark.parametrize("client_is_known", [False, True], ids=["a program", "a visitor with a cookie"])
 @pytest.mark.parametrize("path", [SUBMISSIONS, PREVIEWS])
-def test_a_body_over_the_limit_is_413(program: Client, owner: Visitor, path: str, client_is_known: bool) -> None:
+def test_body_over_the_limit_is_413(program: Client, owner: Visitor, path: str, client_is_known: bool) -> None:
     client = owner if client_is_known else program
     long_json = b'{"image": "' + b"A" * LIMIT + b'"}'
     assert_refused(send(client, path, long_json), (413,))
     assert_refused(upload(client, path, bytes(LIMIT)), (413,))
     assert_refused(send(client, path, GOOD, CONTENT_LENGTH=str(10**15)), (413,))
-    # Sent in chunks, it does not say how long it is.
+    # A chunked body does not announce its length.
     chunked: dict[str, Any] = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
     assert_refused(send(client, path, long_json, **chunked), (400, 411, 413))
     assert rows() == ([], [])
@@ -860,7 +860,7 @@ def test_a_body_over_the_limit_is_413(program: Client, owner: Visitor, path: str
 
 
 @pytest.mark.parametrize("length", ["", "-1", "abc", "1.5", "１", "9" * 5000, "0"])
-def test_a_content_length_that_makes_no_sense_is_no_fault_of_the_server(program: Client, length: str) -> None:
+def test_invalid_content_length_is_refused(program: Client, length: str) -> None:
     assert_refused(send(program, SUBMISSIONS, GOOD, CONTENT_LENGTH=length), (400, 411, 413))
     assert rows() == ([], [])
 
@@ -869,7 +869,7 @@ def test_a_content_length_that_makes_no_sense_is_no_fault_of_the_server(program:
 
 
 @each(BAD_LABELS)
-def test_a_label_that_is_none_is_refused(owner: Visitor, case: bytes) -> None:
+def test_invalid_label_is_refused(owner: Visitor, case: bytes) -> None:
     drawn = owner.draw()["id"]
     before = rows()
     assert_refused(send(owner, f"{SUBMISSIONS}/{drawn}/correction", case))
@@ -878,7 +878,7 @@ def test_a_label_that_is_none_is_refused(owner: Visitor, case: bytes) -> None:
 
 
 @each(BAD_IDS)
-def test_an_id_that_names_nothing_is_404(staff: Client, owner: Visitor, case: str) -> None:
+def test_invalid_id_is_404(staff: Client, owner: Visitor, case: str) -> None:
     owner.say(owner.draw()["id"], 8)
     before = rows()
     staff.raise_request_exception = False
@@ -889,7 +889,7 @@ def test_an_id_that_names_nothing_is_404(staff: Client, owner: Visitor, case: st
     assert rows() == before
 
 
-def test_what_others_drew_does_not_exist(owner: Visitor, stranger: Visitor, program: Client) -> None:
+def test_drawings_of_others_are_404(owner: Visitor, stranger: Visitor, program: Client) -> None:
     drawn = owner.draw()["id"]
     owner.say(drawn, 8)
     before = rows()
@@ -925,7 +925,7 @@ def test_only_staff_decide_and_only_once(owner: Visitor, stranger: Visitor, prog
 # --- Cookies, tokens, headers, addresses ------------------------------------------------------------------------------
 
 
-def test_a_cookie_without_the_csrf_token_writes_nothing(owner: Visitor, staff: Client, admin_user: User) -> None:
+def test_cookie_without_csrf_token_writes_nothing(owner: Visitor, staff: Client, admin_user: User) -> None:
     drawn = owner.draw()["id"]
     correction = owner.say(drawn, 8).json()["id"]
     before = rows()
@@ -956,15 +956,13 @@ def test_a_cookie_without_the_csrf_token_writes_nothing(owner: Visitor, staff: C
     ],
     ids=lambda headers: " ".join(f"{name} {value[:20]}" for name, value in headers.items()),
 )
-def test_a_wrong_csrf_token_or_origin_is_403(owner: Visitor, headers: Headers) -> None:
+def test_wrong_csrf_token_or_origin_is_403(owner: Visitor, headers: Headers) -> None:
     assert_refused(send(owner, SUBMISSIONS, GOOD, headers=headers), (403,))
     assert rows() == ([], [])
 
 
 @pytest.mark.parametrize("fault", ["altered", "expired", "of another name", "unsigned", "no UUID"])
-def test_an_owner_cookie_that_is_not_ours_owns_nothing(
-    owner: Visitor, fault: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_owner_cookie_owns_nothing(owner: Visitor, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = owner.draw()["id"]
     signed = owner.cookies[COOKIE].value
     owner_id = signed.split(":")[0]
@@ -987,19 +985,19 @@ def test_an_owner_cookie_that_is_not_ours_owns_nothing(
 
 
 @each(BAD_HEADERS)
-def test_a_bad_header_is_refused(program: Client, case: HeaderCase) -> None:
+def test_bad_header_is_refused(program: Client, case: HeaderCase) -> None:
     headers, statuses = case
     for path in (PREVIEWS, SUBMISSIONS):
         response = send(program, path, GOOD, headers=headers)
         assert response.status_code in statuses, response.content[:300]
-        if "Host" not in headers:  # Django refuses a host before any address is looked at
+        if "Host" not in headers:  # Django refuses a host before it resolves the address
             assert_explained(response)
     assert rows() == ([], [])
     assert_alive()
 
 
 @each(HARMLESS_HEADERS)
-def test_a_strange_header_changes_nothing(program: Client, case: Headers) -> None:
+def test_harmless_header_changes_nothing(program: Client, case: Headers) -> None:
     assert send(program, PREVIEWS, GOOD, headers=case).status_code == 200
     for path in ("/", "/healthz", "/api/v1/models/active", "/api/v1/models/1/artifact", SUBMISSIONS):
         response = program.get(path, headers=case)
@@ -1020,7 +1018,7 @@ def kept_connections() -> Iterator[None]:
 
 @pytest.mark.usefixtures("kept_connections")
 @each(BAD_CHARSETS)
-def test_the_charset_that_a_client_names_is_no_fault_of_the_server(active_model: ModelVersion, case: str) -> None:
+def test_client_charset_causes_no_server_error(active_model: ModelVersion, case: str) -> None:
     application: Any = without_charset(get_wsgi_application())
     body = GOOD if case.startswith(JSON) else part('form-data; name="image"', b"x") + part(IMAGE, b"x") + END
     for method, path in (("POST", PREVIEWS), ("GET", "/api/v1/models"), ("GET", "/"), ("GET", "/nothing")):
@@ -1034,7 +1032,7 @@ def test_the_charset_that_a_client_names_is_no_fault_of_the_server(active_model:
 
 
 @each(REQUESTS)
-def test_a_call_that_the_api_does_not_have_is_refused(program: Client, case: Request) -> None:
+def test_unknown_api_call_is_refused(program: Client, case: Request) -> None:
     method, path, statuses = case
     assert_refused(program.generic(method, path, GOOD, content_type=JSON), statuses)
     assert rows() == ([], [])
@@ -1042,7 +1040,7 @@ def test_a_call_that_the_api_does_not_have_is_refused(program: Client, case: Req
 
 
 @each(PAGE_REQUESTS)
-def test_a_page_that_the_site_does_not_have_is_refused(program: Client, case: Request) -> None:
+def test_unknown_page_is_refused(program: Client, case: Request) -> None:
     method, path, statuses = case
     response = program.generic(method, path, GOOD, content_type=JSON)
     assert response.status_code in statuses
@@ -1052,9 +1050,7 @@ def test_a_page_that_the_site_does_not_have_is_refused(program: Client, case: Re
 
 @pytest.mark.parametrize("path", LISTS)
 @each(BAD_CURSORS)
-def test_a_cursor_that_is_none_of_ours_is_404_or_an_empty_page(
-    owner: Visitor, staff: Client, path: str, case: str
-) -> None:
+def test_invalid_cursor_is_404_or_an_empty_page(owner: Visitor, staff: Client, path: str, case: str) -> None:
     owner.say(owner.draw()["id"], 8)
     staff.raise_request_exception = False
     for client in (staff, owner) if path == SUBMISSIONS else (staff,):
@@ -1066,18 +1062,18 @@ def test_a_cursor_that_is_none_of_ours_is_404_or_an_empty_page(
 
 @pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize("size", PAGE_SIZES, ids=lambda size: size[:20])
-def test_any_page_size_is_brought_into_its_range(owner: Visitor, staff: Client, path: str, size: str) -> None:
+def test_page_size_is_limited(owner: Visitor, staff: Client, path: str, size: str) -> None:
     owner.say(owner.draw()["id"], 8)
     response = staff.get(f"{path}?page_size={size}")
     assert response.status_code == 200 and len(response.json()["results"]) == 1
 
 
 @pytest.mark.parametrize("state", BAD_STATES, ids=lambda state: state[:20])
-def test_an_unknown_state_of_review_is_refused(staff: Client, state: str) -> None:
+def test_unknown_review_status_is_refused(staff: Client, state: str) -> None:
     assert_refused(staff.get(f"/api/v1/corrections?status={state}"))
 
 
-# --- Anything at all --------------------------------------------------------------------------------------------------
+# --- Arbitrary input --------------------------------------------------------------------------------------------------
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -1118,13 +1114,13 @@ def test_any_json_is_read_or_refused(program: Client, body: Any) -> None:
 @pytest.mark.slow
 @MANY
 @given(content=st.binary(max_size=300))
-def test_random_bytes_are_no_picture(program: Client, content: bytes) -> None:
+def test_random_bytes_are_refused(program: Client, content: bytes) -> None:
     assert_refused(upload(program, PREVIEWS, content))
 
 
 @MANY
 @given(head=st.sampled_from(MAGIC), tail=st.binary(max_size=300))
-def test_random_bytes_behind_a_good_head_are_read_or_refused(program: Client, head: bytes, tail: bytes) -> None:
+def test_random_bytes_after_valid_magic_are_read_or_refused(program: Client, head: bytes, tail: bytes) -> None:
     assert upload(program, PREVIEWS, head + tail).status_code in READ_OR_REFUSED
 
 
@@ -1134,7 +1130,7 @@ def test_random_bytes_behind_a_good_head_are_read_or_refused(program: Client, he
     form=st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP"]),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
 )
-def test_a_damaged_picture_is_read_or_refused(program: Client, form: str, changes: list[tuple[float, int]]) -> None:
+def test_damaged_picture_is_read_or_refused(program: Client, form: str, changes: list[tuple[float, int]]) -> None:
     content = bytearray(good(form))
     for place, value in changes:
         content[int(place * len(content))] = value

@@ -1,4 +1,4 @@
-"""Ink → model input: of the right shape, in MNIST's geometry, the same for the same path however it was drawn."""
+"""Ink → model input: the right shape and MNIST's geometry, independent of how the path was drawn."""
 
 from itertools import pairwise
 from random import Random
@@ -23,12 +23,12 @@ digits = st.sampled_from(CANARIES).map(lambda canary: [np.array(stroke, np.float
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """The share of ink by which two inputs differ."""
+    """Return the share of ink that differs between two inputs."""
     return float(np.abs(one.astype(int) - other).sum() / max(int(one.sum()), 1))
 
 
 @given(strokes)
-def test_any_ink_gives_an_input_of_the_right_shape_with_ink_in_it(ink: list[Stroke]) -> None:
+def test_any_ink_gives_input_of_right_shape_with_ink(ink: list[Stroke]) -> None:
     drawn = ink_to_input(ink, 300)
 
     assert drawn.shape == (28, 28)
@@ -37,14 +37,14 @@ def test_any_ink_gives_an_input_of_the_right_shape_with_ink_in_it(ink: list[Stro
 
 
 @given(digits, st.floats(0.1, 10), st.floats(-1e4, 1e4), st.floats(-1e4, 1e4))
-def test_place_and_size_do_not_matter(ink: list[Stroke], scale: float, left: float, top: float) -> None:
+def test_position_and_size_do_not_matter(ink: list[Stroke], scale: float, left: float, top: float) -> None:
     moved = [stroke * scale + (left, top) for stroke in ink]
 
     assert difference(ink_to_input(ink, 100), ink_to_input(moved, 100 * scale)) < 0.02
 
 
 @given(digits, st.randoms(use_true_random=False))
-def test_the_order_and_the_direction_of_strokes_do_not_matter(ink: list[Stroke], random: Random) -> None:
+def test_stroke_order_and_direction_do_not_matter(ink: list[Stroke], random: Random) -> None:
     other = [stroke[::-1] for stroke in ink]
     random.shuffle(other)
 
@@ -52,7 +52,7 @@ def test_the_order_and_the_direction_of_strokes_do_not_matter(ink: list[Stroke],
 
 
 @given(digits, st.integers(2, 6))
-def test_how_densely_the_path_was_sampled_does_not_matter(ink: list[Stroke], times: int) -> None:
+def test_sampling_density_does_not_matter(ink: list[Stroke], times: int) -> None:
     denser = [
         np.concatenate([np.linspace(a, b, times, endpoint=False) for a, b in pairwise(s)] + [s[-1:]]) for s in ink
     ]
@@ -61,7 +61,7 @@ def test_how_densely_the_path_was_sampled_does_not_matter(ink: list[Stroke], tim
 
 
 @given(digits)
-def test_the_digit_is_in_mnists_geometry(ink: list[Stroke]) -> None:
+def test_digit_has_mnist_geometry(ink: list[Stroke]) -> None:
     drawn = ink_to_input(ink, 100).astype(float)
     rows, columns = np.nonzero(drawn > 100)
     longest = max(np.ptp(rows), np.ptp(columns)) + 1
@@ -72,13 +72,13 @@ def test_the_digit_is_in_mnists_geometry(ink: list[Stroke]) -> None:
 
 
 @pytest.mark.parametrize("jitter", [0, 0.5, 2])
-def test_a_tap_is_a_dot_and_is_not_blown_up_to_a_one(jitter: float) -> None:
+def test_tap_stays_a_dot(jitter: float) -> None:
     drawn = ink_to_input([np.array([[100, 100], [100 + jitter, 100 + jitter]])], 280)
 
     assert 0 < (drawn > 100).sum() <= 30
 
 
 @pytest.mark.parametrize("ink", [[], [np.empty((0, 2))]])
-def test_no_ink_is_an_error(ink: list[Stroke]) -> None:
+def test_empty_ink_is_an_error(ink: list[Stroke]) -> None:
     with pytest.raises(NoInkError):
         ink_to_input(ink, 280)

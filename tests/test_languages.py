@@ -1,4 +1,4 @@
-"""The site in its languages: every sentence is translated, pages are laid out for it, visitors choose."""
+"""The site's languages: every sentence is translated, layout follows the direction, visitors can choose."""
 
 import ast
 import gettext
@@ -29,7 +29,7 @@ def catalogue(code: str, domain: str) -> gettext.NullTranslations:
 
 
 def sentences(code: str, domain: str) -> set[str]:
-    """What a catalogue translates."""
+    """Return the sentences that a catalogue translates."""
     keys = catalogue(code, domain)._catalog.keys()  # type: ignore[attr-defined]
     return {key if isinstance(key, str) else key[0] for key in keys if key}
 
@@ -49,7 +49,7 @@ def said_in(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MARKS:
             texts = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
             name = node.func.id
-            if texts:  # else it is translated here, and was marked elsewhere
+            if texts:  # otherwise it was marked elsewhere
                 yield CONTEXT_ENDS.join(map(str, texts[:2])) if name.startswith("pgettext") else str(texts[0])
 
 
@@ -59,14 +59,14 @@ def said_by_scripts() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("code", OTHERS)
-def test_every_sentence_is_translated_and_no_other(code: str) -> None:
+def test_catalogues_have_exactly_the_sentences_in_use(code: str) -> None:
     assert set(said_by_pages()) ^ sentences(code, "django") == set()
     assert set(said_by_scripts()) ^ sentences(code, "djangojs") == set()
 
 
 @pytest.mark.parametrize("code", OTHERS)
 @pytest.mark.parametrize("domain", ["django", "djangojs"])
-def test_a_translation_has_the_same_values(code: str, domain: str) -> None:
+def test_translations_keep_placeholders(code: str, domain: str) -> None:
     entries = {k: v for k, v in catalogue(code, domain)._catalog.items() if k and isinstance(k, str)}  # type: ignore[attr-defined]
     values = re.compile(r"%\((\w+)\)s")
 
@@ -85,7 +85,7 @@ def test_a_translation_has_the_same_values(code: str, domain: str) -> None:
         ("\x00;;;q=9,*", "en", "", "Draw a digit"),
     ],
 )
-def test_the_home_page_speaks_the_browsers_language(
+def test_home_page_uses_browser_language(
     active_model: ModelVersion, client: Client, asked: str, language: str, direction: str, title: str
 ) -> None:
     page = client.get("/", headers={"Accept-Language": asked}).content.decode()
@@ -96,7 +96,7 @@ def test_the_home_page_speaks_the_browsers_language(
 
 
 @pytest.mark.django_db
-def test_a_visitor_chooses_a_language(active_model: ModelVersion, client: Client) -> None:
+def test_visitor_can_choose_language(active_model: ModelVersion, client: Client) -> None:
     answer = client.post("/language", {"language": "fr", "next": "/experiment"})
 
     assert (answer.status_code, answer["Location"]) == (302, "/experiment")
@@ -105,14 +105,14 @@ def test_a_visitor_chooses_a_language(active_model: ModelVersion, client: Client
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("next_page", ["https://example.org/", "//example.org", "javascript:alert(1)"])
-def test_choosing_a_language_leads_nowhere_else(client: Client, next_page: str) -> None:
+def test_choosing_language_does_not_redirect_to_other_sites(client: Client, next_page: str) -> None:
     answer = client.post("/language", {"language": "xx", "next": next_page})
 
     assert answer["Location"] == "/"
 
 
 @pytest.mark.parametrize("code", OTHERS)
-def test_scripts_get_their_words(client: Client, code: str) -> None:
+def test_scripts_get_translations(client: Client, code: str) -> None:
     script = client.get("/words.js", headers={"Accept-Language": code})
     found = re.search(r"const newcatalog = ({.*?});", script.content.decode(), re.DOTALL)
 
@@ -122,7 +122,7 @@ def test_scripts_get_their_words(client: Client, code: str) -> None:
 
 
 @pytest.mark.django_db
-def test_programs_are_answered_in_english(active_model: ModelVersion, client: Client) -> None:
+def test_api_answers_are_in_english(active_model: ModelVersion, client: Client) -> None:
     answer = client.get("/api/v1/submissions/999999")
 
     assert answer.json() == {"detail": "Not found."}

@@ -1,4 +1,4 @@
-"""Lists fetch no ink and no pictures; whoever wants all of them gets a stream of few at a time."""
+"""Lists fetch no ink and no pictures; complete downloads are streamed in small batches."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def fetched(queries: CaptureQueriesContext) -> list[str]:
 
 @pytest.fixture
 def drawn(visitor: Visitor) -> Visitor:
-    """Somebody with drawings, each with a correction, one of them accepted."""
+    """A visitor with three corrected drawings; one correction is accepted."""
     for body in (THREE, SEVEN, THREE):
         visitor.say(visitor.draw(body)["id"], 4)
     Correction.objects.filter(pk=Correction.objects.earliest("pk").pk).update(state=Correction.State.ACCEPTED)
@@ -37,7 +37,7 @@ def drawn(visitor: Visitor) -> Visitor:
 @pytest.mark.parametrize(
     "address", ["/api/v1/submissions?page_size=200", "/mine", "/mine?show=waiting", "/mine/deletion"]
 )
-def test_ones_own_lists_fetch_no_ink(drawn: Visitor, address: str) -> None:
+def test_own_lists_fetch_no_ink(drawn: Visitor, address: str) -> None:
     with CaptureQueriesContext(connection) as queries:
         assert drawn.get(address).status_code == 200
 
@@ -58,7 +58,7 @@ def test_ones_own_lists_fetch_no_ink(drawn: Visitor, address: str) -> None:
         "/models/1",
     ],
 )
-def test_the_lists_of_staff_fetch_no_ink(drawn: Visitor, staff: Client, admin_user: Any, address: str) -> None:
+def test_staff_lists_fetch_no_ink(drawn: Visitor, staff: Client, admin_user: Any, address: str) -> None:
     staff.force_login(admin_user)
     with CaptureQueriesContext(connection) as queries:
         assert staff.get(address).status_code == 200
@@ -66,23 +66,21 @@ def test_the_lists_of_staff_fetch_no_ink(drawn: Visitor, staff: Client, admin_us
     assert not fetched(queries)
 
 
-def test_a_list_has_no_ink_and_one_drawing_has_it(drawn: Visitor) -> None:
+def test_list_has_no_ink_but_single_drawing_has(drawn: Visitor) -> None:
     row = drawn.get("/api/v1/submissions").json()["results"][0]
 
     assert "ink" not in row and row["correction"]["digit"] == 4
     assert drawn.get(f"/api/v1/submissions/{row['id']}").json() == row | {"ink": THREE}
 
 
-def test_a_list_fetches_the_numbers_of_versions_and_not_their_reports(drawn: Visitor) -> None:
+def test_list_fetches_no_reports_of_versions(drawn: Visitor) -> None:
     with CaptureQueriesContext(connection) as queries:
         drawn.get("/api/v1/submissions?page_size=200")
 
     assert not any("gate_report" in query["sql"] or "lineage" in query["sql"] for query in queries)
 
 
-def test_all_of_ones_own_is_sent_with_few_drawings_ink_in_memory(
-    drawn: Visitor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download_of_own_drawings_fetches_ink_in_batches(drawn: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "STORED_AT_ONCE", 1)
     with CaptureQueriesContext(connection) as queries:
         sent = json.loads(b"".join(drawn.get("/mine/drawings.json")))["drawings"]
@@ -91,7 +89,7 @@ def test_all_of_ones_own_is_sent_with_few_drawings_ink_in_memory(
     assert [row["ink"] for row in sent] == [THREE, SEVEN, THREE]
 
 
-def test_a_drawing_deleted_while_all_are_sent_is_left_out(drawn: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_deleted_during_download_is_left_out(drawn: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "STORED_AT_ONCE", 1)
     stream = iter(drawn.get("/mine/drawings.json"))
     begun = [next(stream), next(stream)]
@@ -101,7 +99,7 @@ def test_a_drawing_deleted_while_all_are_sent_is_left_out(drawn: Visitor, monkey
 
 
 @pytest.mark.parametrize(("name", "queries_with_ink"), [("npz", 0), ("idx", 0), ("png", 0), ("ndjson", 2)])
-def test_an_export_fetches_ink_only_where_the_format_has_it_and_then_little_at_a_time(
+def test_export_fetches_ink_only_if_needed_and_in_batches(
     drawn: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, queries_with_ink: int
 ) -> None:
     monkeypatch.setattr(examples, "INK_BATCH", 2)
@@ -112,7 +110,7 @@ def test_an_export_fetches_ink_only_where_the_format_has_it_and_then_little_at_a
     assert len(fetched(queries)) == queries_with_ink
 
 
-def test_deleting_in_the_admin_fetches_no_ink(drawn: Visitor, staff: Client, admin_user: User) -> None:
+def test_deleting_in_admin_fetches_no_ink(drawn: Visitor, staff: Client, admin_user: User) -> None:
     staff.force_login(admin_user)
     account = User.objects.create(username="ada")
     Submission.objects.update(account=account, session=None)

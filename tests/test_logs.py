@@ -1,4 +1,4 @@
-"""What the log says: which request a line belongs to, what staff did, and nothing that was drawn."""
+"""Logs: each line names its request, staff actions are recorded, and no drawing or secret is logged."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ from web.middleware import identify
 pytestmark = pytest.mark.django_db
 
 
-def test_every_answer_carries_its_id(client: Client) -> None:
+def test_every_response_has_its_own_request_id(client: Client) -> None:
     first, second = (client.get("/healthz", headers={"X-Request-ID": "made-up-by-a-stranger"}) for _ in range(2))
 
     assert len(first["X-Request-ID"]) == 32
@@ -30,7 +30,7 @@ def test_every_answer_carries_its_id(client: Client) -> None:
 @pytest.mark.parametrize(
     ("given", "kept"), [("a1b2c3d4-e5", True), ("short", False), ("x" * 65, False), ("new\u2028line-and-more", False)]
 )
-def test_a_trusted_proxy_may_give_it(settings: Any, rf: Any, given: str, kept: bool) -> None:
+def test_trusted_proxy_may_set_request_id(settings: Any, rf: Any, given: str, kept: bool) -> None:
     settings.PROXIES = 1
     seen: list[str] = []
 
@@ -47,7 +47,7 @@ def test_a_trusted_proxy_may_give_it(settings: Any, rf: Any, given: str, kept: b
     assert request_id.get() == "-"
 
 
-def test_a_line_of_json_says_which_request_and_version(active_model: Any) -> None:
+def test_json_log_line_names_request_and_version(active_model: Any) -> None:
     record = logging.LogRecord("digits", logging.ERROR, __file__, 1, "It %s\nbroke.", ("“really”",), None)
     token = request_id.set("abc12345")
     try:
@@ -63,7 +63,7 @@ def test_a_line_of_json_says_which_request_and_version(active_model: Any) -> Non
     assert (told["request_id"], told["model_version"]) == ("abc12345", 1)
 
 
-def test_what_staff_do_is_noted_in_the_log_and_the_database(visitor: Visitor, staff: Client, caplog: Any) -> None:
+def test_staff_actions_are_logged_and_stored(visitor: Visitor, staff: Client, caplog: Any) -> None:
     caplog.set_level(logging.INFO, "digits.audit")
     drawn = visitor.draw()["id"]
     visitor.say(drawn, 8)
@@ -73,9 +73,9 @@ def test_what_staff_do_is_noted_in_the_log_and_the_database(visitor: Visitor, st
     staff.post(f"/api/v1/corrections/{pk}/accept")
     staff.delete(f"/api/v1/submissions/{drawn}")
     staff.get("/api/v1/corrections")
-    office = Client()
-    office.force_login(User.objects.get(username="boss"))
-    office.post("/nowhere%0A2026-01-01 INFO forged")
+    admin_browser = Client()
+    admin_browser.force_login(User.objects.get(username="boss"))
+    admin_browser.post("/nowhere%0A2026-01-01 INFO forged")
 
     lines = [record.getMessage() for record in caplog.records if record.name == "digits.audit"]
     told = [line.split(": ", 1)[1] for line in lines]
@@ -91,15 +91,15 @@ def test_what_staff_do_is_noted_in_the_log_and_the_database(visitor: Visitor, st
     assert {entry.name for entry in kept} == {"boss"}
 
 
-def test_an_entry_says_which_rows_were_meant_and_no_text(visitor: Visitor, staff: Client) -> None:
+def test_audit_entry_has_ids_but_no_text(visitor: Visitor, staff: Client) -> None:
     pk = visitor.say(visitor.draw()["id"], 8).json()["id"]
-    office = Client()
-    office.force_login(User.objects.get(username="boss"))
+    admin_browser = Client()
+    admin_browser.force_login(User.objects.get(username="boss"))
 
     typed = {"csrfmiddlewaretoken": "secret", "x": "typed"}
-    office.post("/review/decisions", {"correction": [pk, "typed \0 in"], "act": "3"} | typed)
-    office.post("/admin/recognizer/correction/", {"action": "reject", "_selected_action": [pk]} | typed)
-    office.post("/account/logout")
+    admin_browser.post("/review/decisions", {"correction": [pk, "typed \0 in"], "act": "3"} | typed)
+    admin_browser.post("/admin/recognizer/correction/", {"action": "reject", "_selected_action": [pk]} | typed)
+    admin_browser.post("/account/logout")
 
     decided, rejected, left = AuditEntry.objects.order_by("pk")
     assert decided.fields == {"correction": [str(pk)], "act": ["3"]}
@@ -107,13 +107,13 @@ def test_an_entry_says_which_rows_were_meant_and_no_text(visitor: Visitor, staff
     assert (left.name, left.path) == ("boss", "/account/logout")
 
 
-def test_reading_live_and_what_others_do_is_not_noted(visitor: Visitor, staff: Client) -> None:
+def test_previews_and_visitor_actions_are_not_audited(visitor: Visitor, staff: Client) -> None:
     visitor.say(visitor.draw()["id"], 8)
     staff.post("/api/v1/previews", orjson.dumps(THREE), content_type="application/json")
     assert not AuditEntry.objects.exists()
 
 
-def test_what_cannot_be_kept_is_done_all_the_same_and_logged(staff: Client, monkeypatch: Any, caplog: Any) -> None:
+def test_action_succeeds_when_audit_cannot_be_stored(staff: Client, monkeypatch: Any, caplog: Any) -> None:
     def away(**_: Any) -> None:
         raise OperationalError
 
@@ -122,7 +122,7 @@ def test_what_cannot_be_kept_is_done_all_the_same_and_logged(staff: Client, monk
     assert "That was not kept in the database." in caplog.text
 
 
-def test_nothing_drawn_and_no_secret_is_logged(visitor: Visitor, caplog: Any) -> None:
+def test_drawings_and_secrets_are_not_logged(visitor: Visitor, caplog: Any) -> None:
     caplog.set_level(logging.DEBUG)
     visitor.draw({"strokes": [[[123.25, 40], [180, 40], [120, 240]]], "width": 280, "height": 280})
     visitor.post(

@@ -1,4 +1,4 @@
-"""A run's work, from labels to a promoted version; and what it says when it cannot be done."""
+"""A run's work, from labels to a promoted version, and how it fails."""
 
 import pickle
 from dataclasses import replace
@@ -24,7 +24,7 @@ State = TrainingRun.State
 
 @pytest.fixture
 def run(active_model: ModelVersion) -> TrainingRun:
-    """A run as a worker has taken it."""
+    """A run that a worker has taken."""
     return new_run()
 
 
@@ -40,27 +40,27 @@ def end(run: TrainingRun, outcome: Outcome) -> None:
 # --- Without TensorFlow -----------------------------------------------------------------------------------------------
 
 
-def test_without_accepted_labels_there_is_nothing_to_learn(run: TrainingRun, small_mnist: Path) -> None:
+def test_run_without_accepted_labels_is_skipped(run: TrainingRun, small_mnist: Path) -> None:
     outcome = learn(run, Progress())
 
     assert outcome == Outcome(State.SKIPPED, "There are no accepted labels to learn from yet.")
 
 
-def test_missing_mnist_is_said_with_what_to_do(run: TrainingRun, settings: LazySettings, tmp_path: Path) -> None:
+def test_missing_mnist_fails_with_instructions(run: TrainingRun, settings: LazySettings, tmp_path: Path) -> None:
     settings.MNIST_DIR, settings.DATA_DIR, settings.MNIST_URL = "", tmp_path, "http://127.0.0.1:9/"
 
     with pytest.raises(RunFailedError, match="HDR_MNIST_DIR"):
         learn(run, Progress())
 
 
-def test_altered_mnist_is_said_with_what_to_do(run: TrainingRun, small_mnist: Path) -> None:
+def test_altered_mnist_fails_with_instructions(run: TrainingRun, small_mnist: Path) -> None:
     (small_mnist / "train-labels-idx1-ubyte.gz").write_bytes(b"something else")
 
     with pytest.raises(RunFailedError, match="expected sha256"):
         learn(run, Progress())
 
 
-def test_a_version_without_a_checkpoint_cannot_be_learned_from(run: TrainingRun, small_mnist: Path) -> None:
+def test_version_without_checkpoint_fails_run(run: TrainingRun, small_mnist: Path) -> None:
     ModelFile.objects.filter(kind=ModelFile.Kind.CHECKPOINT).delete()
 
     with pytest.raises(RunFailedError, match="no checkpoint"):
@@ -68,7 +68,7 @@ def test_a_version_without_a_checkpoint_cannot_be_learned_from(run: TrainingRun,
 
 
 @pytest.mark.parametrize("kind", [ModelFile.Kind.ARTIFACT, ModelFile.Kind.CHECKPOINT])
-def test_a_damaged_file_of_the_champion_ends_the_run(run: TrainingRun, small_mnist: Path, kind: str) -> None:
+def test_damaged_champion_file_fails_run(run: TrainingRun, small_mnist: Path, kind: str) -> None:
     file = ModelFile.objects.get(kind=kind)
     ModelFile.objects.filter(pk=file.pk).update(content=bytes(file.content)[:-50])
 
@@ -83,7 +83,7 @@ QUICK = Recipe(tune=FineTuneConfig(epochs=2, batches=30))
 
 @pytest.fixture
 def people(active_model: ModelVersion) -> None:
-    """Ten people, half of whose drawings were misread as they said; one is in the holdout, one drew pictures."""
+    """Ten people with twelve labelled drawings each; half of the answers are corrected."""
     for number in range(10):
         for seed in range(12):
             digit = seed % 10
@@ -95,7 +95,7 @@ def people(active_model: ModelVersion) -> None:
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's and Keras' own
 @pytest.mark.skipif(find_mnist() is None, reason="needs MNIST")
-def test_a_run_makes_proves_and_promotes_a_version(run: TrainingRun, people: None, client: Client) -> None:
+def test_run_makes_and_promotes_a_version(run: TrainingRun, people: None, client: Client) -> None:
     progress = Progress()
     outcome = learn(run, progress, QUICK)
     end(run, outcome)
@@ -109,7 +109,7 @@ def test_a_run_makes_proves_and_promotes_a_version(run: TrainingRun, people: Non
     assert version.parent == ModelVersion.objects.get(version=1)
     assert progress.epochs == 2 and len(progress.losses) == 2
     learned = next(row for row in version.gate_report if row["gate"] == "learned")
-    assert learned["value"] < 1 and learned["n"] > 50  # what was taught is read better than before
+    assert learned["value"] < 1 and learned["n"] > 50  # trained drawings are read better than before
 
     samples = TrainingSample.objects.filter(run=run)
     assert set(samples.values_list("part", flat=True)) == set(Part.values)
@@ -142,7 +142,7 @@ def test_a_run_makes_proves_and_promotes_a_version(run: TrainingRun, people: Non
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.skipif(find_mnist() is None, reason="needs MNIST")
-def test_a_run_that_would_forget_is_rejected_kept_and_explained(run: TrainingRun, people: None) -> None:
+def test_run_that_forgets_is_rejected_and_kept(run: TrainingRun, people: None) -> None:
     reckless = replace(QUICK, tune=FineTuneConfig(epochs=1, batches=40, learning_rate=3e-2, new_shares=(1.0,)))
     outcome = learn(run, Progress(), reckless)
     version = ModelVersion.objects.get(version=2)
@@ -158,7 +158,7 @@ def test_a_run_that_would_forget_is_rejected_kept_and_explained(run: TrainingRun
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("kind", ["a Lambda layer", "a pickle"])
-def test_a_checkpoint_that_holds_code_is_refused_unexecuted(kind: str, tmp_path: Path) -> None:
+def test_checkpoint_with_code_is_refused_unexecuted(kind: str, tmp_path: Path) -> None:
     import keras
 
     from training.network import load_checkpoint
@@ -179,7 +179,7 @@ def test_a_checkpoint_that_holds_code_is_refused_unexecuted(kind: str, tmp_path:
 
 
 class Touch:
-    """Makes a file as it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""What Prometheus reads: counts of what happened, gauges of the database, and who may read them."""
+"""Prometheus metrics: counters of events, gauges from the database, and access by token."""
 
 import re
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_drawing_and_correcting_are_counted(visitor: Visitor) -> None:
     assert [count(name, **labels) for name, labels in names] == [number + 1 for number in before]
 
 
-def test_what_strangers_make_up_is_one_series(client: Client) -> None:
+def test_invented_methods_and_paths_share_one_series(client: Client) -> None:
     before = count("digits_http_request_seconds_count", method="other", route="none", status="404")
 
     for number in range(5):
@@ -50,7 +50,7 @@ def test_what_strangers_make_up_is_one_series(client: Client) -> None:
     assert count("digits_http_request_seconds_count", method="other", route="none", status="404") == before + 5
 
 
-def test_gauges_of_the_database_and_the_process(visitor: Visitor, active_model: ModelVersion) -> None:
+def test_gauges_show_database_and_process(visitor: Visitor, active_model: ModelVersion) -> None:
     visitor.say(visitor.draw()["id"], 8)
 
     families = scraped(visitor)
@@ -65,7 +65,7 @@ def test_gauges_of_the_database_and_the_process(visitor: Visitor, active_model: 
     assert all(name.startswith(("digits_", "python_", "process_")) for name in families)
 
 
-def test_a_token_keeps_strangers_out(client: Client, settings: Any) -> None:
+def test_metrics_token_is_required(client: Client, settings: Any) -> None:
     settings.METRICS_TOKEN = "long and secret"
 
     assert client.get("/metrics").status_code == 401
@@ -76,7 +76,7 @@ def test_a_token_keeps_strangers_out(client: Client, settings: Any) -> None:
     assert client.get("/metrics", headers={"Authorization": "bearer long and secret"}).status_code == 200
 
 
-def test_rules_and_dashboard_name_what_there_is(visitor: Visitor) -> None:
+def test_rules_and_dashboard_use_existing_metrics(visitor: Visitor) -> None:
     visitor.draw()
     there = {sample.name for family in scraped(visitor).values() for sample in family.samples}
     there |= {"digits_training_last_success_timestamp_seconds"}  # once a run has made a version

@@ -9,7 +9,7 @@ from django.db.migrations.loader import MigrationLoader
 
 from tests.hosts import USE_THE_SITE, Host
 
-EASY = {"recognizer": "0006", "training": "0001"}  # migrations after these let the release before go on beside them
+EASY = {"recognizer": "0006", "training": "0001"}  # later migrations work while the previous release runs
 EARLIER = "0003"  # of recognizer: before counts, the review and the indexes by owner
 
 ROWS = """
@@ -36,7 +36,7 @@ print(all(row.confidence == row.submission.confidence > 0 for row in Correction.
 
 
 @pytest.mark.services
-def test_back_and_forth_on_a_filled_database(tmp_path: Path) -> None:
+def test_migrating_back_and_forth_keeps_all_rows(tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     host.manage("migrate", "--verbosity", "0")
     host.manage("shell", "--verbosity", "0", script=USE_THE_SITE)
@@ -51,8 +51,8 @@ def test_back_and_forth_on_a_filled_database(tmp_path: Path) -> None:
     assert host.manage("shell", "--verbosity", "0", script=CONFIDENCES).strip() == "True"
 
 
-def test_the_release_before_can_write_beside_a_new_column() -> None:
-    """During an upgrade hosts with the earlier code insert rows that say nothing of it."""
+def test_new_columns_allow_writes_by_previous_release() -> None:
+    """During an upgrade, hosts with the previous release insert rows without the new columns."""
     added = {
         f"{name}: {operation.name}": operation.field
         for (app, name), migration in MigrationLoader(None).disk_migrations.items()

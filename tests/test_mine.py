@@ -1,4 +1,4 @@
-"""My digits: what somebody drew, what became of it, and that it is theirs alone."""
+"""My digits: a visitor's own drawings, the outcome of their corrections, and that nobody else sees them."""
 
 import io
 import json
@@ -26,13 +26,13 @@ State = Correction.State
 
 
 def cards(page: Any) -> list[int]:
-    """The numbers of the drawings on a page, in its order."""
+    """Return the ids of the drawings on a page, in order."""
     text = page.content.decode()
     return [int(part.split('"')[0]) for part in text.split('id="drawing-')[1:]]
 
 
 def copies(of: int, count: int, **changes: Any) -> list[Submission]:
-    """As many more drawings like a stored one."""
+    """Store more drawings like a stored one."""
     row = Submission.objects.get(pk=of)
     same = {
         field.attname: getattr(row, field.attname) for field in Submission._meta.concrete_fields if field.name != "id"
@@ -66,7 +66,7 @@ def version(number: int, like: ModelVersion, **changes: Any) -> ModelVersion:
     )
 
 
-def test_whoever_drew_nothing_is_invited_to_draw(active_model: ModelVersion, client: Client) -> None:
+def test_visitor_without_drawings_is_invited_to_draw(active_model: ModelVersion, client: Client) -> None:
     page = client.get("/mine")
 
     assert page.status_code == 200
@@ -74,7 +74,7 @@ def test_whoever_drew_nothing_is_invited_to_draw(active_model: ModelVersion, cli
     assert "no-store" in page["Cache-Control"]
 
 
-def test_a_drawing_stands_there_with_its_picture_and_what_was_said(visitor: Visitor) -> None:
+def test_drawing_is_shown_with_picture_and_correction(visitor: Visitor) -> None:
     three, seven = visitor.draw(), visitor.draw(SEVEN)
     visitor.say(three["id"], 8)
 
@@ -87,7 +87,7 @@ def test_a_drawing_stands_there_with_its_picture_and_what_was_said(visitor: Visi
         assert words in text
 
 
-def test_it_says_what_became_of_a_correction(visitor: Visitor, active_model: ModelVersion) -> None:
+def test_outcome_of_correction_is_shown(visitor: Visitor, active_model: ModelVersion) -> None:
     accepted, rejected, learned, judged = (visitor.draw()["id"] for _ in range(4))
     for drawing, state in ((accepted, "accepted"), (rejected, "rejected"), (learned, "accepted"), (judged, "accepted")):
         visitor.say(drawing, 8)
@@ -105,7 +105,7 @@ def test_it_says_what_became_of_a_correction(visitor: Visitor, active_model: Mod
     assert text.count(">Accepted</p>") == 2
 
 
-def test_pages_are_bounded_and_lead_there_and_back(visitor: Visitor) -> None:
+def test_pages_are_limited_and_linked_both_ways(visitor: Visitor) -> None:
     first = visitor.draw()["id"]
     copies(first, 60)
     everything = list(Submission.objects.values_list("pk", flat=True))
@@ -119,10 +119,10 @@ def test_pages_are_bounded_and_lead_there_and_back(visitor: Visitor) -> None:
     assert 'rel="next"' not in oldest.content.decode() and 'rel="prev"' not in newest.content.decode()
     assert cards(visitor.get(f"/mine?after={cards(oldest)[0]}")) == cards(older)
     assert cards(visitor.get(f"/mine?after={cards(older)[0]}")) == cards(newest)
-    assert cards(visitor.get(f"/mine?after={everything[5]}")) == cards(newest)  # never a page with a few
+    assert cards(visitor.get(f"/mine?after={everything[5]}")) == cards(newest)  # never a short page
 
 
-def test_how_many_there_are_is_counted_up_to_a_bound(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shown_count_is_limited(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "COUNTED", 5)
     copies(visitor.draw()["id"], 4)
     assert '<span class="figure">5</span> drawings' in visitor.get("/mine").content.decode()
@@ -132,7 +132,7 @@ def test_how_many_there_are_is_counted_up_to_a_bound(visitor: Visitor, monkeypat
     assert "Delete 6 drawings" in visitor.get("/mine/deletion").content.decode()
 
 
-def test_filters_show_what_they_name(visitor: Visitor) -> None:
+def test_filters_show_matching_drawings(visitor: Visitor) -> None:
     waiting, accepted, rejected, confirmed, plain, unsure = (visitor.draw()["id"] for _ in range(6))
     seven = visitor.draw(SEVEN)["id"]
     for drawing, digit in ((waiting, 8), (accepted, 8), (rejected, 5), (confirmed, 3)):
@@ -163,7 +163,7 @@ def test_filters_show_what_they_name(visitor: Visitor) -> None:
         f"after={'9' * 18}", "before=٣", "show=&digit=", "before=1.5", "show=all&show=all&show", "before=99999&after=x",
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_in_the_address_counts_as_not_said(visitor: Visitor, query: str) -> None:
+def test_invalid_query_parameters_are_ignored(visitor: Visitor, query: str) -> None:
     drawn = visitor.draw()["id"]
 
     page = visitor.get(f"/mine?{query}")
@@ -172,7 +172,9 @@ def test_what_makes_no_sense_in_the_address_counts_as_not_said(visitor: Visitor,
     assert cards(page) == [drawn]
 
 
-def test_a_filter_looks_through_so_many_and_offers_to_go_on(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filter_searches_limited_number_and_offers_to_continue(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(history, "LOOKED_THROUGH", 10)
     seven, three = visitor.draw(SEVEN)["id"], visitor.draw()["id"]
     copies(three, 24)
@@ -188,7 +190,7 @@ def test_a_filter_looks_through_so_many_and_offers_to_go_on(visitor: Visitor, mo
     assert "There are older ones to search" in pages[0].content.decode()
 
 
-def test_a_word_is_said_changed_and_taken_back_later(visitor: Visitor) -> None:
+def test_correction_can_be_made_changed_and_withdrawn_later(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
 
     answer = say(visitor, drawn, "8", "?show=corrected&evil=//elsewhere.example")
@@ -204,14 +206,14 @@ def test_a_word_is_said_changed_and_taken_back_later(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("word", ["10", "-1", "", "x", "٣", "\x00", "9" * 5000])
-def test_what_is_no_digit_is_not_saved(visitor: Visitor, word: str) -> None:
+def test_invalid_digit_is_not_saved(visitor: Visitor, word: str) -> None:
     say(visitor, visitor.draw()["id"], word)
 
     assert not Correction.objects.exists()
     assert "Nothing was saved" in visitor.get("/mine").content.decode()
 
 
-def test_what_was_reviewed_stands(visitor: Visitor) -> None:
+def test_reviewed_correction_cannot_be_changed(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
     visitor.say(drawn, 8)
     decide(drawn, State.ACCEPTED)
@@ -223,7 +225,7 @@ def test_what_was_reviewed_stands(visitor: Visitor) -> None:
     assert "Is that right" not in visitor.get("/mine").content.decode()
 
 
-def test_a_drawing_is_deleted_with_all_that_was_said_and_learned(visitor: Visitor, active_model: ModelVersion) -> None:
+def test_deleting_drawing_deletes_corrections_and_samples(visitor: Visitor, active_model: ModelVersion) -> None:
     gone, kept = visitor.draw()["id"], visitor.draw()["id"]
     visitor.say(gone, 8)
     learn(gone, active_model, TrainingSample.Part.TRAIN)
@@ -235,7 +237,7 @@ def test_a_drawing_is_deleted_with_all_that_was_said_and_learned(visitor: Visito
     assert not Correction.objects.exists() and not TrainingSample.objects.exists()
 
 
-def test_all_are_deleted_after_a_page_that_says_how_many(visitor: Visitor, stranger: Visitor) -> None:
+def test_all_drawings_are_deleted_after_confirmation(visitor: Visitor, stranger: Visitor) -> None:
     copies(visitor.draw()["id"], 1199)
     visitor.say(Submission.objects.latest("pk").pk, 8)
     others = stranger.draw()["id"]
@@ -251,9 +253,7 @@ def test_all_are_deleted_after_a_page_that_says_how_many(visitor: Visitor, stran
     assert "0 drawings deleted" in visitor.post("/mine/deletion", follow=True).content.decode()
 
 
-def test_somebody_elses_drawings_do_not_exist_for_staff_neither(
-    visitor: Visitor, stranger: Visitor, admin_user: User
-) -> None:
+def test_drawings_of_others_are_404_even_for_staff(visitor: Visitor, stranger: Visitor, admin_user: User) -> None:
     drawn = visitor.draw()["id"]
     stranger.draw()
     boss = Visitor()
@@ -270,7 +270,7 @@ def test_somebody_elses_drawings_do_not_exist_for_staff_neither(
     assert not Correction.objects.exists()
 
 
-def test_nobody_without_the_cookie_finds_what_nobody_owns(active_model: ModelVersion, client: Client) -> None:
+def test_drawings_without_owner_are_shown_to_nobody(active_model: ModelVersion, client: Client) -> None:
     assert client.post("/api/v1/submissions", THREE, content_type="application/json").status_code == 201
 
     client.cookies["owner"] = "forged:value:here"
@@ -279,7 +279,7 @@ def test_nobody_without_the_cookie_finds_what_nobody_owns(active_model: ModelVer
 
 
 @pytest.mark.parametrize("path", ["correction", "deletion"])
-def test_other_sites_cannot_act_and_looking_changes_nothing(visitor: Visitor, path: str) -> None:
+def test_actions_require_post_and_csrf_token(visitor: Visitor, path: str) -> None:
     drawn = visitor.draw()["id"]
     token, visitor.csrf = visitor.csrf, ""
 
@@ -292,7 +292,7 @@ def test_other_sites_cannot_act_and_looking_changes_nothing(visitor: Visitor, pa
 
 
 @pytest.mark.parametrize("pk", ["0", "9" * 30, "-1", "x", "%00"])
-def test_addresses_of_nothing_are_404(visitor: Visitor, pk: str) -> None:
+def test_invalid_ids_are_404(visitor: Visitor, pk: str) -> None:
     assert visitor.post(f"/mine/{pk}/correction", {"digit": "8"}).status_code == 404
     assert visitor.post(f"/mine/{pk}/deletion").status_code == 404
 
@@ -304,7 +304,7 @@ def downloaded(visitor: Client) -> list[dict[str, Any]]:
     return drawings
 
 
-def test_all_of_it_is_downloaded_as_the_docs_say(
+def test_download_contains_everything_as_documented(
     visitor: Visitor, stranger: Visitor, active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "STREAMED_AT_ONCE", 2)
@@ -326,7 +326,7 @@ def test_all_of_it_is_downloaded_as_the_docs_say(
     assert "attachment" in visitor.get("/mine/drawings.json")["Content-Disposition"]
 
 
-def test_a_download_reads_a_few_drawings_at_a_time(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_reads_small_batches(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "STREAMED_AT_ONCE", 10)
     copies(visitor.draw()["id"], 100)
 
@@ -339,7 +339,7 @@ def test_a_download_reads_a_few_drawings_at_a_time(visitor: Visitor, monkeypatch
     assert len(b"".join(stream).splitlines()) == 101 - 5 + 2
 
 
-def test_a_page_costs_the_same_few_queries_whatever_is_on_it(visitor: Visitor) -> None:
+def test_page_uses_constant_number_of_queries(visitor: Visitor) -> None:
     drawn = visitor.draw()["id"]
     with CaptureQueriesContext(connection) as one:
         visitor.get("/mine")
@@ -356,7 +356,7 @@ def test_a_page_costs_the_same_few_queries_whatever_is_on_it(visitor: Visitor) -
 
 @pytest.mark.parametrize("query", ["", "?show=rejected&digit=4", "?before=900000&show=corrected", "?after=5"])
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite's words")
-def test_no_query_reads_the_whole_table(visitor: Visitor, query: str) -> None:
+def test_no_query_scans_the_whole_table(visitor: Visitor, query: str) -> None:
     drawn = visitor.draw()["id"]
     copies(drawn, 5)
     with CaptureQueriesContext(connection) as captured:
@@ -369,11 +369,11 @@ def test_no_query_reads_the_whole_table(visitor: Visitor, query: str) -> None:
             cursor.execute(f"EXPLAIN QUERY PLAN {statement.replace('%', '%%')}")
             plans += [row[3] for row in cursor.fetchall()]
     assert plans
-    bounded = {"SCAN subquery"}  # what is counted, at most so many
+    bounded = {"SCAN subquery"}  # the limited count
     assert [plan for plan in plans if plan.startswith("SCAN") or "TEMP B-TREE" in plan if plan not in bounded] == []
 
 
-def test_whoever_writes_too_often_is_told_when_to_go_on(visitor: Visitor, settings: Any, tmp_path: Any) -> None:
+def test_throttled_visitor_is_told_when_to_retry(visitor: Visitor, settings: Any, tmp_path: Any) -> None:
     settings.DATA_DIR, settings.THROTTLES = tmp_path, {"corrections": Rate(1, 60), "writes": Rate(1, 60)}
     counter.cache_clear()
     drawn = visitor.draw()["id"]

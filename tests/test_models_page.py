@@ -1,4 +1,4 @@
-"""Everybody sees which versions of the model there are and how each was judged; staff promote, train and watch."""
+"""The pages of the models: everybody sees versions and their evaluation; staff promote, train and watch."""
 
 import base64
 import re
@@ -35,8 +35,8 @@ HOSTILE = ["0", "-1", "x", "1.5", "1 OR 1=1", "9" * 30, "9" * 5000, "\0", "٣٣"
 
 
 @pytest.fixture
-def office(admin_user: User, active_model: ModelVersion) -> Client:
-    """Staff, with CSRF enforced as in a browser."""
+def admin_browser(admin_user: User, active_model: ModelVersion) -> Client:
+    """A staff client."""
     client = Client()
     client.force_login(admin_user)
     return client
@@ -44,7 +44,7 @@ def office(admin_user: User, active_model: ModelVersion) -> Client:
 
 @pytest.fixture
 def history(active_model: ModelVersion) -> list[ModelVersion]:
-    """Four versions: the bundled one, one that is active, one rejected, one that waits."""
+    """Four versions: bundled, active, rejected, and waiting."""
     second = learned(active_model, metrics(LABELS, [3, 4, 5], [5, 6]))
     third = learned(second, metrics(LABELS, [7, 8], [3, 4, 5], 2), failed=["holdout", "learned"])
     fourth = learned(second, metrics(LABELS, [3], [3, 4, 5], 2), promoted=False)
@@ -54,7 +54,7 @@ def history(active_model: ModelVersion) -> list[ModelVersion]:
 
 
 def text_of(client: Client, address: str) -> str:
-    """What a page says, without its markup."""
+    """Return the text of a page, without markup."""
     response = client.get(address)
     assert response.status_code == 200
     main = response.content.decode().split("<main", 1)[1].split("</main>")[0]
@@ -65,9 +65,7 @@ def text_of(client: Client, address: str) -> str:
 # --- The timeline -----------------------------------------------------------------------------------------------------
 
 
-def test_the_timeline_tells_where_versions_came_from_and_which_serves(
-    history: list[ModelVersion], client: Client
-) -> None:
+def test_timeline_shows_lineage_and_active_version(history: list[ModelVersion], client: Client) -> None:
     page = text_of(client, "/models")
 
     assert "Active now Version 2 since" in page
@@ -78,7 +76,7 @@ def test_the_timeline_tells_where_versions_came_from_and_which_serves(
     assert "99.50%" in page and "99.77%" in page
 
 
-def test_a_rollback_says_why(history: list[ModelVersion], client: Client) -> None:
+def test_rollback_shows_its_reason(history: list[ModelVersion], client: Client) -> None:
     last = Promotion.objects.select_related("previous").first()
     assert last is not None and last.previous is not None
     registry.roll_back(last, last.previous, "People corrected <b>more</b>.")
@@ -88,15 +86,13 @@ def test_a_rollback_says_why(history: list[ModelVersion], client: Client) -> Non
     assert "People corrected &lt;b&gt;more&lt;/b&gt;." in page
 
 
-def test_before_anything_is_registered_the_page_says_so(db: None, client: Client) -> None:
+def test_page_without_versions_says_so(db: None, client: Client) -> None:
     page = text_of(client, "/models")
 
     assert "No version is active yet." in page and "No versions yet." in page
 
 
-def test_it_comes_in_pages_with_as_many_queries_for_many_versions_as_for_few(
-    active_model: ModelVersion, client: Client
-) -> None:
+def test_versions_are_paginated_with_constant_queries(active_model: ModelVersion, client: Client) -> None:
     def visit(address: str) -> str:
         with CaptureQueriesContext(
             connection,
@@ -118,30 +114,30 @@ def test_it_comes_in_pages_with_as_many_queries_for_many_versions_as_for_few(
     assert first.count('class="chart__mark') == 2 * CHARTED
 
 
-def test_staff_see_the_last_run_for_a_few_queries_more(
-    history: list[ModelVersion], office: Client, django_assert_max_num_queries: Any
+def test_staff_see_last_run_with_few_more_queries(
+    history: list[ModelVersion], admin_browser: Client, django_assert_max_num_queries: Any
 ) -> None:
     with django_assert_max_num_queries(8) as queries:
-        page = office.get("/models").content.decode()
+        page = admin_browser.get("/models").content.decode()
 
     assert "Start a training run" in page and "/admin/django_celery_beat/periodictask/" in page
     assert f"Training run {TrainingRun.objects.latest('pk').pk}" in page
     assert not any('"content"' in query["sql"] for query in queries.captured_queries)
 
 
-def test_a_single_version_is_no_line(active_model: ModelVersion, client: Client) -> None:
+def test_single_version_has_no_chart(active_model: ModelVersion, client: Client) -> None:
     assert 'class="chart"' not in client.get("/models").content.decode()
 
 
 @pytest.mark.parametrize("page", HOSTILE)
-def test_pages_that_there_are_not_are_404(active_model: ModelVersion, client: Client, page: str) -> None:
+def test_invalid_pages_are_404(active_model: ModelVersion, client: Client, page: str) -> None:
     assert client.get("/models", {"page": page}).status_code == 404
 
 
 # --- One version ------------------------------------------------------------------------------------------------------
 
 
-def test_gates_are_told_in_words_what_failed_first(history: list[ModelVersion], client: Client) -> None:
+def test_gates_are_explained_with_failed_ones_first(history: list[ModelVersion], client: Client) -> None:
     page = text_of(client, "/models/3")
 
     assert "It failed 2 of 17 gates, so the site did not promote it." in page
@@ -152,12 +148,12 @@ def test_gates_are_told_in_words_what_failed_first(history: list[ModelVersion], 
     assert "Bundled model: no gate report." in text_of(client, "/models/1")
 
 
-def test_every_gate_has_its_words() -> None:
+def test_every_gate_has_a_title_and_a_question() -> None:
     for row in gate_words.in_words([*gate_report(), *gate_report(list(FAILING))]):
         assert row.title and row.question.endswith("?") and row.measured and row.needed
 
 
-def test_a_gate_of_another_release_keeps_its_own_sentence(active_model: ModelVersion, client: Client) -> None:
+def test_unknown_gate_keeps_its_own_explanation(active_model: ModelVersion, client: Client) -> None:
     report = [
         {"gate": "old_one", "explanation": "It <i>was</i> so.", "value": 1, "threshold": 2, "passed": True, "n": 5}
     ]
@@ -166,7 +162,7 @@ def test_a_gate_of_another_release_keeps_its_own_sentence(active_model: ModelVer
     assert "It &lt;i&gt;was&lt;/i&gt; so." in client.get("/models/1").content.decode()
 
 
-def test_what_was_measured_is_shown(history: list[ModelVersion], client: Client) -> None:
+def test_version_page_shows_measurements(history: list[ModelVersion], client: Client) -> None:
     page = text_of(client, "/models/2")
 
     assert "99.50% Sure answers" in page
@@ -181,7 +177,7 @@ def test_what_was_measured_is_shown(history: list[ModelVersion], client: Client)
     assert "Ancestors 1 → 2" in page and "Descendants 4 · 3" in page
 
 
-def test_a_long_descent_is_told_by_its_beginning_and_its_end(active_model: ModelVersion, client: Client) -> None:
+def test_long_ancestry_is_shortened(active_model: ModelVersion, client: Client) -> None:
     version = active_model
     for _ in range(13):
         version = learned(version, {}, promoted=False)
@@ -189,7 +185,7 @@ def test_a_long_descent_is_told_by_its_beginning_and_its_end(active_model: Model
     assert "Ancestors 1 → … → 6 → 7 → 8 → 9 → 10 → 11 → 12 → 13 → 14" in text_of(client, "/models/14")
 
 
-def test_what_was_not_measured_is_said(active_model: ModelVersion, client: Client) -> None:
+def test_missing_measurements_are_reported(active_model: ModelVersion, client: Client) -> None:
     assert "Confusion matrix not available for this version. Recall per digit: 0 100.00%" in text_of(
         client, "/models/1"
     )
@@ -201,7 +197,7 @@ def test_what_was_not_measured_is_said(active_model: ModelVersion, client: Clien
     assert client.get("/models").status_code == 200
 
 
-def test_learned_labels_are_counted_and_no_drawing_of_anybodys_is_shown(
+def test_learned_labels_are_counted_and_no_personal_drawing_is_shown(
     history: list[ModelVersion], small_mnist: Path, client: Client
 ) -> None:
     page = text_of(client, "/models/2")
@@ -213,11 +209,11 @@ def test_learned_labels_are_counted_and_no_drawing_of_anybodys_is_shown(
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', client.get("/models/2").content.decode())
     shown = [cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), 0) for picture in pictures]
     test_set = load_test_digits(small_mnist).images
-    assert len(shown) == 4  # what is answered otherwise
+    assert len(shown) == 4  # the changed answers
     assert all((test_set == picture).all(axis=(1, 2)).any() for picture in shown)
 
 
-def test_a_host_without_mnist_names_the_digits(
+def test_host_without_mnist_shows_changes_without_pictures(
     history: list[ModelVersion], settings: Any, tmp_path: Path, client: Client
 ) -> None:
     settings.MNIST_DIR, settings.DATA_DIR = "", tmp_path
@@ -226,7 +222,7 @@ def test_a_host_without_mnist_names_the_digits(
     assert "data:image" not in page and page.count("change__picture--none") == 4
 
 
-def test_files_are_downloaded_while_they_are_kept(history: list[ModelVersion], client: Client) -> None:
+def test_files_can_be_downloaded_while_kept(history: list[ModelVersion], client: Client) -> None:
     page = client.get("/models/2").content.decode()
     assert 'href="/api/v1/models/2/artifact"' in page and 'href="/api/v1/models/2/checkpoint"' in page
     assert client.get("/api/v1/models/2/artifact").content == b"artifact"
@@ -235,7 +231,7 @@ def test_files_are_downloaded_while_they_are_kept(history: list[ModelVersion], c
     assert "Its files are no longer kept" in client.get("/models/2").content.decode()
 
 
-def test_a_version_takes_few_queries_and_no_bytes(history: list[ModelVersion], client: Client) -> None:
+def test_version_page_uses_few_queries_and_no_file_content(history: list[ModelVersion], client: Client) -> None:
     with CaptureQueriesContext(connection) as queries:
         client.get("/models/2")
 
@@ -244,27 +240,27 @@ def test_a_version_takes_few_queries_and_no_bytes(history: list[ModelVersion], c
 
 
 @pytest.mark.parametrize("version", ["0", "999", "-1", "abc", "1.0", "9" * 30, "9" * 5000, "1/", "%00", "٣", "../1"])
-def test_versions_that_there_are_not_are_404(active_model: ModelVersion, client: Client, version: str) -> None:
+def test_invalid_versions_are_404(active_model: ModelVersion, client: Client, version: str) -> None:
     assert client.get(f"/models/{version}").status_code == 404
 
 
-def test_the_policy_holds_for_these_pages(history: list[ModelVersion], office: Client) -> None:
+def test_pages_have_no_inline_script_or_style(history: list[ModelVersion], admin_browser: Client) -> None:
     for address in ("/models", "/models/1", "/models/2", "/models/2/activate"):
-        page = office.get(address).content.decode()
+        page = admin_browser.get(address).content.decode()
         assert not re.search(r"<script(?![^>]*\ssrc=)", page)
         assert not re.search(r"\son\w+=|\sstyle=", page)
         ids = re.findall(r'\sid="([^"]+)"', page)
         assert len(ids) == len(set(ids))
 
 
-def test_the_model_card_is_a_page(client: Client, active_model: ModelVersion) -> None:
+def test_model_card_is_rendered(client: Client, active_model: ModelVersion) -> None:
     page = text_of(client, "/models/card")
 
     assert "Model card: the bundled model" in page and "MNIST test set, 10,000 digits sent as PNG 99.77 %" in page
     assert not [mark for mark in ("**", "|", "`", "](", "##") if mark in page]
 
 
-def test_the_card_keeps_every_word_and_lets_no_markup_through() -> None:
+def test_model_card_keeps_text_and_escapes_markup() -> None:
     page = render_markdown(
         "# One\n\n## Two\n\n**Three** `<b>`\nmore <script>alert(28)</script>\n\n"
         "| | |\n|---|---|\n| a | [b](c.md) |\n\n| d | e |\n|---|---|\n| f | g |\n\n"
@@ -286,7 +282,7 @@ def test_the_card_keeps_every_word_and_lets_no_markup_through() -> None:
 # --- What staff do ----------------------------------------------------------------------------------------------------
 
 
-def test_visitors_see_no_buttons_and_press_none(history: list[ModelVersion], visitor: Visitor) -> None:
+def test_visitors_see_no_buttons_and_cannot_act(history: list[ModelVersion], visitor: Visitor) -> None:
     run = runs.request(TrainingRun.Trigger.SCHEDULE)
     pages = main_of(visitor.get("/models")) + main_of(visitor.get("/models/1"))
     assert "<form" not in pages and "/activate" not in pages and "Edit the schedule" not in pages
@@ -301,7 +297,7 @@ def test_visitors_see_no_buttons_and_press_none(history: list[ModelVersion], vis
     assert (active.version, run.state) == (2, "queued")
 
 
-def test_an_account_that_is_not_staff_is_a_visitor(history: list[ModelVersion]) -> None:
+def test_account_without_staff_rights_is_a_visitor(history: list[ModelVersion]) -> None:
     client = Client()
     client.force_login(User.objects.create(username="ann"))
 
@@ -310,53 +306,53 @@ def test_an_account_that_is_not_staff_is_a_visitor(history: list[ModelVersion]) 
     assert ModelVersion.objects.get(state="active").version == 2
 
 
-def test_going_back_is_explained_then_done_and_on_record(
-    history: list[ModelVersion], office: Client, admin_user: User
+def test_going_back_is_confirmed_and_recorded(
+    history: list[ModelVersion], admin_browser: Client, admin_user: User
 ) -> None:
-    asked = text_of(office, "/models/1/activate")
+    asked = text_of(admin_browser, "/models/1/activate")
     assert "Go back to version 1?" in asked and "Requests in progress finish on version 2" in asked
     assert ModelVersion.objects.get(state="active").version == 2
 
-    done = office.post("/models/1/activate", follow=True)
+    done = admin_browser.post("/models/1/activate", follow=True)
     assert "Version 1 is active." in done.content.decode()
     last = Promotion.objects.first()
     assert last is not None and (last.version.version, last.cause, last.by) == (1, "hand", admin_user)
-    assert "Version 1 is active already" in text_of(office, "/models/1/activate")
+    assert "Version 1 is active already" in text_of(admin_browser, "/models/1/activate")
 
 
-def test_what_no_process_would_load_is_refused_with_its_reason(history: list[ModelVersion], office: Client) -> None:
-    refused = office.post("/models/3/activate")
+def test_unloadable_version_is_not_activated(history: list[ModelVersion], admin_browser: Client) -> None:
+    refused = admin_browser.post("/models/3/activate")
 
     assert refused.status_code == 409
     assert "Not activated: the artifact of version 3 does not run" in refused.content.decode()
     assert "It failed these gates" in refused.content.decode()
     ModelFile.objects.filter(version=history[2]).delete()
-    assert "<form" not in main_of(office.get("/models/3/activate"))
-    assert office.post("/models/3/activate").status_code == 409
+    assert "<form" not in main_of(admin_browser.get("/models/3/activate"))
+    assert admin_browser.post("/models/3/activate").status_code == 409
     assert ModelVersion.objects.get(state="active").version == 2
 
 
-def test_staff_start_one_run_and_cancel_it(office: Client, admin_user: User) -> None:
-    started = office.post("/models/runs", {"force": "on"}, follow=True).content.decode()
-    again = office.post("/models/runs", follow=True).content.decode()
+def test_staff_start_one_run_and_cancel_it(admin_browser: Client, admin_user: User) -> None:
+    started = admin_browser.post("/models/runs", {"force": "on"}, follow=True).content.decode()
+    again = admin_browser.post("/models/runs", follow=True).content.decode()
     run = TrainingRun.objects.get()
 
     assert (run.trigger, run.requested_by, run.force) == ("button", admin_user, True)
     assert f"Training run {run.pk} is queued." in started and "said--success" in started
     assert f"Training run {run.pk} is queued." in again and "said--error" in again
-    assert "was cancelled" in office.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
-    assert "is over already" in office.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
-    assert office.post("/models/runs/999/cancel").status_code == 404
+    assert "was cancelled" in admin_browser.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
+    assert "is over already" in admin_browser.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
+    assert admin_browser.post("/models/runs/999/cancel").status_code == 404
 
 
-def test_a_running_one_is_asked_to_stop(office: Client) -> None:
+def test_running_run_is_asked_to_stop(admin_browser: Client) -> None:
     run = TrainingRun.objects.create(trigger="api", state="running")
 
-    assert "stops within seconds" in office.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
+    assert "stops within seconds" in admin_browser.post(f"/models/runs/{run.pk}/cancel", follow=True).content.decode()
 
 
 @pytest.mark.parametrize("address", ["/models/1/activate", "/models/runs", "/models/runs/1/cancel"])
-def test_buttons_need_the_csrf_token(admin_user: User, active_model: ModelVersion, address: str) -> None:
+def test_buttons_require_csrf_token(admin_user: User, active_model: ModelVersion, address: str) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
 
@@ -365,10 +361,10 @@ def test_buttons_need_the_csrf_token(admin_user: User, active_model: ModelVersio
     assert not TrainingRun.objects.exists()
 
 
-# --- Measuring what came without --------------------------------------------------------------------------------------
+# --- Measuring missing metrics ----------------------------------------------------------------------------------------
 
 
-def test_a_version_that_came_without_details_is_measured_once(
+def test_version_without_details_is_measured_once(
     active_model: ModelVersion, small_mnist: Path, client: Client
 ) -> None:
     artifact = bytes(active_model.files.get(kind="tflite").content)
@@ -377,14 +373,14 @@ def test_a_version_that_came_without_details_is_measured_once(
 
     assert [version and version.version for version in measured] == [2, 1, None]
     first, second = (ModelVersion.objects.get(version=number).metrics["mnist_test"] for number in (1, 2))
-    assert first["accuracy"] == 0.9977  # as it came
+    assert first["accuracy"] == 0.9977  # unchanged
     assert sum(map(sum, first["confusion"])) == len(load_test_digits(small_mnist).labels)
     assert sum(n for n, *_ in first["reliability"]) == 10
     assert second["changes"] == {"from": 1, "lost": 0, "won": 0, "other": 0, "digits": []}
     assert "Its answers on the MNIST test set are the same as those of version 1." in text_of(client, "/models/2")
 
 
-def test_without_mnist_or_with_another_nothing_is_measured(
+def test_nothing_is_measured_without_valid_mnist(
     active_model: ModelVersion, settings: Any, small_mnist: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (small_mnist / "t10k-labels-idx1-ubyte.gz").write_bytes(b"something else")
@@ -396,15 +392,13 @@ def test_without_mnist_or_with_another_nothing_is_measured(
     assert "confusion" not in ModelVersion.objects.get().metrics["mnist_test"]
 
 
-def test_what_cannot_be_loaded_does_not_keep_others_from_being_measured(
-    active_model: ModelVersion, small_mnist: Path
-) -> None:
+def test_unloadable_version_does_not_block_others(active_model: ModelVersion, small_mnist: Path) -> None:
     learned(active_model, {}, promoted=False, content=b"broken")
 
     assert measuring.measure_missing() == active_model
 
 
-def test_the_command_stores_what_it_measured(
+def test_command_stores_measurements(
     active_model: ModelVersion, small_mnist: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call_command("evaluate_model", "1", "--store")
@@ -414,7 +408,7 @@ def test_the_command_stores_what_it_measured(
         call_command("evaluate_model", "1", "--store", "--strokes", str(small_mnist))
 
 
-def test_a_version_that_differs_much_stores_a_bounded_list(active_model: ModelVersion) -> None:
+def test_stored_list_of_changes_is_limited(active_model: ModelVersion) -> None:
     changes = metrics(LABELS, range(200), range(150, 400))["mnist_test"]["changes"]
 
     assert (changes["won"], changes["lost"]) == (200, 150)
@@ -423,7 +417,7 @@ def test_a_version_that_differs_much_stores_a_bounded_list(active_model: ModelVe
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 100), (99.6, 99.85), (99.76, 99.78), (0, 0.0009), (5, 5), (86.9, 100)])
-def test_axes_have_a_few_round_numbers_around_what_is_drawn(low: float, high: float) -> None:
+def test_axes_have_few_round_numbers_around_the_values(low: float, high: float) -> None:
     marks = ticks(low, high)
 
     assert 2 <= len(marks) <= 6

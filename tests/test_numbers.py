@@ -1,4 +1,4 @@
-"""Numbers and days as pages write them, by language."""
+"""Numbers and dates on pages, by language."""
 
 from datetime import date
 
@@ -44,17 +44,17 @@ def test_each_language_has_one_format(
     ("share", "places", "text"),
     [(0.9994, 1, "99.9%"), (0.9995, 1, ">99.9%"), (0.999999, 2, ">99.99%"), (0.996, 0, ">99%"), (1, 1, "100.0%")],
 )
-def test_only_a_certain_share_reads_as_all(share: float, places: int, text: str) -> None:
+def test_share_below_one_is_not_rounded_to_all(share: float, places: int, text: str) -> None:
     assert numbers.percent(share, places) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0004, "p < 0.001"), (0.0213, "p = 0.021"), (0.5, "p = 0.5"), (1, "p = 1")]
 )
-def test_a_p_value_has_two_digits(value: float, text: str) -> None:
+def test_p_value_has_two_digits(value: float, text: str) -> None:
     assert numbers.p_value(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.004, "±0"), (-0.004, "±0"), (0.5, "+0.50"), (-12, "−12.00")])
-def test_a_change_has_its_sign(value: float, text: str) -> None:
+def test_change_has_its_sign(value: float, text: str) -> None:
     assert numbers.signed(value, 2) == text

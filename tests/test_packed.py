@@ -1,4 +1,4 @@
-"""A run's memory is bounded whatever was accepted: of each label it keeps a picture and a few points."""
+"""A run's memory is bounded: for each label it keeps a picture and a few points."""
 
 import tracemalloc
 
@@ -22,7 +22,7 @@ LARGEST_LABEL = 5_000  # bytes of ink
 
 
 @given(st.integers(0, 9), st.integers(0, 50))
-def test_the_ink_of_a_usual_drawing_is_kept_as_it_is(digit: int, seed: int) -> None:
+def test_usual_ink_is_kept_unchanged(digit: int, seed: int) -> None:
     strokes = [np.array(stroke) for stroke in bent_ink(digit, seed)]
     packed = PackedInk.pack(strokes)
 
@@ -32,7 +32,7 @@ def test_the_ink_of_a_usual_drawing_is_kept_as_it_is(digit: int, seed: int) -> N
 
 
 @pytest.mark.parametrize("strokes", [1, 2, MOST_STROKES])
-def test_the_largest_ink_is_kept_in_few_points(strokes: int) -> None:
+def test_largest_ink_is_reduced_to_few_points(strokes: int) -> None:
     rng = np.random.default_rng(3)
     packed = PackedInk.pack(np.array_split(rng.uniform(-20_000, 40_000, (10_000, 2)), strokes))
 
@@ -49,7 +49,7 @@ def test_ink_of_hundreds_of_strokes_is_learned_as_a_picture() -> None:
 @pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("strokes", [1, 20, 500])
-def test_a_dataset_holds_little_of_each_label_however_large_its_ink(active_model: ModelVersion, strokes: int) -> None:
+def test_dataset_memory_per_label_is_bounded(active_model: ModelVersion, strokes: int) -> None:
     rng = np.random.default_rng(3)
     for number in range(3):
         points = rng.uniform(0, 280, (strokes, 10_000 // strokes, 4)).tolist()
@@ -63,7 +63,7 @@ def test_a_dataset_holds_little_of_each_label_however_large_its_ink(active_model
         assert (label.ink is None) == (strokes > MOST_STROKES)
 
 
-def test_the_contrasts_of_many_misread_drawings_take_no_more_memory_than_those_of_few() -> None:
+def test_memory_for_contrasts_does_not_grow() -> None:
     rng = np.random.default_rng(3)
     mnist = Digits(rng.integers(0, 256, (3000, 28, 28), np.uint8), rng.integers(0, 10, 3000).astype(np.uint8))
 
@@ -80,9 +80,7 @@ def test_the_contrasts_of_many_misread_drawings_take_no_more_memory_than_those_o
 
 
 @pytest.mark.django_db
-def test_a_dataset_is_read_few_labels_at_a_time_in_its_order(
-    active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dataset_is_read_in_small_batches_in_order(active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [labelled(f"person {number}", number, seed=number) for number in range(5)]
     monkeypatch.setattr(dataset, "FETCHED_AT_ONCE", 2)
     with CaptureQueriesContext(connection) as queries:

@@ -11,14 +11,14 @@ from tests.conftest import Visitor
 pytestmark = pytest.mark.django_db
 
 
-def test_the_home_page_has_what_the_report_had(active_model: ModelVersion, client: Client) -> None:
+def test_home_page_has_elements_of_the_report(active_model: ModelVersion, client: Client) -> None:
     page = client.get("/").content.decode()
 
     for words in ("Predict", "Clear", "Dark mode", "Light mode", "MNIST", "train-images-idx3-ubyte.gz"):
         assert words in page
 
 
-def test_the_policy_forbids_inline_scripts_and_other_hosts(active_model: ModelVersion, client: Client) -> None:
+def test_content_security_policy_is_strict_and_respected(active_model: ModelVersion, client: Client) -> None:
     response = client.get("/")
     page = response.content.decode()
 
@@ -31,14 +31,14 @@ def test_the_policy_forbids_inline_scripts_and_other_hosts(active_model: ModelVe
     )
 
 
-def test_the_api_docs_come_from_the_package(active_model: ModelVersion, client: Client) -> None:
+def test_api_docs_use_local_files(active_model: ModelVersion, client: Client) -> None:
     page = client.get("/api/v1/docs").content.decode()
 
     assert "/static/drf_spectacular_sidecar/" in page
     assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
 
 
-def test_an_unknown_page_is_a_designed_404_and_an_unknown_call_a_json_one(visitor: Visitor) -> None:
+def test_unknown_page_is_html_404_and_unknown_call_json_404(visitor: Visitor) -> None:
     assert "<h1" in visitor.get("/nowhere").content.decode()
     assert visitor.get("/nowhere").status_code == 404
     assert visitor.get("/api/v1/nowhere").json() == {"detail": "Not found."}

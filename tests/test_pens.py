@@ -1,4 +1,4 @@
-"""The pen models that come with the bundled model: what they draw is readable, and nobody's drawing."""
+"""The pen models bundled with the model: their drawings are readable and copy nobody's."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def model() -> DigitModel:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", [PENS_FILE, STRANGERS_FILE], ids=["replay", "strangers"])
-def test_the_bundled_model_reads_what_the_pens_draw(file: Path, model: DigitModel) -> None:
+def test_bundled_model_reads_pen_drawings(file: Path, model: DigitModel) -> None:
     pens, rng = Pens.from_bytes(file.read_bytes()), np.random.default_rng(0)
     right = [
         model.read(ink_to_input(pens.draw(digit, rng), 1.0)).digit == digit for digit in range(10) for _ in range(40)
@@ -40,7 +40,7 @@ def drawings(count: int = 12) -> list[PenDrawing]:
     ]
 
 
-def test_pens_draw_in_the_manner_they_were_fitted_on(model: DigitModel) -> None:
+def test_pens_draw_like_the_drawings_they_were_fitted_on(model: DigitModel) -> None:
     pens, rng = fit_pens(drawings(), PenFit(drawings_per_way=12)), np.random.default_rng(1)
     images = [ink_to_input(pens.draw(digit, rng), 1.0) for digit in range(10) for _ in range(10)]
 
@@ -58,7 +58,7 @@ def test_stroke_order_and_direction_do_not_matter() -> None:
         assert np.allclose(one, other, atol=1e-6)
 
 
-def test_packing_keeps_the_pens_and_needs_no_pickle() -> None:
+def test_pens_survive_serialization_without_pickle() -> None:
     pens = fit_pens(drawings())
     again = Pens.from_bytes(pens.to_bytes())
 
@@ -66,12 +66,12 @@ def test_packing_keeps_the_pens_and_needs_no_pickle() -> None:
     assert all(np.allclose(a.modes, b.modes, atol=1e-3) for a, b in zip(again.ways, pens.ways, strict=True))
 
 
-def test_pens_without_some_digit_are_refused() -> None:
+def test_fitting_without_a_digit_is_refused() -> None:
     with pytest.raises(ValueError, match="missing"):
         fit_pens([drawing for drawing in drawings() if drawing.digit != 4])
 
 
-def test_the_replay_is_the_same_for_the_same_seed() -> None:
+def test_replay_is_reproducible_by_seed() -> None:
     from recognizer.mnist import Digits
 
     mnist = Digits(np.full((5, 28, 28), 80, np.uint8), np.zeros(5, np.uint8))

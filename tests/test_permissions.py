@@ -1,4 +1,4 @@
-"""Who may call what: every address of the site × every role, on an object that is somebody's. None can be forgotten."""
+"""Permissions: every address × every role, on an object with an owner. No address can be left out."""
 
 import re
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
     "account/password": {"GET": ACCOUNTS, "POST": ACCOUNTS},
     "account/reset": {"GET": EVERYBODY, "POST": EVERYBODY},
     "account/reset/sent": READ,
-    "account/reset/<uidb64>/<token>": READ,  # says that the link is no good
+    "account/reset/<uidb64>/<token>": READ,  # says that the link is invalid
     "account/token": {"POST": ACCOUNTS},
     "account/token/revocation": {"POST": ACCOUNTS},
     "account/deletion": {"GET": ACCOUNTS, "POST": ACCOUNTS},
@@ -112,13 +112,13 @@ ROUTES = list(routes(get_resolver().url_patterns))
 DJANGOS_ADMIN = [route for route in ROUTES if route.startswith("admin/") and route not in RIGHTS]
 
 
-def test_every_address_has_its_line() -> None:
+def test_every_address_has_permissions() -> None:
     assert set(ROUTES) - set(DJANGOS_ADMIN) == set(RIGHTS)
 
 
 @pytest.fixture
 def numbers(visitor: Visitor) -> dict[str, int]:
-    """One of everything; the drawing and its correction are the owner's."""
+    """One row of each kind; the drawing and its correction belong to `owner`."""
     drawn = visitor.draw()["id"]
     visitor.say(drawn, 8)
     run = TrainingRun.objects.create(state=TrainingRun.State.QUEUED)
@@ -127,7 +127,7 @@ def numbers(visitor: Visitor) -> dict[str, int]:
 
 @pytest.fixture
 def clients(visitor: Visitor, stranger: Visitor, admin_user: User) -> dict[str, Client]:
-    """By role; the owner is anonymous, for that is what most people are."""
+    """Clients by role; the owner is anonymous, like most visitors."""
     account, staff = Client(), Client()
     account.force_login(User.objects.create(username="member"))
     staff.force_login(admin_user)
@@ -135,7 +135,7 @@ def clients(visitor: Visitor, stranger: Visitor, admin_user: User) -> dict[str, 
 
 
 def address(route: str, numbers: dict[str, int]) -> str:
-    """Fill a route's blanks."""
+    """Fill in a route's parameters."""
     of_what = "runs" if "runs" in route else next((name for name in numbers if f"{name}/" in route), "submissions")
     filled = (
         route.replace("<str:name>", "ndjson").replace("<int:version>", "1").replace("<int:pk>", str(numbers[of_what]))
@@ -148,7 +148,7 @@ def denied(answer: Any) -> bool:
 
 
 def ask(client: Client, method: str, route: str, numbers: dict[str, int]) -> Any:
-    """Call it, and undo whatever it did."""
+    """Send a request and undo its effects."""
     cookies = deepcopy(client.cookies)
     with transaction.atomic():
         answer = client.generic(method, address(route, numbers), *_body(method, route))
@@ -168,9 +168,7 @@ def _body(method: str, route: str) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("role", sorted(EVERYBODY))
-def test_each_role_gets_what_it_may_and_nothing_else(
-    clients: dict[str, Client], numbers: dict[str, int], role: str
-) -> None:
+def test_each_role_has_exactly_its_permissions(clients: dict[str, Client], numbers: dict[str, int], role: str) -> None:
     wrong = []
     for route, rights in RIGHTS.items():
         for method, roles in rights.items():
@@ -182,14 +180,14 @@ def test_each_role_gets_what_it_may_and_nothing_else(
 
 
 @pytest.mark.parametrize("role", sorted(EVERYBODY - STAFF))
-def test_djangos_admin_is_for_staff(clients: dict[str, Client], numbers: dict[str, int], role: str) -> None:
-    open_to_all = {"admin/login/", "admin/password_change/", "admin/logout/", "admin/jsi18n/"}  # the first two lead on
+def test_django_admin_is_limited_to_staff(clients: dict[str, Client], numbers: dict[str, int], role: str) -> None:
+    open_to_all = {"admin/login/", "admin/password_change/", "admin/logout/", "admin/jsi18n/"}  # the first two redirect
     for route in set(DJANGOS_ADMIN) - open_to_all:
         for method in ("GET", "POST"):
             assert denied(ask(clients[role], method, route, numbers)), (role, method, route)
 
 
-def test_a_staff_cookie_without_the_token_of_a_page_changes_nothing(
+def test_staff_cookie_without_csrf_token_changes_nothing(
     admin_user: User, numbers: dict[str, int], active_model: ModelVersion
 ) -> None:
     lured = Client(enforce_csrf_checks=True)

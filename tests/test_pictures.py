@@ -1,4 +1,4 @@
-"""Picture → model input: a figure gives the same input whatever the format, light, pen and paper, or is refused."""
+"""Picture → model input: a figure gives the same input in any format, light, pen and paper, or is refused."""
 
 import io
 import struct
@@ -33,7 +33,7 @@ BAR = [(0.17, 0.0), (0.72, 0.02)]
 
 
 def draw(side: int = 280, size: float = 0.6, centre: tuple[float, float] = (0.5, 0.5), pen: float = 0.05) -> Grey:
-    """The figure, black on white; all lengths as shares of the picture's side."""
+    """Draw the figure, black on white; lengths are shares of the picture's side."""
     fine = np.full((side * 4, side * 4), 255, np.uint8)
     for stroke in (BODY, BAR):
         path = (np.array(stroke) - (0.36, 0.5)) * size + centre
@@ -42,7 +42,7 @@ def draw(side: int = 280, size: float = 0.6, centre: tuple[float, float] = (0.5,
 
 
 def difference(one: Grey, other: Grey) -> float:
-    """The share of ink by which two inputs differ."""
+    """Return the share of ink that differs between two inputs."""
     return float(np.abs(one.astype(int) - other).sum() / max(int(one.sum()), 1))
 
 
@@ -72,39 +72,39 @@ def assert_in_geometry(read: Grey) -> None:
     assert moments["m01"] / moments["m00"] == pytest.approx(13.5, abs=0.3)
 
 
-def test_the_input_is_in_mnists_geometry() -> None:
+def test_input_has_mnist_geometry() -> None:
     assert_in_geometry(PLAIN)
 
 
-# What is sent
+# Formats
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
-def test_every_format_gives_the_same_input(file_format: str) -> None:
+def test_all_formats_give_same_input(file_format: str) -> None:
     assert difference(PLAIN, to_input(encode(FIGURE, file_format))) < 0.03
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_every_pixel_mode_gives_the_same_input(mode: str) -> None:
+def test_all_pixel_modes_give_same_input(mode: str) -> None:
     deep = Image.fromarray(FIGURE.astype(np.uint16) * 257)
     image = deep if mode == deep.mode else Image.fromarray(FIGURE).convert(mode)
 
     assert difference(PLAIN, to_input(encode(image))) < 0.05
 
 
-def test_a_cmyk_jpeg_is_read() -> None:
+def test_cmyk_jpeg_is_read() -> None:
     assert difference(PLAIN, to_input(encode(Image.fromarray(FIGURE).convert("CMYK"), "JPEG"))) < 0.03
 
 
 @pytest.mark.parametrize("ink", [0, 255])
-def test_ink_on_a_transparent_ground_is_read_whatever_its_colour(ink: int) -> None:
+def test_ink_on_transparent_background_is_read_in_any_colour(ink: int) -> None:
     pixels = np.full((*FIGURE.shape, 4), ink, np.uint8)
     pixels[..., 3] = 255 - FIGURE
 
     assert difference(PLAIN, to_input(encode(pixels))) < 0.01
 
 
-def test_a_palette_may_have_a_transparent_colour() -> None:
+def test_palette_may_have_a_transparent_colour() -> None:
     content = encode(Image.fromarray(FIGURE).convert("P"), "GIF", transparency=255)
 
     assert difference(PLAIN, to_input(content)) < 0.05
@@ -119,7 +119,7 @@ def test_transparent_corners_are_not_ink() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_photo_is_set_upright(orientation: int) -> None:
+def test_exif_orientation_is_applied(orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
     stored = Image.fromarray(FIGURE)
@@ -138,7 +138,7 @@ def test_a_turned_photo_is_set_upright(orientation: int) -> None:
     assert difference(PLAIN, to_input(encode(stored, "JPEG", exif=exif, quality=95))) < 0.05
 
 
-def test_only_the_first_frame_of_an_animation_counts() -> None:
+def test_only_first_frame_of_animation_is_read() -> None:
     blank = Image.new("L", (280, 280), 255)
     for file_format in ("GIF", "WEBP", "PNG"):
         content = encode(Image.fromarray(FIGURE), file_format, save_all=True, append_images=[blank, blank])
@@ -151,14 +151,14 @@ def test_only_the_first_frame_of_an_animation_counts() -> None:
     [((255, 255, 255), (255, 240, 0)), ((90, 160, 60), (230, 90, 90)), ((150, 220, 255), (20, 40, 160))],
     ids=["yellow on white", "red on green", "blue on light blue"],
 )
-def test_colours_of_like_brightness_are_told_apart(paper: tuple[int, ...], ink: tuple[int, ...]) -> None:
+def test_colours_of_similar_brightness_are_separated(paper: tuple[int, ...], ink: tuple[int, ...]) -> None:
     share = (255 - FIGURE[..., None]) / 255
     pixels = np.rint(np.array(paper) * (1 - share) + np.array(ink) * share).astype(np.uint8)
 
     assert difference(PLAIN, to_input(encode(pixels))) < 0.03
 
 
-def test_a_large_photo_is_decoded_small() -> None:
+def test_large_photo_is_decoded_small() -> None:
     decoded = decode_picture(encode(cv2.resize(FIGURE, (4000, 3000)), "JPEG"))
 
     assert decoded.shape == (WORKING_SIDE * 3 // 4, WORKING_SIDE)
@@ -169,7 +169,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def deep_png(samples: npt.NDArray[np.uint16], extra: bytes = b"") -> bytes:
-    """A PNG of `(h, w, channels)` samples of 16 bits."""
+    """A PNG of `(h, w, channels)` 16-bit samples."""
     height, width, channels = samples.shape
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
@@ -181,7 +181,7 @@ def deep_png(samples: npt.NDArray[np.uint16], extra: bytes = b"") -> bytes:
 @pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("opaque", [False, True], ids=["alpha of as many bits", "alpha of 16 bits"])
-def test_samples_of_16_bits_are_read_by_the_bits_in_use(bits: int, channels: int, opaque: bool) -> None:
+def test_bit_depth_of_16_bit_samples_is_detected(bits: int, channels: int, opaque: bool) -> None:
     full = 2**bits - 1
     samples = np.repeat((FIGURE[..., None] / 255 * full).round().astype(np.uint16), channels, axis=2)
     if channels in (2, 4):
@@ -190,14 +190,14 @@ def test_samples_of_16_bits_are_read_by_the_bits_in_use(bits: int, channels: int
     assert difference(PLAIN, to_input(deep_png(samples))) < 0.03
 
 
-def test_black_ink_on_nothing_has_16_bits_too() -> None:
+def test_transparent_16_bit_picture_is_read() -> None:
     pixels = np.zeros((*FIGURE.shape, 4), np.uint8)
     pixels[..., 3] = 255 - FIGURE
 
     assert difference(to_input(encode(pixels)), to_input(deep_png(pixels.astype(np.uint16) * 16))) < 0.03
 
 
-def test_a_large_picture_of_12_bits_is_read_upright() -> None:
+def test_large_12_bit_picture_is_read_upright() -> None:
     large = np.repeat(np.repeat(FIGURE, 5, 0), 5, 1)
     turned = np.rot90(large).astype(np.uint16) * 16
     on_its_side = png_chunk(b"eXIf", b"II*\0" + struct.pack("<IHHHII", 8, 1, 0x0112, 3, 1, 6) + bytes(4))
@@ -209,14 +209,14 @@ def test_a_large_picture_of_12_bits_is_read_upright() -> None:
 
 @pytest.mark.parametrize(("level", "grain"), [(2000, 20), (0, 2), (300, 5), (60_000, 2000), (2000, 2000)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_grain_of_16_bits_is_no_ink(level: int, grain: int, channels: int) -> None:
+def test_grain_in_16_bit_picture_is_not_ink(level: int, grain: int, channels: int) -> None:
     noise = np.random.default_rng(0).normal(level, grain, (300, 400, 1)).clip(0, 65535).astype(np.uint16)
 
     with pytest.raises(NoInkError):
         to_input(deep_png(np.repeat(noise, channels, axis=2)))
 
 
-# What is refused
+# Refusals
 
 
 def png_of_size(width: int, height: int) -> bytes:
@@ -225,12 +225,12 @@ def png_of_size(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [5_000, 12_000, 65_000])
-def test_a_header_that_claims_too_many_pixels_is_refused(side: int) -> None:
+def test_header_with_too_many_pixels_is_refused(side: int) -> None:
     with pytest.raises(PreprocessingError):
         decode_picture(png_of_size(side, side))
 
 
-def test_a_file_over_the_limit_is_refused() -> None:
+def test_file_over_the_limit_is_refused() -> None:
     with pytest.raises(PreprocessingError, match="larger than 8 MB"):
         decode_picture(encode(FIGURE) + bytes(MAX_BYTES))
 
@@ -250,21 +250,21 @@ def test_a_file_over_the_limit_is_refused() -> None:
     ],
     ids=["nothing", "text", "SVG", "PDF", "GIF with a script", "PNG of zeros", "TIFF", "PPM", "ICO"],
 )
-def test_what_is_no_picture_of_an_allowed_format_is_refused(content: bytes) -> None:
+def test_unsupported_format_is_refused(content: bytes) -> None:
     with pytest.raises(PreprocessingError, match="PNG, JPEG, WebP, GIF or BMP"):
         decode_picture(content)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
-def test_a_file_cut_short_is_refused(file_format: str, share: float) -> None:
+def test_truncated_file_is_refused(file_format: str, share: float) -> None:
     content = encode(FIGURE, file_format)
 
     with pytest.raises(PreprocessingError):
         decode_picture(content[: int(len(content) * share)])
 
 
-def test_what_follows_a_picture_in_its_file_is_not_kept() -> None:
+def test_trailing_data_is_not_kept() -> None:
     payload = b"<script>alert(1)</script>PK\x03\x04"
     decoded = decode_picture(encode(FIGURE) + payload)
 
@@ -294,7 +294,7 @@ def test_any_bytes_are_read_or_refused(tail: bytes, head: bytes) -> None:
     st.floats(0, 1, exclude_max=True),
     st.binary(min_size=1, max_size=4),
 )
-def test_a_damaged_file_is_read_or_refused(content: bytes, place: float, damage: bytes) -> None:
+def test_damaged_file_is_read_or_refused(content: bytes, place: float, damage: bytes) -> None:
     start = int(place * len(content))
     try:
         read = to_input(content[:start] + damage + content[start + len(damage) :])
@@ -304,32 +304,32 @@ def test_a_damaged_file_is_read_or_refused(content: bytes, place: float, damage:
     assert read.shape == (28, 28)
 
 
-# Where there is no ink
+# Blank pictures
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (28, 28), (280, 280), (600, 800)])
-def test_a_blank_picture_has_no_ink(level: int, shape: tuple[int, int]) -> None:
+def test_blank_picture_has_no_ink(level: int, shape: tuple[int, int]) -> None:
     with pytest.raises(NoInkError):
         picture_to_input(np.full(shape, level, np.uint8))
 
 
 @pytest.mark.parametrize("spread", [5, 40, 200])
-def test_noise_is_no_ink(spread: int) -> None:
+def test_noise_is_not_ink(spread: int) -> None:
     noise = np.random.default_rng(spread).integers(128 - spread // 2, 128 + spread // 2, (280, 280), np.uint8)
 
     with pytest.raises(NoInkError):
         picture_to_input(noise)
 
 
-def test_a_shadow_is_no_ink() -> None:
+def test_shadow_is_not_ink() -> None:
     shadow = np.broadcast_to(np.linspace(150, 230, 280), (280, 280)).astype(np.uint8)
 
     with pytest.raises(NoInkError):
         picture_to_input(shadow)
 
 
-def test_a_picture_transparent_all_over_has_no_ink() -> None:
+def test_fully_transparent_picture_has_no_ink() -> None:
     with pytest.raises(NoInkError):
         decode_picture(encode(np.zeros((50, 50, 4), np.uint8)))
 
@@ -337,7 +337,7 @@ def test_a_picture_transparent_all_over_has_no_ink() -> None:
 @pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1), st.sampled_from([2, 3, 256]))
-def test_any_picture_gives_an_input_with_ink_or_none(height: int, width: int, seed: int, levels: int) -> None:
+def test_any_picture_gives_input_with_ink_or_no_ink_error(height: int, width: int, seed: int, levels: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, levels, (height, width)) * (255 // (levels - 1))
     try:
         read = picture_to_input(pixels.astype(np.uint8))
@@ -349,12 +349,12 @@ def test_any_picture_gives_an_input_with_ink_or_none(height: int, width: int, se
     assert read.any()
 
 
-# What must not matter
+# Invariance
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.25, 0.75), st.floats(0.25, 0.75), st.floats(0.2, 0.42))
-def test_place_and_size_do_not_matter(x: float, y: float, size: float) -> None:
+def test_position_and_size_do_not_matter(x: float, y: float, size: float) -> None:
     drawn = draw(size=size, centre=(x, y), pen=size / 12)
 
     assert difference(PLAIN, picture_to_input(drawn)) < 0.25
@@ -362,7 +362,7 @@ def test_place_and_size_do_not_matter(x: float, y: float, size: float) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 255), st.integers(0, 255))
-def test_the_levels_of_ink_and_ground_do_not_matter(ink: int, ground: int) -> None:
+def test_levels_of_ink_and_background_do_not_matter(ink: int, ground: int) -> None:
     drawn = np.rint(ground + (ink - ground) * (255 - FIGURE.astype(float)) / 255).astype(np.uint8)
     if abs(ink - ground) < 30:
         return
@@ -371,12 +371,12 @@ def test_the_levels_of_ink_and_ground_do_not_matter(ink: int, ground: int) -> No
 
 
 @pytest.mark.parametrize("side", [40, 120, 500, 1000])
-def test_the_pictures_resolution_does_not_matter(side: int) -> None:
+def test_resolution_does_not_matter(side: int) -> None:
     assert difference(PLAIN, picture_to_input(draw(side))) < 0.25
 
 
 @pytest.mark.parametrize("pen", [0.004, 0.01, 0.02, 0.12])
-def test_a_line_is_brought_to_a_width_that_pens_have_in_mnist(pen: float) -> None:
+def test_line_width_is_brought_to_mnist_range(pen: float) -> None:
     width = picture_to_input(draw(pen=pen)).sum() / PLAIN.sum()
 
     assert 0.9 < width < 1.9  # MNIST's are between 1.9 and 3.6 pixels, this figure's line at the lower end
@@ -491,7 +491,7 @@ def under_a_finger(picture: Grey) -> Grey:
         under_a_finger,
     ],
 )
-def test_what_lies_around_the_digit_does_not_matter(place: Callable[[Grey], Grey]) -> None:
+def test_surroundings_of_the_digit_do_not_matter(place: Callable[[Grey], Grey]) -> None:
     alone = draw(size=0.45)
     placed = picture_to_input(place(alone))
     expected = picture_to_input(on_a_table(alone, 255)) if place in (on_a_table, on_a_wall) else PLAIN
@@ -499,7 +499,7 @@ def test_what_lies_around_the_digit_does_not_matter(place: Callable[[Grey], Grey
     assert difference(expected, placed) < 0.25
 
 
-def test_a_loop_of_a_large_digit_is_no_sheet() -> None:
+def test_loop_of_large_digit_is_not_a_sheet() -> None:
     zero = np.full((280, 280), 230, np.uint8)
     cv2.ellipse(zero, (140, 140), (90, 125), 0, 0, 360, 30, 16, cv2.LINE_AA)
     shadowed = (zero * np.linspace(1, 0.7, 280)).astype(np.uint8)
@@ -508,7 +508,7 @@ def test_a_loop_of_a_large_digit_is_no_sheet() -> None:
     assert difference(picture_to_input(zero), picture_to_input(shadowed)) < 0.15
 
 
-def test_a_sheet_is_found_where_it_is() -> None:
+def test_sheet_is_found() -> None:
     scene = np.full((300, 400), 60, np.uint8)
     scene[50:250, 100:350] = 220
     cv2.line(scene, (180, 90), (210, 210), 20, 8)
@@ -519,7 +519,7 @@ def test_a_sheet_is_found_where_it_is() -> None:
     assert np.abs(np.stack([sheet.outline.min(axis=0), sheet.outline.max(axis=0)]) - [(100, 50), (349, 249)]).max() < 6
 
 
-def test_a_detached_bar_stays_with_its_digit() -> None:
+def test_detached_bar_stays_with_its_digit() -> None:
     fine = np.full((280, 280), 255, np.uint8)
     cv2.polylines(fine, [np.array([(100, 90), (100, 140), (150, 140), (160, 190), (90, 210)])], False, 0, 12)
     alone = picture_to_input(fine)
@@ -528,7 +528,7 @@ def test_a_detached_bar_stays_with_its_digit() -> None:
     assert difference(alone, picture_to_input(fine)) > 0.3
 
 
-def test_the_bars_of_a_digit_that_fills_its_picture_are_not_ruled_lines() -> None:
+def test_bars_of_digit_that_fills_picture_are_not_ruled_lines() -> None:
     filled = draw(size=0.6)
     rows, columns = np.flatnonzero((filled < 128).any(axis=1)), np.flatnonzero((filled < 128).any(axis=0))
     tight = filled[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -537,7 +537,7 @@ def test_the_bars_of_a_digit_that_fills_its_picture_are_not_ruled_lines() -> Non
 
 
 def mnist_like(seed: int) -> Grey:
-    """A figure just where MNIST has its digits, in faint and strong greys."""
+    """A figure in MNIST's geometry, in faint and strong greys."""
     blot = np.random.default_rng(seed).integers(1, 256, (20, 14), np.uint8)
     blot[1:-1, 1:-1] = np.where(blot[1:-1, 1:-1] < 160, 0, blot[1:-1, 1:-1])
     weights = blot.astype(float)
@@ -549,7 +549,7 @@ def mnist_like(seed: int) -> Grey:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_picture_in_mnists_geometry_is_left_as_it_is(seed: int) -> None:
+def test_picture_in_mnist_geometry_is_unchanged(seed: int) -> None:
     picture = mnist_like(seed)
 
     assert (to_input(encode(picture)) == picture).all()
@@ -557,14 +557,14 @@ def test_a_picture_in_mnists_geometry_is_left_as_it_is(seed: int) -> None:
     assert (to_input(encode(np.repeat(picture[..., None], 3, axis=2))) == picture).all()
 
 
-def test_a_small_picture_that_is_not_in_mnists_geometry_is_brought_there() -> None:
+def test_small_picture_is_brought_to_mnist_geometry() -> None:
     assert_in_geometry(picture_to_input(draw(28, size=0.5, centre=(0.35, 0.4), pen=0.06)))
 
 
-# What is kept
+# Storage
 
 
-def test_what_is_kept_is_small_and_grey_and_gives_the_same_input() -> None:
+def test_stored_picture_is_small_and_grey_and_gives_same_input() -> None:
     exif = Image.Exif()
     exif[270] = "where I live"
     kept = storable_picture(decode_picture(encode(draw(1400), "JPEG", exif=exif)))
@@ -578,5 +578,5 @@ def test_what_is_kept_is_small_and_grey_and_gives_the_same_input() -> None:
     assert difference(PLAIN, to_input(kept)) < 0.1
 
 
-def test_a_small_picture_is_kept_as_it_is() -> None:
+def test_small_picture_is_stored_unchanged() -> None:
     assert (decode_picture(storable_picture(FIGURE)) == FIGURE).all()

@@ -1,4 +1,4 @@
-"""One client fills no disk: so many bytes a day and no more, and operators are warned before it is full."""
+"""Daily storage quotas per client, and warnings before the disk is full."""
 
 import json
 from collections.abc import Iterator
@@ -40,12 +40,12 @@ def submit(client: Client, address: str = "192.0.2.1") -> int:
 
 
 def program(name: str, days: int) -> Client:
-    """A program with the token of an account that is so old."""
+    """A program with the token of an account of this age."""
     user = User.objects.create(username=name, date_joined=now() - timedelta(days=days))
     return Client(headers={"Authorization": f"Token {Token.objects.create(user=user).key}"})
 
 
-def test_what_is_beyond_a_days_bytes_is_429_and_says_when_it_goes_on(visitor: Visitor, settings: LazySettings) -> None:
+def test_drawing_over_daily_quota_is_429_with_retry_after(visitor: Visitor, settings: LazySettings) -> None:
     settings.QUOTAS = {"owner": ONE}
 
     assert [submit(visitor) for _ in range(2)] == [201, 429]
@@ -61,9 +61,7 @@ def test_what_is_beyond_a_days_bytes_is_429_and_says_when_it_goes_on(visitor: Vi
 
 
 @pytest.mark.slow
-def test_however_large_the_drawings_are_no_more_than_the_quota_is_stored(
-    visitor: Visitor, settings: LazySettings
-) -> None:
+def test_large_drawings_do_not_exceed_quota(visitor: Visitor, settings: LazySettings) -> None:
     settings.QUOTAS = {"owner": 300_000}
     rng = np.random.default_rng(1)
     body = {"strokes": [rng.uniform(0, 20_000, (10_000, 4)).tolist()], "width": 20_000, "height": 20_000}
@@ -75,16 +73,14 @@ def test_however_large_the_drawings_are_no_more_than_the_quota_is_stored(
     assert {answer.status_code for answer in answers} == {201, 429}
 
 
-def test_a_new_cookie_is_no_new_quota_and_another_address_is(
-    active_model: ModelVersion, settings: LazySettings
-) -> None:
+def test_quota_is_per_address_not_per_cookie(active_model: ModelVersion, settings: LazySettings) -> None:
     settings.QUOTAS = {"owner": ONE}
 
     assert [submit(Visitor()), submit(Visitor()), submit(Client())] == [201, 429, 429]
     assert submit(Visitor(), "192.0.2.2") == 201
 
 
-def test_all_strangers_together_have_a_quota_too(active_model: ModelVersion, settings: LazySettings) -> None:
+def test_anonymous_clients_share_a_quota(active_model: ModelVersion, settings: LazySettings) -> None:
     settings.QUOTAS = {"owner": 10 * ONE, "anonymous": ONE}
 
     assert [submit(Client(), f"192.0.2.{number}") for number in (1, 2)] == [201, 429]
@@ -92,16 +88,14 @@ def test_all_strangers_together_have_a_quota_too(active_model: ModelVersion, set
     assert submit(program("old", days=8), "192.0.2.4") == 201
 
 
-def test_new_accounts_at_one_address_share_a_quota_and_old_ones_have_their_own(
-    active_model: ModelVersion, settings: LazySettings
-) -> None:
+def test_new_accounts_at_one_address_share_a_quota(active_model: ModelVersion, settings: LazySettings) -> None:
     settings.QUOTAS = {"owner": ONE}
 
     assert [submit(program(f"new {number}", days=0)) for number in range(2)] == [201, 429]
     assert [submit(program(f"old {number}", days=8)) for number in range(2)] == [201, 201]
 
 
-def test_bytes_of_all_processes_are_counted_together(tmp_path: Path) -> None:
+def test_bytes_are_counted_across_processes(tmp_path: Path) -> None:
     here, there = FileCounter(tmp_path / "q"), FileCounter(tmp_path / "q")
 
     assert [counter.count("x", 60, 500)[0] for counter in (here, there, here)] == [500, 1000, 1500]
@@ -121,14 +115,12 @@ def test_quotas_are_read_from_the_environment() -> None:
 @pytest.mark.parametrize(
     "text", ["owner", "owner=5", "owner=MB", "owner=0MB", "nobody=5MB", "owner=-1MB", "owner=5MiB"]
 )
-def test_a_quota_that_is_none_stops_the_start_with_a_clear_line(text: str) -> None:
+def test_invalid_quota_stops_start_with_clear_error(text: str) -> None:
     with pytest.raises(SystemExit, match="HDR_QUOTAS"):
         parse_quotas(text, DEFAULTS)
 
 
-def test_a_disk_that_is_nearly_full_is_a_warning_and_the_site_is_ready(
-    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nearly_full_disk_is_a_warning(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "LIMITS", replace(disk.LIMITS, free_share=0, free_bytes=0))
     assert visitor.get("/readyz").json()["warning"] is None
 
@@ -139,7 +131,7 @@ def test_a_disk_that_is_nearly_full_is_a_warning_and_the_site_is_ready(
     assert "GB are free" in answer.json()["warning"]
 
 
-def test_metrics_say_how_full_the_disk_is_and_what_the_database_takes(visitor: Visitor, settings: LazySettings) -> None:
+def test_metrics_show_disk_and_database_size(visitor: Visitor, settings: LazySettings) -> None:
     settings.QUOTAS = {"owner": ONE}
     answers = [submit(visitor) for _ in range(2)]
     lines = visitor.get("/metrics").content.decode().splitlines()

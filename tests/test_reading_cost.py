@@ -1,4 +1,4 @@
-"""Whatever is in a picture, what its reading costs is bounded by its pixels, not by how many things are in them."""
+"""The cost of reading a picture is bounded by its pixels, not by the number of things in it."""
 
 import io
 import sys
@@ -21,13 +21,13 @@ from tests.drawings import canary, picture_of
 from tests.hostile_files import FILES, chunk, exif, png, saved, scans
 from tests.patterns import PATTERNS, Grey
 
-MOST_CALLS = 60_000  # of functions, in Python and C, for one picture; a photo takes some thousand
-MOST_CALLS_OF_A_FILE = 8 * MOST_READS  # a read is four: two functions, and the end of each
+MOST_CALLS = 60_000  # calls in Python and C for one picture; a photo takes a few thousand
+MOST_CALLS_OF_A_FILE = 8 * MOST_READS  # each read counts four: two calls and two returns
 SIDE = 240  # pixels; the dots of a picture then are up to 14,400 parts
 
 
 def calls_of(read: Callable[[Any], object], picture: Grey | bytes) -> int:
-    """Count the calls and returns that reading takes: what grows if something is done part by part, or byte by byte."""
+    """Count the calls and returns during a reading: they grow if work is done part by part or byte by byte."""
     calls = 0
 
     def count(*_: object) -> None:
@@ -46,11 +46,11 @@ def calls_of(read: Callable[[Any], object], picture: Grey | bytes) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PATTERNS)
-def test_no_pattern_is_read_part_by_part(name: str) -> None:
+def test_cost_of_pattern_is_bounded(name: str) -> None:
     assert calls_of(picture_to_input, PATTERNS[name](SIDE)) < MOST_CALLS
 
 
-def test_four_times_the_dots_are_read_as_a_whole_too() -> None:
+def test_cost_of_four_times_the_dots_is_bounded() -> None:
     assert calls_of(picture_to_input, PATTERNS["dots, every 3 pixels"](2 * SIDE)) < MOST_CALLS
 
 
@@ -62,9 +62,7 @@ def test_four_times_the_dots_are_read_as_a_whole_too() -> None:
     slope=st.integers(0, 200),
     crop=st.integers(120, SIDE),
 )
-def test_patterns_laid_over_each_other_are_not_read_part_by_part(
-    names: list[str], darkest: int, slope: int, crop: int
-) -> None:
+def test_cost_of_combined_patterns_is_bounded(names: list[str], darkest: int, slope: int, crop: int) -> None:
     laid = np.min([PATTERNS[name](SIDE) for name in names], axis=0)[:crop]
     light = np.linspace(255 - slope, 255, SIDE)
     picture = (darkest + (light - darkest).clip(0) * (laid / 255)).astype(np.uint8)
@@ -75,7 +73,7 @@ def test_patterns_laid_over_each_other_are_not_read_part_by_part(
 
 
 @pytest.mark.parametrize("boxes", [36, 100])
-def test_a_digit_in_one_of_many_boxes_is_read_without_them(boxes: int) -> None:
+def test_digit_in_one_of_many_boxes_is_read_alone(boxes: int) -> None:
     across = round(boxes**0.5)
     digit = picture_of(canary(3), side=64, pen=5, scale=0.4, left=12, top=12)
     form = np.full((64 * across,) * 2, 255, np.uint8)
@@ -96,19 +94,19 @@ BLOCKS = [name for name in FILES if not name.endswith("MP")]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_file_of_many_blocks_is_decoded_or_refused_in_bounded_calls(name: str) -> None:
+def test_cost_of_file_with_many_blocks_is_bounded(name: str) -> None:
     content = FILES[name]()
 
     assert calls_of(decode_picture, content) < MOST_CALLS_OF_A_FILE
 
 
-def test_a_profile_or_text_is_left_packed() -> None:
+def test_profiles_and_texts_are_not_decompressed() -> None:
     bombs = FILES["PNG of colour profiles"](), FILES["PNG of packed texts"]()
 
     assert [without_metadata(bomb) for bomb in bombs] == [png(), png()]
 
 
-def test_exif_entries_that_share_their_bytes_do_not_fill_the_memory() -> None:
+def test_shared_exif_entries_do_not_fill_memory() -> None:
     content = png(before=chunk(b"eXIf", exif(1000, 100_000)))
     tracemalloc.start()
     decode_picture(content)
@@ -119,7 +117,7 @@ def test_exif_entries_that_share_their_bytes_do_not_fill_the_memory() -> None:
 
 
 @pytest.mark.slow
-def test_a_jpeg_with_more_scans_than_its_size_allows_is_refused() -> None:
+def test_jpeg_with_too_many_scans_is_refused() -> None:
     with pytest.raises(PreprocessingError, match="more scans than its size allows"):
         decode_picture(scans(32, (5000, 4000), "L"))
 
@@ -129,7 +127,7 @@ def test_a_jpeg_with_more_scans_than_its_size_allows_is_refused() -> None:
     [("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")]
     + [("JPEG", mode) for mode in ("L", "RGB", "CMYK")],
 )
-def test_pixels_are_the_same_without_notes(form: str, mode: str) -> None:
+def test_pixels_are_the_same_without_metadata(form: str, mode: str) -> None:
     buffer = io.BytesIO()
     colours = np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype(np.uint8)
     notes: dict[str, Any] = {"icc_profile": b"profile", "exif": b"Exif\0\0" + exif(3), "comment": b"said"}
@@ -143,13 +141,13 @@ def test_pixels_are_the_same_without_notes(form: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
-def test_exif_still_says_which_way_is_up(form: str) -> None:
+def test_exif_orientation_is_kept(form: str) -> None:
     lying = saved(form, (40, 30), exif=b"Exif\0\0" + exif(3))
 
     assert decode_picture(lying).shape == (40, 30)
 
 
-def test_a_phones_pair_of_pictures_is_a_jpeg_of_any_size_that_one_may_have() -> None:
+def test_pair_of_pictures_from_phone_is_read_as_jpeg() -> None:
     buffer = io.BytesIO()
     pictures = [Image.new("L", (4400, 3000), 255) for _ in range(2)]
     pictures[0].save(buffer, "MPO", save_all=True, append_images=pictures[1:])

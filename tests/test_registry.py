@@ -1,4 +1,4 @@
-"""Versions are promoted, rejected and pruned; always exactly one is active, and it has its bytes."""
+"""Versions are promoted, rejected and pruned; exactly one is active, and its files are kept."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def register(content: bytes = b"bytes", checkpoint: bytes | None = None) -> Mode
 
 
 def register_again(version: ModelVersion) -> ModelVersion:
-    """The same bytes as another version, so that it can serve."""
+    """Register the same bytes as another version that can serve."""
     return registry.register(
         bytes(version.files.get(kind="tflite").content),
         None,
@@ -46,7 +46,7 @@ def states() -> dict[int, str]:
 
 @pytest.fixture
 def pruned(active_model: ModelVersion, visitor: Visitor) -> ModelVersion:
-    """A version that served, and whose bytes are gone."""
+    """A version that served, and whose files are deleted."""
     version = register_again(active_model)
     registry.promote(version)
     engine.refresh()
@@ -61,7 +61,7 @@ def pruned(active_model: ModelVersion, visitor: Visitor) -> ModelVersion:
 # --- Promoting --------------------------------------------------------------------------------------------------------
 
 
-def test_every_move_is_on_record(active_model: ModelVersion, admin_user: User) -> None:
+def test_every_promotion_is_recorded(active_model: ModelVersion, admin_user: User) -> None:
     second = register()
     registry.promote(second, Promotion.Cause.GATES, reason="better")
     registry.promote(active_model, by=admin_user)
@@ -82,15 +82,15 @@ def test_activating_the_active_version_changes_nothing(staff: Client, active_mod
 
 
 @pytest.mark.parametrize("content", [b"not a model", b""])
-def test_what_no_process_would_load_cannot_be_activated(
+def test_unloadable_version_cannot_be_activated(
     staff: Client, admin_user: User, active_model: ModelVersion, content: bytes
 ) -> None:
     bad = registry.register(content, None, preprocessing_version=1, thresholds=active_model.thresholds, metrics={})
     answer = staff.post(f"/api/v1/models/{bad.version}/activate")
-    office = Client()
-    office.force_login(admin_user)
+    admin_browser = Client()
+    admin_browser.force_login(admin_user)
     body = {"action": "activate", "_selected_action": [bad.pk]}
-    page = office.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
+    page = admin_browser.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
 
     assert answer.status_code == 409
     assert "does not run" in answer.json()["detail"]
@@ -98,7 +98,7 @@ def test_what_no_process_would_load_cannot_be_activated(
     assert states() == {1: "active", 2: "candidate"}
 
 
-def test_a_damaged_or_incompatible_version_cannot_be_activated(staff: Client, active_model: ModelVersion) -> None:
+def test_damaged_or_incompatible_version_cannot_be_activated(staff: Client, active_model: ModelVersion) -> None:
     damaged, foreign = register_again(active_model), register_again(active_model)
     ModelFile.objects.filter(version=damaged).update(content=b"TFL3")
     ModelVersion.objects.filter(pk=foreign.pk).update(preprocessing_version=99)
@@ -108,7 +108,7 @@ def test_a_damaged_or_incompatible_version_cannot_be_activated(staff: Client, ac
     assert states()[1] == "active"
 
 
-def test_a_process_that_starts_on_a_damaged_version_serves_the_one_before(
+def test_process_starts_with_previous_version_if_active_one_is_damaged(
     visitor: Visitor, active_model: ModelVersion
 ) -> None:
     second, third = register_again(active_model), register_again(active_model)
@@ -125,7 +125,7 @@ def test_a_process_that_starts_on_a_damaged_version_serves_the_one_before(
     assert visitor.draw()["model_version"] == 2
 
 
-def test_a_model_with_other_outputs_does_not_end_the_follower(active_model: ModelVersion) -> None:
+def test_model_with_other_outputs_is_refused(active_model: ModelVersion) -> None:
     second = register_again(active_model)
     with patch("recognizer.engine.misread_canaries", side_effect=IndexError("10 outputs")):
         registry.promote(second)
@@ -139,14 +139,14 @@ def test_a_model_with_other_outputs_does_not_end_the_follower(active_model: Mode
 
 
 def upgraded_from_another_model() -> ModelVersion:
-    """Version 1 as an earlier release had it, with other bytes."""
+    """Version 1 with other bytes, as from an earlier release."""
     earlier = registry.ensure_bundled()
     assert earlier is not None
     earlier.files.filter(kind="tflite").update(sha256="0" * 64)
     return earlier
 
 
-def test_after_an_upgrade_the_new_model_serves_where_the_old_one_did() -> None:
+def test_upgrade_activates_new_bundled_model() -> None:
     upgraded_from_another_model()
     call_command("prepare")
 
@@ -155,7 +155,7 @@ def test_after_an_upgrade_the_new_model_serves_where_the_old_one_did() -> None:
     assert registry.ensure_bundled() is None
 
 
-def test_after_an_upgrade_what_the_site_learned_goes_on_serving(capsys: pytest.CaptureFixture[str]) -> None:
+def test_upgrade_keeps_learned_version_active(capsys: pytest.CaptureFixture[str]) -> None:
     upgraded_from_another_model()
     registry.promote(learned := register())
     call_command("prepare")
@@ -168,7 +168,7 @@ def test_after_an_upgrade_what_the_site_learned_goes_on_serving(capsys: pytest.C
 # --- Pruning ----------------------------------------------------------------------------------------------------------
 
 
-def test_old_versions_lose_their_bytes_and_only_these() -> None:
+def test_pruning_deletes_files_of_old_versions_only() -> None:
     registry.ensure_bundled()
     served = [register(checkpoint=b"weights") for _ in range(registry.KEPT_SERVING + 4)]  # 2 to 15
     for version in served:
@@ -178,13 +178,13 @@ def test_old_versions_lose_their_bytes_and_only_these() -> None:
         registry.reject(version)
     waiting = register()
 
-    # Of 2 to 15 the active one is 15, the one before it 14; of the others the latest ten stay.
+    # Of versions 2 to 15, 15 is active and 14 the previous one; of the others, the latest ten stay.
     assert registry.prune() == 4
     assert with_bytes() == [1, *range(4, 16), 18, 19, 20, waiting.version]
     assert registry.prune() == 0
 
 
-def test_the_version_before_is_kept_even_if_it_served_long_ago(active_model: ModelVersion) -> None:
+def test_previous_version_is_kept_even_if_it_served_long_ago(active_model: ModelVersion) -> None:
     second, third = register(), register()
     for version in (second, third, second):
         registry.promote(version)
@@ -194,7 +194,7 @@ def test_the_version_before_is_kept_even_if_it_served_long_ago(active_model: Mod
     assert with_bytes() == [1, 2, 3]
 
 
-def test_pruning_never_reads_the_bytes(active_model: ModelVersion) -> None:
+def test_pruning_does_not_read_file_content(active_model: ModelVersion) -> None:
     for version in (register(), register(), register()):
         registry.promote(version)
     with patch.object(registry, "KEPT_SERVING", 0), connection.execute_wrapper(_no_content):
@@ -206,14 +206,14 @@ def _no_content(execute: Callable[..., object], sql: str, *rest: object) -> obje
     return execute(sql, *rest)
 
 
-def test_a_pruned_version_says_that_its_bytes_are_gone(
+def test_pruned_version_reports_missing_files(
     pruned: ModelVersion, staff: Client, admin_user: User, client: Client
 ) -> None:
     shown = client.get("/api/v1/models/2").json()
-    office = Client()
-    office.force_login(admin_user)
+    admin_browser = Client()
+    admin_browser.force_login(admin_user)
     body = {"action": "activate", "_selected_action": [pruned.pk]}
-    page = office.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
+    page = admin_browser.post("/admin/recognizer/modelversion/", body, follow=True).content.decode()
 
     assert shown["artifact"] is None and shown["checkpoint"] is None
     assert client.get("/api/v1/models/2/artifact").status_code == 404
@@ -222,28 +222,28 @@ def test_a_pruned_version_says_that_its_bytes_are_gone(
     assert states()[2] == "retired"
 
 
-def test_what_a_pruned_version_read_stays(pruned: ModelVersion, visitor: Visitor, admin_user: User) -> None:
+def test_submissions_of_pruned_version_stay(pruned: ModelVersion, visitor: Visitor, admin_user: User) -> None:
     (drawn,) = visitor.get("/api/v1/submissions").json()["results"]
-    office = Client()
-    office.force_login(admin_user)
+    admin_browser = Client()
+    admin_browser.force_login(admin_user)
 
     assert drawn["model_version"] == 2
     assert visitor.say(drawn["id"], 8).status_code == 201
     for page in ("submission/", f"submission/{drawn['id']}/change/", "correction/", "modelversion/", "promotion/"):
-        assert office.get(f"/admin/recognizer/{page}").status_code == 200
+        assert admin_browser.get(f"/admin/recognizer/{page}").status_code == 200
 
 
-def test_the_history_of_promotions_is_read_only(pruned: ModelVersion, admin_user: User) -> None:
-    office = Client()
-    office.force_login(admin_user)
+def test_promotion_history_is_read_only(pruned: ModelVersion, admin_user: User) -> None:
+    admin_browser = Client()
+    admin_browser.force_login(admin_user)
     row = Promotion.objects.all()[0]
 
-    assert "by hand" in office.get("/admin/recognizer/promotion/").content.decode()
-    assert office.get("/admin/recognizer/promotion/add/").status_code == 403
-    assert office.post(f"/admin/recognizer/promotion/{row.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert "by hand" in admin_browser.get("/admin/recognizer/promotion/").content.decode()
+    assert admin_browser.get("/admin/recognizer/promotion/add/").status_code == 403
+    assert admin_browser.post(f"/admin/recognizer/promotion/{row.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
-# --- Whatever happens, and at once ------------------------------------------------------------------------------------
+# --- Random steps and concurrency -------------------------------------------------------------------------------------
 
 ACTIONS = ("register", "promote", "reject", "prune", "roll back")
 
@@ -256,7 +256,7 @@ def few_kept() -> Iterator[None]:
 
 @given(steps=st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9)), max_size=20))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_one_version_is_active_and_has_its_bytes(few_kept: None, steps: list[tuple[str, int]]) -> None:
+def test_active_version_always_has_files(few_kept: None, steps: list[tuple[str, int]]) -> None:
     with transaction.atomic():
         versions = [register()]
         registry.promote(versions[0], Promotion.Cause.BUNDLED)
@@ -292,7 +292,7 @@ def take(action: str, versions: list[ModelVersion], which: int) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_pruning_while_somebody_activates_leaves_an_active_version_with_bytes(few_kept: None) -> None:
+def test_concurrent_pruning_keeps_files_of_active_version(few_kept: None) -> None:
     first = register()
     registry.promote(first, Promotion.Cause.BUNDLED)
     old = [register() for _ in range(12)]
@@ -322,7 +322,7 @@ def activate_if_there(version: ModelVersion) -> bool:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_versions_registered_at_once_get_numbers_of_their_own() -> None:
+def test_concurrent_registrations_get_distinct_numbers() -> None:
     register()
     at_once(*[lambda: [register() for _ in range(5)]] * 3)
 
@@ -330,7 +330,7 @@ def test_versions_registered_at_once_get_numbers_of_their_own() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_rollbacks_at_once_one_acts(active_model: ModelVersion) -> None:
+def test_only_one_of_concurrent_rollbacks_takes_effect(active_model: ModelVersion) -> None:
     registry.promote(register(), Promotion.Cause.GATES)
     promotion = Promotion.objects.all()[0]
     done: list[bool] = []
@@ -341,7 +341,7 @@ def test_of_two_rollbacks_at_once_one_acts(active_model: ModelVersion) -> None:
 
 
 def at_once(*works: Callable[[], object]) -> None:
-    """Run on threads with database connections of their own; none may fail."""
+    """Run in threads with their own database connections; none may fail."""
     errors: list[Exception] = []
     start = threading.Barrier(len(works))
 

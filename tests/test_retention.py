@@ -1,4 +1,4 @@
-"""Drawings that the site no longer keeps are gone, with what was said of them, from exports too."""
+"""Retention: old drawings are deleted with their corrections, and do not appear in exports."""
 
 from datetime import timedelta
 from io import BytesIO
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def drawings(active_model: ModelVersion) -> dict[str, int]:
-    """One of each age and state, by name."""
+    """A drawing of each age and state, by name."""
     made = {}
     for number, state in enumerate(Correction.State):
         for age in (5, 50):
@@ -33,13 +33,15 @@ def kept(drawings: dict[str, int]) -> set[str]:
     return {name for name, pk in drawings.items() if pk in there}
 
 
-def test_nothing_is_deleted_unless_it_was_asked_for(drawings: dict[str, int]) -> None:
+def test_nothing_is_deleted_by_default(drawings: dict[str, int]) -> None:
     delete_old_drawings()
 
     assert kept(drawings) == set(drawings)
 
 
-def test_what_is_old_and_teaches_nothing_goes(drawings: dict[str, int], settings: Any, monkeypatch: Any) -> None:
+def test_old_drawings_without_accepted_label_are_deleted(
+    drawings: dict[str, int], settings: Any, monkeypatch: Any
+) -> None:
     monkeypatch.setattr("recognizer.submissions.AT_ONCE", 1)
     settings.KEEP_DAYS = 30
 
@@ -49,7 +51,7 @@ def test_what_is_old_and_teaches_nothing_goes(drawings: dict[str, int], settings
     assert Correction.objects.count() == 4
 
 
-def test_a_deleted_drawing_is_in_no_export(drawings: dict[str, int]) -> None:
+def test_deleted_drawing_is_not_exported(drawings: dict[str, int]) -> None:
     Submission.objects.filter(pk=drawings["accepted 50"]).delete()
 
     file = BytesIO()

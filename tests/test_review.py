@@ -1,4 +1,4 @@
-"""The review: what waits is handed out in order, decided once, taken back, and never handed to two at once."""
+"""The review queue: corrections are handed out in order to one reviewer at a time, decided once, and undone."""
 
 import uuid
 from base64 import b64encode
@@ -31,7 +31,7 @@ State = Correction.State
 
 @pytest.fixture
 def desk(admin_user: User, active_model: ModelVersion) -> Client:
-    """A reviewer at the page."""
+    """A logged-in reviewer."""
     return reviewer(admin_user)
 
 
@@ -47,7 +47,7 @@ def reviewer(user: User) -> Client:
 
 
 def said(owner: str = "ann", digit: int | None = 8, confidence: float = 0.9, **columns: Any) -> Correction:
-    """A correction that waits, of a drawing that was read as 3 unless told otherwise."""
+    """A pending correction of a drawing that was read as 3, unless told otherwise."""
     about = {name: columns.pop(name) for name in ("answered", "drawn", "seed", "ink") if name in columns}
     about.setdefault("answered", 3)
     drawing = labelled(owner, digit, state=State.PENDING, confidence=confidence, **about)
@@ -56,7 +56,7 @@ def said(owner: str = "ann", digit: int | None = 8, confidence: float = 0.9, **c
 
 
 def cards(page: Any) -> list[int]:
-    """The numbers of the corrections on a page, in its order."""
+    """Return the ids of the corrections on a page, in order."""
     return [int(part.split('"')[0]) for part in page.content.decode().split('id="card-')[1:]]
 
 
@@ -73,11 +73,11 @@ def undo(desk: Client) -> Any:
     return desk.post("/review/undo", headers={"Accept": "application/json"})
 
 
-# Who may
+# Access
 
 
 @pytest.mark.parametrize("address", ["/review", "/review/decisions", "/review/undo"])
-def test_only_staff_get_in(visitor: Visitor, address: str) -> None:
+def test_only_staff_can_review(visitor: Visitor, address: str) -> None:
     waits = said()
     member = reviewer(User.objects.create(username="member"))
 
@@ -88,7 +88,7 @@ def test_only_staff_get_in(visitor: Visitor, address: str) -> None:
     assert not Correction.objects.exclude(claimed_by=None).exists()
 
 
-def test_the_header_leads_staff_there_and_says_how_many_wait(desk: Client, visitor: Visitor) -> None:
+def test_header_links_staff_to_review_with_count(desk: Client, visitor: Visitor) -> None:
     assert "nav__count" not in desk.get("/experiment").content.decode()
     for seed in range(3):
         said(seed=seed)
@@ -99,7 +99,7 @@ def test_the_header_leads_staff_there_and_says_how_many_wait(desk: Client, visit
     assert "/review" not in visitor.get("/experiment").content.decode()
 
 
-def test_the_number_that_waits_is_bounded(desk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_count_in_header_is_limited(desk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("web.context.COUNTED", 2)
     monkeypatch.setattr("recognizer.review_queue.COUNTED", 2)
     for seed in range(4):
@@ -108,10 +108,10 @@ def test_the_number_that_waits_is_bounded(desk: Client, monkeypatch: pytest.Monk
     assert 'nav__count figure">1+<' in desk.get("/experiment").content.decode()
 
 
-# What is on a card
+# Cards
 
 
-def test_a_card_says_all_but_who(desk: Client) -> None:
+def test_card_shows_everything_but_the_author(desk: Client) -> None:
     account = User.objects.create(username="somebody-particular")
     anonymous = said("ann", 8, 0.613, triage="other_label")
     Correction.objects.filter(pk=anonymous.pk).update(created=now() - timedelta(hours=3))
@@ -136,11 +136,11 @@ def test_a_card_says_all_but_who(desk: Client) -> None:
         assert secret not in text
 
 
-def test_an_empty_queue_is_no_empty_page(desk: Client) -> None:
+def test_empty_queue_shows_message(desk: Client) -> None:
     assert "Nothing is waiting for review" in main_of(desk.get("/review"))
 
 
-def test_the_opinion_can_be_hidden(desk: Client) -> None:
+def test_opinion_can_be_hidden(desk: Client) -> None:
     said(triage="burst")
     assert "Model read" in desk.get("/review").content.decode().split('class="deck"')[1]
 
@@ -151,10 +151,10 @@ def test_the_opinion_can_be_hidden(desk: Client) -> None:
     assert 'name="blind" id="id_blind" checked' in page
 
 
-# In which order
+# Order
 
 
-def test_the_most_doubtful_come_first(desk: Client) -> None:
+def test_lowest_confidence_comes_first(desk: Client) -> None:
     rows = [
         said(digit=digit, drawn=digit, confidence=confidence) for digit, confidence in ((1, 0.9), (4, 0.4), (7, 0.6))
     ]
@@ -163,7 +163,7 @@ def test_the_most_doubtful_come_first(desk: Client) -> None:
 
 
 def speak(name: str | User, confidence: float, digit: int = 8) -> Correction:
-    """Say of a drawing read as 3 that it is a digit, as the API does."""
+    """Correct a drawing that was read as 3, as the API does."""
     owner = Owner(account=name.pk) if isinstance(name, User) else Owner(session=person(name))
     drawing = Submission.objects.create(
         account_id=owner.account,
@@ -184,7 +184,7 @@ def labelled_input() -> bytes:
 
 
 def listed(staff: Client, url: str = "/api/v1/corrections?status=pending") -> list[int]:
-    """The numbers of all corrections in the API's list, following it to its end."""
+    """Return the ids in the API's list, following its pages."""
     found: list[int] = []
     while url:
         page = staff.get(url).json()
@@ -193,7 +193,7 @@ def listed(staff: Client, url: str = "/api/v1/corrections?status=pending") -> li
     return found
 
 
-def test_owners_take_turns_so_a_hundred_lies_do_not_keep_others_waiting(desk: Client, staff: Client) -> None:
+def test_owners_take_turns(desk: Client, staff: Client) -> None:
     lies = [speak("liar", 0.4 + number / 1000) for number in range(100)]
     honest = [speak(f"honest {number}", 0.9 + number / 100) for number in range(8)]
     first_turn = [row.pk for row in (lies[0], *honest)]
@@ -205,7 +205,7 @@ def test_owners_take_turns_so_a_hundred_lies_do_not_keep_others_waiting(desk: Cl
     assert set(first_turn) < set(cards(desk.get("/review")))
 
 
-def test_of_one_owner_the_most_doubtful_comes_first_whenever_it_was_said(staff: Client) -> None:
+def test_lowest_confidence_of_one_owner_comes_first(staff: Client) -> None:
     first, second = speak("ann", 0.7), speak("ann", 0.6)
     other = speak("bob", 0.65)
     third = speak("ann", 0.5)
@@ -213,7 +213,7 @@ def test_of_one_owner_the_most_doubtful_comes_first_whenever_it_was_said(staff: 
     assert listed(staff) == [third.pk, other.pk, second.pk, first.pk]
 
 
-def test_confirmations_take_no_turn_from_corrections(staff: Client) -> None:
+def test_confirmations_do_not_use_turns_of_corrections(staff: Client) -> None:
     confirmed = [speak("ann", 0.9, digit=3) for _ in range(3)]
     lie, another = speak("liar", 0.5), speak("liar", 0.6)
     honest = speak("ann", 0.95)
@@ -221,7 +221,7 @@ def test_confirmations_take_no_turn_from_corrections(staff: Client) -> None:
     assert listed(staff) == [row.pk for row in (lie, confirmed[0], honest, another, *confirmed[1:])]
 
 
-def test_an_account_that_is_no_newcomer_is_a_turn_ahead(staff: Client) -> None:
+def test_known_account_is_a_turn_ahead(staff: Client) -> None:
     known = User.objects.create(username="known", date_joined=now() - timedelta(days=8))
     new = User.objects.create(username="new")
     rows = [speak("ann", 0.5), speak(new, 0.6), speak(known, 0.9), speak(known, 0.95)]
@@ -229,7 +229,7 @@ def test_an_account_that_is_no_newcomer_is_a_turn_ahead(staff: Client) -> None:
     assert listed(staff) == [row.pk for row in (rows[2], rows[0], rows[1], rows[3])]
 
 
-def test_a_turn_that_was_decided_or_taken_back_is_free_again(staff: Client) -> None:
+def test_decided_correction_frees_its_turn(staff: Client) -> None:
     first, second = speak("ann", 0.5), speak("ann", 0.6)
     staff.post(f"/api/v1/corrections/{first.pk}/accept")
     other = speak("bob", 0.7)
@@ -238,7 +238,7 @@ def test_a_turn_that_was_decided_or_taken_back_is_free_again(staff: Client) -> N
     assert listed(staff) == [other.pk, third.pk, second.pk]
 
 
-def test_beyond_the_last_turn_all_wait_together(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_corrections_beyond_the_last_turn_share_it(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submissions, "LAST_TURN", 3)
     lies = [speak("liar", 0.9 - number / 10) for number in range(6)]
     honest = [speak("ann", 0.95 + number / 100) for number in range(2)]
@@ -251,7 +251,7 @@ def test_beyond_the_last_turn_all_wait_together(staff: Client, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_the_list_is_read_to_its_end_and_back_though_all_share_a_turn(staff: Client, desk: Client) -> None:
+def test_list_can_be_paged_through_and_back(staff: Client, desk: Client) -> None:
     many(1500)
     Correction.objects.update(confidence=0.5)
     there = listed(staff, "/api/v1/corrections?status=pending&page_size=200")
@@ -269,14 +269,14 @@ def test_the_list_is_read_to_its_end_and_back_though_all_share_a_turn(staff: Cli
 @pytest.mark.parametrize(
     "position", ["", "1", "0 0.5 x", "1 nan 3", "9e9 1 1", "1 1e999 " + "9" * 30, "1 2 " + "9" * 5000]
 )
-def test_a_cursor_that_names_no_place_is_harmless(staff: Client, desk: Client, position: str) -> None:
+def test_invalid_cursor_is_harmless(staff: Client, desk: Client, position: str) -> None:
     said()
     cursor = b64encode(urlencode({"p": position}).encode()).decode()
 
     assert staff.get(f"/api/v1/corrections?{urlencode({'cursor': cursor})}").status_code in (200, 404)
 
 
-def test_what_waited_before_there_were_turns_is_numbered(staff: Client, desk: Client) -> None:
+def test_migration_numbers_turns_of_pending_corrections(staff: Client, desk: Client) -> None:
     lies = [said("liar", confidence=0.4 + number / 100, seed=number) for number in range(5)]
     honest = [said(name, confidence=0.9, seed=9) for name in ("ann", "bob")]
     assert listed(staff)[-2:] == [row.pk for row in honest]
@@ -286,7 +286,7 @@ def test_what_waited_before_there_were_turns_is_numbered(staff: Client, desk: Cl
     assert listed(staff) == [row.pk for row in (lies[0], *honest, *lies[1:])]
 
 
-def test_what_is_said_carries_the_confidence_of_its_answer(visitor: Visitor, desk: Client) -> None:
+def test_correction_stores_confidence_of_answer(visitor: Visitor, desk: Client) -> None:
     drawn = visitor.draw()
     visitor.say(drawn["id"], 8)
     said = Correction.objects.get()
@@ -295,11 +295,11 @@ def test_what_is_said_carries_the_confidence_of_its_answer(visitor: Visitor, des
     assert [row.confidence for row in Correction.objects.all()] == [pytest.approx(drawn["confidence"])] * 2
 
 
-def test_every_rule_that_holds_has_its_words() -> None:
+def test_every_hold_rule_has_a_text() -> None:
     assert {rule.name for rule in triage.HOLD} == set(filters.REASONS)
 
 
-def test_what_is_decided_superseded_or_accepted_is_not_there(desk: Client) -> None:
+def test_decided_or_superseded_corrections_are_not_shown(desk: Client) -> None:
     stays, *others = (said(seed=seed) for seed in range(3))
     Correction.objects.filter(pk=others[0].pk).update(superseded=now())
     Correction.objects.filter(pk=others[1].pk).update(state=State.REJECTED)
@@ -307,7 +307,7 @@ def test_what_is_decided_superseded_or_accepted_is_not_there(desk: Client) -> No
     assert cards(desk.get("/review")) == [stays.pk]
 
 
-def test_near_identical_drawings_stand_together(desk: Client) -> None:
+def test_near_identical_drawings_are_grouped(desk: Client) -> None:
     first, between, same = said(confidence=0.1), said(digit=1, drawn=1, confidence=0.5), said("bob", confidence=0.8)
 
     page = desk.get("/review")
@@ -327,7 +327,7 @@ def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_pages")
-def test_pages_follow_each_other_even_when_what_they_followed_was_decided(desk: Client) -> None:
+def test_pages_follow_each_other_after_decisions(desk: Client) -> None:
     rows = [said(digit=digit, drawn=digit, confidence=0.5) for digit in (1, 3, 4, 6, 7)]
     first = desk.get("/review")
     assert cards(first) == [row.pk for row in rows[:2]]
@@ -405,7 +405,7 @@ def test_hostile_filters_are_harmless(desk: Client, query: str) -> None:
     assert desk.get(f"/review?{query}").status_code == 200
 
 
-def test_a_chosen_filter_stays_chosen_and_goes_along(desk: Client) -> None:
+def test_chosen_filter_is_kept(desk: Client) -> None:
     waits = said()
 
     text = main_of(desk.get("/review?said=8&age=day"))
@@ -416,7 +416,7 @@ def test_a_chosen_filter_stays_chosen_and_goes_along(desk: Client) -> None:
     assert decide(desk, "accept", waits, query="?said=8&x=//evil")["Location"] == "/review?said=8&x=%2F%2Fevil"
 
 
-def test_a_filter_that_makes_no_sense_says_so(desk: Client) -> None:
+def test_invalid_filter_shows_error_and_is_ignored(desk: Client) -> None:
     waits = said()
 
     page = desk.get("/review?version=zero")
@@ -429,9 +429,7 @@ def test_a_filter_that_makes_no_sense_says_so(desk: Client) -> None:
 
 
 @pytest.mark.parametrize(("act", "state"), [("accept", State.ACCEPTED), ("reject", State.REJECTED)])
-def test_a_decision_is_made_without_scripts_and_can_be_undone(
-    desk: Client, admin_user: User, act: str, state: State
-) -> None:
+def test_decision_without_scripts_can_be_undone(desk: Client, admin_user: User, act: str, state: State) -> None:
     waits = said()
 
     answer = decide(desk, act, waits)
@@ -449,7 +447,7 @@ def test_a_decision_is_made_without_scripts_and_can_be_undone(
 
 
 @pytest.mark.parametrize(("act", "digit"), [("0", 0), ("9", 9), ("none", None)])
-def test_a_reviewer_says_what_it_is_instead(desk: Client, admin_user: User, act: str, digit: int | None) -> None:
+def test_reviewer_can_give_another_label(desk: Client, admin_user: User, act: str, digit: int | None) -> None:
     waits = said(digit=8)
 
     assert as_json(desk, act, waits).status_code == 200
@@ -471,7 +469,7 @@ def test_a_reviewer_says_what_it_is_instead(desk: Client, admin_user: User, act:
     assert as_json(desk, "accept", waits).status_code == 200
 
 
-def test_saying_what_the_person_says_accepts_it(desk: Client) -> None:
+def test_same_label_as_the_author_accepts_the_correction(desk: Client) -> None:
     waits = said(digit=8)
 
     as_json(desk, "8", waits)
@@ -480,7 +478,7 @@ def test_saying_what_the_person_says_accepts_it(desk: Client) -> None:
 
 
 @pytest.mark.parametrize("act", ["accept", "reject", "5"])
-def test_who_comes_second_is_told_and_changes_nothing(desk: Client, second_desk: Client, act: str) -> None:
+def test_second_reviewer_is_told_and_changes_nothing(desk: Client, second_desk: Client, act: str) -> None:
     waits = said()
     as_json(second_desk, "reject", waits)
 
@@ -492,7 +490,7 @@ def test_who_comes_second_is_told_and_changes_nothing(desk: Client, second_desk:
     assert "Another reviewer had already decided" in main_of(desk.get(decide(desk, act, waits)["Location"]))
 
 
-def test_what_its_author_took_back_or_deleted_is_late_too(desk: Client) -> None:
+def test_withdrawn_or_deleted_correction_cannot_be_decided(desk: Client) -> None:
     taken, gone = said(seed=1), said(seed=2)
     Correction.objects.filter(pk=taken.pk).update(superseded=now())
     pk = gone.pk
@@ -503,7 +501,7 @@ def test_what_its_author_took_back_or_deleted_is_late_too(desk: Client) -> None:
     assert as_json(desk, "3", taken).status_code == 409
 
 
-def test_many_are_decided_at_once_and_each_only_once(desk: Client, second_desk: Client) -> None:
+def test_bulk_decision_skips_decided_corrections(desk: Client, second_desk: Client) -> None:
     rows = [said(seed=seed) for seed in range(4)]
     as_json(second_desk, "accept", rows[0])
 
@@ -526,7 +524,7 @@ def test_many_are_decided_at_once_and_each_only_once(desk: Client, second_desk: 
         {"act": "", "correction": "9" * 30},
     ],
 )
-def test_nonsense_decides_nothing(desk: Client, body: dict[str, str]) -> None:
+def test_invalid_decision_changes_nothing(desk: Client, body: dict[str, str]) -> None:
     said()
 
     assert desk.post("/review/decisions", body, headers={"Accept": "application/json"}).status_code == 400
@@ -534,7 +532,7 @@ def test_nonsense_decides_nothing(desk: Client, body: dict[str, str]) -> None:
     assert Correction.objects.waiting().count() == 1
 
 
-def test_no_more_than_a_page_is_decided_at_once(desk: Client) -> None:
+def test_bulk_decision_is_limited_to_one_page(desk: Client) -> None:
     waits = said()
     numbers = [*range(10**6, 10**6 + 500), waits.pk]
 
@@ -559,7 +557,7 @@ def test_undo_goes_back_decision_by_decision(desk: Client) -> None:
     assert undo(desk).status_code == 409
 
 
-def test_nobody_undoes_somebody_elses_decision_an_old_one_or_an_import(desk: Client, second_desk: Client) -> None:
+def test_undo_excludes_decisions_of_others_old_ones_and_imports(desk: Client, second_desk: Client) -> None:
     theirs, old, imported = (said(seed=seed) for seed in range(3))
     as_json(second_desk, "accept", theirs)
     as_json(desk, "accept", old, imported)
@@ -574,7 +572,7 @@ def test_nobody_undoes_somebody_elses_decision_an_old_one_or_an_import(desk: Cli
 
 
 @pytest.mark.usefixtures("short_pages")
-def test_two_reviewers_are_shown_different_cards(desk: Client, second_desk: Client) -> None:
+def test_two_reviewers_get_different_cards(desk: Client, second_desk: Client) -> None:
     rows = [said(digit=digit, drawn=digit, confidence=0.5) for digit in (1, 3, 4, 6)]
 
     first, second = cards(desk.get("/review")), cards(second_desk.get("/review"))
@@ -585,7 +583,7 @@ def test_two_reviewers_are_shown_different_cards(desk: Client, second_desk: Clie
 
 
 @pytest.mark.parametrize("until", [timedelta(0), timedelta(days=1)])  # or the clock was set back by a day
-def test_a_claim_lapses(desk: Client, second_desk: Client, until: timedelta) -> None:
+def test_claim_expires(desk: Client, second_desk: Client, until: timedelta) -> None:
     waits = said()
     desk.get("/review")
     assert cards(second_desk.get("/review")) == []
@@ -596,7 +594,7 @@ def test_a_claim_lapses(desk: Client, second_desk: Client, until: timedelta) -> 
     assert Correction.objects.get().claimed_by == User.objects.get(username="colleague")
 
 
-def test_who_looks_at_other_cards_frees_the_first_ones(desk: Client, second_desk: Client) -> None:
+def test_looking_at_other_cards_releases_claims(desk: Client, second_desk: Client) -> None:
     waits = said(digit=8)
     desk.get("/review")
 
@@ -605,7 +603,7 @@ def test_who_looks_at_other_cards_frees_the_first_ones(desk: Client, second_desk
     assert cards(second_desk.get("/review")) == [waits.pk]
 
 
-def test_a_claim_keeps_nobody_from_deciding_or_deleting(desk: Client, second_desk: Client) -> None:
+def test_claims_do_not_block_deciding_or_deleting(desk: Client, second_desk: Client) -> None:
     first, second, third = (said(seed=seed) for seed in range(3))
     desk.get("/review")
 
@@ -616,7 +614,7 @@ def test_a_claim_keeps_nobody_from_deciding_or_deleting(desk: Client, second_des
     assert cards(second_desk.get("/review")) == [third.pk]
 
 
-# However many there are
+# Cost
 
 
 def many(count: int) -> None:
@@ -635,9 +633,9 @@ def many(count: int) -> None:
     )
 
 
-def test_a_page_takes_as_many_queries_however_many_wait(desk: Client) -> None:
+def test_page_uses_constant_number_of_queries(desk: Client) -> None:
     said()
-    desk.get("/review")  # the first page of a process also reads what is then kept
+    desk.get("/review")  # the first page of a process also fills caches
     counts = []
     for more in (5, 300):
         many(more)
@@ -649,7 +647,7 @@ def test_a_page_takes_as_many_queries_however_many_wait(desk: Client) -> None:
 
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="the plan is SQLite's")
-def test_the_queue_is_walked_by_its_index_and_never_sorted(desk: Client) -> None:
+def test_queue_is_read_by_index_without_sorting(desk: Client) -> None:
     many(50)
     every = "said=8&read=3&age=day&version=1&confidence=middle&standing=anonymous&reason=left"
     for query in ("", "?said=8", f"?{every}", "?standing=account", "?reason=held"):

@@ -1,4 +1,4 @@
-"""Faults of training runs, with real workers and a real broker: after each the run ends, and nothing is stuck.
+"""Faults of training runs, with real workers and a real broker: every run ends, and nothing is stuck.
 
 The workers share the tests' database and data directory; a stand-in does the work.
 """
@@ -34,7 +34,7 @@ Start = Callable[..., "Part"]
 
 
 class Part:
-    """A part of the site as `runsite` starts it, in a process group of its own."""
+    """A part of the site as `runsite` starts it, in its own process group."""
 
     def __init__(self, name: str, log: Path, **environment: str) -> None:
         self.log = log
@@ -58,7 +58,7 @@ class Part:
 
 
 def database_url() -> str:
-    """Name the tests' own database, as `DATABASE_URL` does."""
+    """Return the URL of the tests' database, in the form of `DATABASE_URL`."""
     place = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{place['NAME']}"
@@ -67,7 +67,7 @@ def database_url() -> str:
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Start parts of the site. The tests supervise, and lose patience sooner than the site does."""
+    """Start parts of the site. The tests supervise runs, with a shorter limit than the site."""
     monkeypatch.setattr(runs, "LIMITS", replace(runs.LIMITS, lost=timedelta(seconds=3)))
     with celery_app.connection_for_write() as broker:
         channel: Any = broker.default_channel
@@ -88,7 +88,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 
 def reached(run: TrainingRun, *states: str, phase: str | None = None, seconds: float = 40) -> TrainingRun:
-    """Wait until a run is in one of the states, and in the phase."""
+    """Wait until a run is in one of the states and in the phase."""
 
     def there() -> bool:
         run.refresh_from_db()
@@ -109,7 +109,7 @@ def supervised_until(run: TrainingRun, *states: str, seconds: float = 40) -> Tra
 
 
 def asked_for(linger: str) -> TrainingRun:
-    """A queued run whose first attempt stays in a phase."""
+    """Queue a run whose first attempt stays in a phase."""
     long_ago = timedelta(hours=1)
     run = TrainingRun.objects.create(trigger=Trigger.API, counts={"linger": linger})
     TrainingRun.objects.update(sent=run.created - long_ago)
@@ -124,10 +124,10 @@ def child_of(run: TrainingRun) -> int:
 
 
 @pytest.mark.site
-def test_a_run_whose_process_is_killed_in_any_phase_is_tried_again(start: Start) -> None:
+def test_run_is_retried_after_its_process_is_killed_in_any_phase(start: Start) -> None:
     start("training")
     for phase in TrainingRun.Phase.values:
-        run = reached(asked_for(phase), State.RUNNING, phase=phase)  # the one before holds nothing up
+        run = reached(asked_for(phase), State.RUNNING, phase=phase)  # the previous run blocks nothing
         os.kill(child_of(run), signal.SIGKILL)
         supervised_until(run, State.SUCCEEDED, State.FAILED)
 
@@ -135,7 +135,7 @@ def test_a_run_whose_process_is_killed_in_any_phase_is_tried_again(start: Start)
 
 
 @pytest.mark.site
-def test_a_worker_that_is_killed_takes_its_run_along_and_the_next_one_does_it(start: Start) -> None:
+def test_next_worker_retries_run_of_killed_worker(start: Start) -> None:
     worker = start("training")
     run = reached(asked_for("fit"), State.RUNNING, phase="fit")
     child = child_of(run)
@@ -149,12 +149,12 @@ def test_a_worker_that_is_killed_takes_its_run_along_and_the_next_one_does_it(st
 
 @pytest.mark.site
 @pytest.mark.parametrize("kill", [os.kill, os.killpg])  # the worker alone, or with its processes as systemd does
-def test_a_worker_that_is_stopped_gives_its_run_back_at_once(start: Start, kill: Callable[[int, int], None]) -> None:
+def test_stopped_worker_returns_its_run(start: Start, kill: Callable[[int, int], None]) -> None:
     worker = start("training")
     run = reached(asked_for("fit"), State.RUNNING, phase="fit")
     kill(worker.process.pid, signal.SIGTERM)
     reached(run, State.QUEUED, seconds=10)
-    assert run.attempt == 0  # it does not count
+    assert run.attempt == 0  # the attempt does not count
     assert worker.process.wait(15) == 0
     TrainingRun.objects.update(counts={})
     start("training")
@@ -163,8 +163,8 @@ def test_a_worker_that_is_stopped_gives_its_run_back_at_once(start: Start, kill:
 
 
 @pytest.mark.site
-@pytest.mark.parametrize("stand_in", ["linger", "turn_a_deaf_ear"])
-def test_a_run_is_cancelled_within_five_seconds(start: Start, stand_in: str) -> None:
+@pytest.mark.parametrize("stand_in", ["linger", "ignore_signals"])
+def test_run_is_cancelled_within_five_seconds(start: Start, stand_in: str) -> None:
     start("training", stand_in)
     run = reached(asked_for("fit"), State.RUNNING, phase="fit")
     child = child_of(run)
@@ -181,7 +181,7 @@ def test_a_run_is_cancelled_within_five_seconds(start: Start, stand_in: str) -> 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("phase", ["start", "fit"])
 def test_tensorflow_is_cancelled_within_five_seconds(start: Start, phase: str) -> None:
-    start("training", "fit_without_end")
+    start("training", "fit_forever")
     run = reached(asked_for("fit"), State.RUNNING, phase=phase)
     loaded = Path(f"/proc/{child_of(run)}/maps")
     until(lambda: "tensorflow" in loaded.read_text() if phase == "start" else reached(run, State.RUNNING).batch)
@@ -191,7 +191,7 @@ def test_tensorflow_is_cancelled_within_five_seconds(start: Start, phase: str) -
 
 
 @pytest.mark.site
-def test_two_schedulers_at_once_make_one_run(start: Start) -> None:
+def test_two_schedulers_create_one_run(start: Start) -> None:
     every_second = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
     PeriodicTask.objects.create(name="night", task="training.tasks.scheduled_run", interval=every_second)
     worker = start("worker")
@@ -203,7 +203,7 @@ def test_two_schedulers_at_once_make_one_run(start: Start) -> None:
 
 
 @pytest.mark.site
-def test_two_workers_and_every_message_twice_make_one_attempt(start: Start) -> None:
+def test_two_workers_and_repeated_messages_make_one_attempt(start: Start) -> None:
     start("training")
     start("training")
     run = asked_for("none")
@@ -217,7 +217,7 @@ def test_two_workers_and_every_message_twice_make_one_attempt(start: Start) -> N
 
 
 @pytest.mark.site
-def test_a_broker_that_is_away_delays_a_run_and_no_more(start: Start) -> None:
+def test_missing_broker_only_delays_a_run(start: Start) -> None:
     if settings.REDIS_URL:
         pytest.skip("shown with the folder")
     start("training")

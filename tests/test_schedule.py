@@ -1,4 +1,4 @@
-"""The site works by itself on a schedule that admins edit."""
+"""The schedule: the site works by itself, and admins can edit when."""
 
 import json
 import uuid
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def office(admin_user: User) -> Client:
+def admin_browser(admin_user: User) -> Client:
     client = Client()
     client.force_login(admin_user)
     return client
 
 
-def test_prepare_makes_the_schedule_and_leaves_an_admins_changes_alone() -> None:
+def test_prepare_creates_schedule_and_keeps_changes_of_admins() -> None:
     call_command("prepare")
     nightly = PeriodicTask.objects.get(name="retrain every night")
     nightly.enabled, nightly.description = False, "not in summer"
@@ -45,13 +45,13 @@ def test_prepare_makes_the_schedule_and_leaves_an_admins_changes_alone() -> None
     assert (nightly.enabled, nightly.description) == (False, "not in summer")
 
 
-def test_every_line_names_a_task_that_there_is() -> None:
+def test_every_entry_names_an_existing_task() -> None:
     celery_app.loader.import_default_modules()
 
     assert {entry.task.name for entry in SCHEDULE} <= set(celery_app.tasks)
 
 
-def test_it_retrains_at_night_and_looks_for_corrections_every_minute() -> None:
+def test_schedule_retrains_at_night_and_checks_corrections_every_minute() -> None:
     ensure_schedule()
     scheduler = PatientScheduler(app=celery_app, lazy=True)
     entries = scheduler.all_as_schedule()
@@ -64,14 +64,14 @@ def test_it_retrains_at_night_and_looks_for_corrections_every_minute() -> None:
     assert "celery.backend_cleanup" not in entries
 
 
-def test_no_message_of_the_schedule_lives_long() -> None:
+def test_messages_of_schedule_expire() -> None:
     ensure_schedule()
 
     for task in PeriodicTask.objects.all():
         assert task.expire_seconds and task.expire_seconds <= 3600, task.name
 
 
-def test_the_broker_delivers_no_run_twice_while_it_lasts() -> None:
+def test_broker_does_not_deliver_a_run_twice() -> None:
     if settings.REDIS_URL:
         longest = runs.LIMITS.longest.total_seconds()
         assert settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] > 2 * longest
@@ -80,7 +80,7 @@ def test_the_broker_delivers_no_run_twice_while_it_lasts() -> None:
 
 @pytest.fixture
 def line() -> Iterator[PeriodicTask]:
-    """A line of the schedule that sends to a queue that nobody listens to."""
+    """An entry of the schedule that sends to a queue without workers."""
     interval = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
     queue = f"nobody-{uuid.uuid4().hex}"
     yield PeriodicTask.objects.create(name="chatter", task="training.tasks.supervise", interval=interval, queue=queue)
@@ -89,7 +89,7 @@ def line() -> Iterator[PeriodicTask]:
         channel.queue_purge(queue)
 
 
-def test_messages_do_not_pile_up_when_no_worker_takes_them(line: PeriodicTask) -> None:
+def test_messages_do_not_pile_up_without_workers(line: PeriodicTask) -> None:
     scheduler = PatientScheduler(app=celery_app, lazy=True)
     entry = scheduler.all_as_schedule()[line.name]
     for _ in range(MOST_WAITING + 20):
@@ -102,7 +102,7 @@ def test_messages_do_not_pile_up_when_no_worker_takes_them(line: PeriodicTask) -
 
 
 @pytest.mark.django_db(transaction=True)  # messages are sent once a transaction is over
-def test_nor_do_those_about_runs_when_no_training_worker_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_messages_do_not_pile_up_without_training_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = f"nobody-{uuid.uuid4().hex}"
     monkeypatch.setattr(queues, "TRAINING", queue)
     run = TrainingRun.objects.create(trigger=TrainingRun.Trigger.API)
@@ -116,9 +116,9 @@ def test_nor_do_those_about_runs_when_no_training_worker_takes_them(monkeypatch:
 
 
 @pytest.mark.django_db(transaction=True)  # beat closes connections that no transaction needs
-def test_a_clock_that_was_set_back_stops_nothing(line: PeriodicTask) -> None:
+def test_clock_set_back_does_not_stop_schedule(line: PeriodicTask) -> None:
     tomorrow = now() + timedelta(days=1)
-    PeriodicTask.objects.update(last_run_at=tomorrow)  # what a beat of before has left
+    PeriodicTask.objects.update(last_run_at=tomorrow)  # as an earlier beat left it
     scheduler = PatientScheduler(app=celery_app, lazy=True)
     scheduler.tick()
     assert scheduler.schedule[line.name].is_due().next <= 1
@@ -130,10 +130,10 @@ def test_a_clock_that_was_set_back_stops_nothing(line: PeriodicTask) -> None:
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
 @pytest.mark.parametrize("month", [3, 10, 11])
-def test_a_nightly_task_comes_once_a_night_when_clocks_change(
+def test_nightly_task_runs_once_a_night_when_clocks_change(
     zone: str, month: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At 2:30, which some nights do not have, and others twice."""
+    """At 2:30, which some nights skip and others repeat."""
     clock = datetime(2027, month, 1, 12, tzinfo=UTC)
     monkeypatch.setattr(TzAwareCrontab, "nowfunc", lambda self: clock.astimezone(self.tz))
     nightly = TzAwareCrontab(minute="30", hour="2", tz=ZoneInfo(zone))
@@ -148,18 +148,18 @@ def test_a_nightly_task_comes_once_a_night_when_clocks_change(
     assert len(nights) >= 29
 
 
-def test_the_night_run_waits_for_a_live_one() -> None:
+def test_nightly_run_is_skipped_while_one_is_live() -> None:
     tasks.scheduled_run()
     tasks.scheduled_run()
 
     assert [run.trigger for run in TrainingRun.objects.all()] == [TrainingRun.Trigger.SCHEDULE]
 
 
-def test_an_admin_edits_when_and_how_many(office: Client) -> None:
+def test_admin_can_edit_parameters_of_a_task(admin_browser: Client) -> None:
     ensure_schedule()
     task = PeriodicTask.objects.get(name="retrain when there is enough")
     page = f"/admin/django_celery_beat/periodictask/{task.pk}/change/"
-    assert "<script>" not in office.get(page).content.decode()
+    assert "<script>" not in admin_browser.get(page).content.decode()
     form: dict[str, Any] = {
         "task": task.task,
         "enabled": "on",
@@ -170,29 +170,31 @@ def test_an_admin_edits_when_and_how_many(office: Client) -> None:
         "expire_seconds": 120,
     }
     before = PeriodicTasks.last_change()
-    assert office.post(page, form).status_code == 302
+    assert admin_browser.post(page, form).status_code == 302
 
     task.refresh_from_db()
     assert (task.name, json.loads(task.kwargs)) == ("retrain when there is enough", {"corrections": 10, "hours": 0.5})
     assert PeriodicTasks.last_change() != before  # beat reads it within seconds
 
 
-def test_the_sites_own_lines_are_disabled_not_deleted(office: Client, line: PeriodicTask) -> None:
+def test_own_entries_can_be_disabled_but_not_deleted(admin_browser: Client, line: PeriodicTask) -> None:
     ensure_schedule()
     own = PeriodicTask.objects.get(name="retrain every night")
     confirm = {"post": "yes"}
 
-    assert office.post(f"/admin/django_celery_beat/periodictask/{own.pk}/delete/", confirm).status_code == 403
+    assert admin_browser.post(f"/admin/django_celery_beat/periodictask/{own.pk}/delete/", confirm).status_code == 403
     body = {"action": "delete_selected", "_selected_action": [own.pk], **confirm}
-    office.post("/admin/django_celery_beat/periodictask/", body)
+    admin_browser.post("/admin/django_celery_beat/periodictask/", body)
     assert PeriodicTask.objects.filter(pk=own.pk).exists()
-    assert office.post(f"/admin/django_celery_beat/periodictask/{line.pk}/delete/", confirm).status_code == 302
-    office.post("/admin/django_celery_beat/periodictask/", {"action": "disable_tasks", "_selected_action": [own.pk]})
+    assert admin_browser.post(f"/admin/django_celery_beat/periodictask/{line.pk}/delete/", confirm).status_code == 302
+    admin_browser.post(
+        "/admin/django_celery_beat/periodictask/", {"action": "disable_tasks", "_selected_action": [own.pk]}
+    )
     own.refresh_from_db()
     assert not own.enabled
 
 
-def test_the_admins_list_knows_the_scheduler(office: Client) -> None:
-    page = office.get("/admin/django_celery_beat/periodictask/").content.decode()
+def test_admin_list_recognizes_the_scheduler(admin_browser: Client) -> None:
+    page = admin_browser.get("/admin/django_celery_beat/periodictask/").content.decode()
 
     assert "be dispatched unless" not in page

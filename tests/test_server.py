@@ -1,4 +1,4 @@
-"""The web server itself: slow senders, long answers, and what clients make up, over real connections."""
+"""The web server over real connections: slow senders, long answers, and malformed requests."""
 
 import asyncio
 import fcntl
@@ -41,7 +41,7 @@ def scope_of(headers: list[tuple[str, str]], **more: Any) -> dict[str, Any]:
 
 
 class Client:
-    """A client that sends a few pieces, then nothing more, and perhaps reads nothing either."""
+    """A client that sends a few pieces and then stops; it may also read nothing."""
 
     def __init__(self, *pieces: bytes, reads: bool = True) -> None:
         self._pieces = list(pieces)
@@ -82,7 +82,7 @@ class Leaver(Client):
 
 
 def echo(environ: Any, start_response: Any) -> Any:
-    """Answer with the body's length."""
+    """Answer with the length of the body."""
     start_response("200 OK", [])
     return HttpResponse(str(len(environ["wsgi.input"].read())))
 
@@ -92,7 +92,7 @@ async def ask_site(site: asgi.Site, client: Client, length: int, address: str = 
     await site(scope, client.receive, client.send)
 
 
-def test_a_body_that_does_not_come_is_408(monkeypatch: Any) -> None:
+def test_body_that_does_not_arrive_is_408(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "PATIENCE", 0.01)
     client = Client()
     asyncio.run(ask_site(asgi.Site(echo), client, 5))
@@ -100,7 +100,7 @@ def test_a_body_that_does_not_come_is_408(monkeypatch: Any) -> None:
     assert (client.status, list(json.loads(client.heard[1]["body"]))) == (408, ["detail"])
 
 
-def test_at_the_bound_whoever_sends_nothing_gives_way_to_whoever_sends(monkeypatch: Any) -> None:
+def test_full_buffer_drops_silent_clients_for_active_ones(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "MOST", 200)  # half of it for one client
     monkeypatch.setattr(traffic, "GRACE", 0.01)
     idle = [Client(b"x" * 30) for _ in range(3)]
@@ -112,14 +112,14 @@ def test_at_the_bound_whoever_sends_nothing_gives_way_to_whoever_sends(monkeypat
         await until(lambda: all(client.has_sent_all for client in idle))
         await ask_site(site, honest, 60)
         assert honest.heard[1]["body"] == b"60"
-        await until(lambda: [task.done() for task in waiting] == [True, True, False])  # no more than it takes
+        await until(lambda: [task.done() for task in waiting] == [True, True, False])  # no more than needed
         waiting[2].cancel()
 
     asyncio.run(play())
     assert [client.status for client in idle[:2]] == [408, 408]
 
 
-def test_one_client_holds_half_of_the_room_at_most(monkeypatch: Any) -> None:
+def test_one_client_may_hold_half_of_the_buffer(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "MOST", 200)
 
     async def play() -> None:
@@ -134,8 +134,8 @@ def test_one_client_holds_half_of_the_room_at_most(monkeypatch: Any) -> None:
     asyncio.run(play())
 
 
-def test_at_the_bound_the_client_that_holds_the_most_gives_way(monkeypatch: Any) -> None:
-    """Even if another one has been silent for longer."""
+def test_full_buffer_drops_client_that_holds_most(monkeypatch: Any) -> None:
+    """Even if another one has been silent longer."""
     monkeypatch.setattr(traffic, "MOST", 200)
 
     async def play() -> None:
@@ -156,7 +156,7 @@ def test_at_the_bound_the_client_that_holds_the_most_gives_way(monkeypatch: Any)
     asyncio.run(play())
 
 
-def test_a_request_that_holds_nothing_does_not_give_way(monkeypatch: Any) -> None:
+def test_request_without_buffered_bytes_is_not_dropped(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "MOST", 200)
 
     async def play() -> None:
@@ -173,7 +173,7 @@ def test_a_request_that_holds_nothing_does_not_give_way(monkeypatch: Any) -> Non
     asyncio.run(play())
 
 
-def test_a_request_whose_time_has_just_run_out_can_give_way(monkeypatch: Any) -> None:
+def test_request_at_its_time_limit_can_be_dropped(monkeypatch: Any) -> None:
     """Its time limit has expired, but its task has not run since."""
     monkeypatch.setattr(traffic, "MOST", 200)
 
@@ -192,7 +192,7 @@ def test_a_request_whose_time_has_just_run_out_can_give_way(monkeypatch: Any) ->
     asyncio.run(play())
 
 
-def test_a_failed_request_gives_its_room_back(monkeypatch: Any) -> None:
+def test_failed_request_frees_its_buffer(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "MOST", 200)
 
     async def play() -> None:
@@ -220,14 +220,14 @@ def test_large_forms_are_refused_unread(kind: str, status: int) -> None:
     assert (client.status, bool(client._pieces)) == (status, status == 413)
 
 
-def test_a_body_that_ends_early_is_400() -> None:
+def test_body_that_ends_early_is_400() -> None:
     client = Leaver(b"abc")
     asyncio.run(ask_site(asgi.Site(echo), client, 5))
 
     assert client.status == 400
 
 
-def test_bodies_that_are_announced_take_no_room_before_they_come(monkeypatch: Any) -> None:
+def test_announced_bodies_use_no_buffer_before_they_arrive(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "MOST", 200)  # half of it for one client
     idle = [Client(b"x") for _ in range(50)]
     honest = Client(b"y" * 40)
@@ -245,7 +245,7 @@ def test_bodies_that_are_announced_take_no_room_before_they_come(monkeypatch: An
     assert honest.status == 200
 
 
-def test_bodies_that_are_done_leave_their_room_to_others(monkeypatch: Any) -> None:
+def test_finished_bodies_free_their_buffer(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "MOST", 200)  # half of it for one client
 
     async def play() -> list[Client]:
@@ -258,8 +258,8 @@ def test_bodies_that_are_done_leave_their_room_to_others(monkeypatch: Any) -> No
     assert [client.status for client in asyncio.run(play())] == [200] * 5
 
 
-def test_more_long_bodies_at_once_than_there_is_room_for_all_come(monkeypatch: Any) -> None:
-    """None holds what it has until another one ends, who waits for it."""
+def test_long_bodies_wait_for_space_and_all_arrive(monkeypatch: Any) -> None:
+    """No deadlock: none keeps its part while it waits for another to end."""
     monkeypatch.setattr(traffic, "MOST", 200)  # half of it for one client
     clients = [Client(*[b"x" * 10] * 5) for _ in range(20)]
 
@@ -271,7 +271,7 @@ def test_more_long_bodies_at_once_than_there_is_room_for_all_come(monkeypatch: A
     assert {client.status for client in clients} == {200}
 
 
-def test_a_body_that_comes_slowly_has_time_as_long_as_it_comes(monkeypatch: Any) -> None:
+def test_slow_body_has_time_while_it_makes_progress(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "PATIENCE", 0.2)
     monkeypatch.setattr(traffic, "SLOWEST", 10)
     client = Client(*[b"x"] * 20)
@@ -287,7 +287,7 @@ def test_a_body_that_comes_slowly_has_time_as_long_as_it_comes(monkeypatch: Any)
     assert client.status == 200
 
 
-def test_a_request_is_described_as_wsgi_does() -> None:
+def test_asgi_request_becomes_wsgi_environ() -> None:
     headers = [
         ("host", "digits.example"),
         ("content-type", "application/json"),
@@ -311,7 +311,7 @@ def test_a_request_is_described_as_wsgi_does() -> None:
 
 
 class LongAnswer:
-    """An answer without end, that knows how much of it was made."""
+    """An endless answer that counts how much of it was made."""
 
     streaming = True
 
@@ -336,7 +336,7 @@ def answering(answer: LongAnswer) -> Any:
     return application
 
 
-def test_a_reader_who_takes_nothing_is_given_up(monkeypatch: Any) -> None:
+def test_reader_that_takes_nothing_is_dropped(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "PATIENCE", 0.01)
     answer, client = LongAnswer(), Client(reads=False)
     asyncio.run(asgi.Site(answering(answer))(scope_of([]), client.receive, client.send))
@@ -346,8 +346,8 @@ def test_a_reader_who_takes_nothing_is_given_up(monkeypatch: Any) -> None:
     assert len(client.heard) == 1
 
 
-def test_a_reader_who_is_gone_has_nothing_made_any_more() -> None:
-    """To send to it is no error, and does not wait for it either."""
+def test_answer_stops_when_reader_is_gone() -> None:
+    """Sending to it is no error and does not block."""
     answer = LongAnswer()
 
     async def play() -> None:
@@ -367,7 +367,7 @@ def test_a_reader_who_is_gone_has_nothing_made_any_more() -> None:
     assert answer.closed
 
 
-def test_silent_readers_hold_no_thread_and_bounded_memory(monkeypatch: Any) -> None:
+def test_silent_readers_hold_no_thread_and_limited_memory(monkeypatch: Any) -> None:
     monkeypatch.setattr(traffic, "MOST", 20 * asgi.MAKING)  # half of it for one client
     monkeypatch.setattr(traffic, "GRACE", 0.01)
     answers = [LongAnswer() for _ in range(30)]
@@ -391,7 +391,7 @@ def test_silent_readers_hold_no_thread_and_bounded_memory(monkeypatch: Any) -> N
 
 
 async def until(holds: Any) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     for _ in range(1000):
         if holds():
             return
@@ -399,8 +399,8 @@ async def until(holds: Any) -> None:
     raise AssertionError("That never held.")
 
 
-def test_logins_wait_for_each_other_and_hold_up_nobody() -> None:
-    """One password is hashed at a time; whoever asks for anything else goes past, and too many are refused."""
+def test_logins_queue_without_blocking_others() -> None:
+    """One password is hashed at a time; other requests pass, and logins beyond the queue's limit are refused."""
     hashing = threading.Event()
 
     def application(environ: Any, start_response: Any) -> Any:
@@ -438,8 +438,8 @@ def test_logins_wait_for_each_other_and_hold_up_nobody() -> None:
         ("Multipart/Form-Data; boundary=b", b"--b--"),
     ],
 )
-def test_pictures_wait_for_each_other_and_hold_up_nobody(kind: str, body: bytes) -> None:
-    """One is read at a time; whoever sends ink goes past, and for whoever has left meanwhile none is read."""
+def test_pictures_queue_without_blocking_others(kind: str, body: bytes) -> None:
+    """One picture is read at a time; ink passes, and none is read for a client that has left."""
     reading, read = threading.Event(), 0
 
     def application(environ: Any, start_response: Any) -> Any:
@@ -469,8 +469,8 @@ def test_pictures_wait_for_each_other_and_hold_up_nobody(kind: str, body: bytes)
     assert read == 4
 
 
-def test_the_process_says_that_it_is_alive_while_its_threads_wait() -> None:
-    """A database that waits for a lock, or for its standby, holds every thread."""
+def test_health_check_answers_while_all_threads_wait() -> None:
+    """A database that waits for a lock, or for its standby, blocks every thread."""
     waiting = threading.Event()
 
     def application(environ: Any, start_response: Any) -> Any:
@@ -493,8 +493,8 @@ def test_the_process_says_that_it_is_alive_while_its_threads_wait() -> None:
     asyncio.run(play())
 
 
-def test_only_a_plain_probe_is_answered_by_the_event_loop() -> None:
-    """Django may read a body, and look up the session, where it is not GET: that would stop everybody."""
+def test_only_simple_probe_runs_in_event_loop() -> None:
+    """For other methods Django may read a body and look up the session, which would block everybody."""
     threads: list[tuple[str, bool]] = []
 
     def application(environ: Any, start_response: Any) -> Any:
@@ -511,7 +511,7 @@ def test_only_a_plain_probe_is_answered_by_the_event_loop() -> None:
     assert threads == [("GET", True), ("HEAD", True), ("POST", False), ("DELETE", False)]
 
 
-def test_nothing_is_made_for_clients_that_have_left() -> None:
+def test_no_work_is_done_for_clients_that_have_left() -> None:
     busy, made = threading.Event(), 0
 
     def application(environ: Any, start_response: Any) -> Any:
@@ -535,7 +535,7 @@ def test_nothing_is_made_for_clients_that_have_left() -> None:
     assert made == 1
 
 
-def test_one_client_does_not_keep_others_from_logging_in() -> None:
+def test_one_client_does_not_block_logins_of_others() -> None:
     hashing, hashed = threading.Event(), list[str]()
 
     def application(environ: Any, start_response: Any) -> Any:
@@ -561,7 +561,7 @@ def test_one_client_does_not_keep_others_from_logging_in() -> None:
 
 
 def order_of_turns(clients: str, places: int) -> str:
-    """Say in which order clients begin that all want a turn at once and finish one after the other."""
+    """Return the order in which clients start that all ask for a turn at once and finish one after another."""
     order: list[str] = []
 
     async def play() -> None:
@@ -587,8 +587,8 @@ def test_clients_take_turns() -> None:
     assert order_of_turns("aaaabc", places=1) == "aabcaa"  # nobody else waits yet when the second one asks
 
 
-def test_a_client_never_has_all_places() -> None:
-    """Another client's request starts at once, however many the first one has sent."""
+def test_one_client_never_has_all_places() -> None:
+    """Another client's request starts at once, however many the first one sent."""
 
     async def play() -> None:
         turns = Turns(3)
@@ -605,8 +605,8 @@ def test_a_client_never_has_all_places() -> None:
     asyncio.run(play())
 
 
-def test_turns_that_are_given_up_leave_nothing_behind() -> None:
-    """Some are cancelled while they wait, some in the moment of their turn; some clients leave."""
+def test_abandoned_turns_leave_nothing_behind() -> None:
+    """Some are cancelled while they wait, some when their turn comes; some clients leave."""
 
     async def play() -> None:
         turns, left = Turns(1), asyncio.get_running_loop().create_future()
@@ -616,7 +616,7 @@ def test_turns_that_are_given_up_leave_nothing_behind() -> None:
         await asyncio.sleep(0.01)
         left.set_result(None)
         cancelled[0].cancel()
-        turns.give_back("a")  # whose turn it is now is cancelled before it hears of it
+        turns.give_back("a")  # the next in turn is cancelled before it learns of it
         for task in cancelled:
             task.cancel()
         ended = await asyncio.gather(*leaving, *cancelled, return_exceptions=True)
@@ -628,7 +628,7 @@ def test_turns_that_are_given_up_leave_nothing_behind() -> None:
     asyncio.run(play())
 
 
-def test_a_cancelled_call_keeps_its_thread_until_it_ends() -> None:
+def test_cancelled_call_keeps_its_thread_until_it_ends() -> None:
     async def play() -> None:
         pool, busy, began = Pool("test", 1), threading.Event(), threading.Event()
 
@@ -648,8 +648,8 @@ def test_a_cancelled_call_keeps_its_thread_until_it_ends() -> None:
     asyncio.run(play())
 
 
-def test_looking_for_sockets_drops_no_lock_on_a_file(tmp_path: Path) -> None:
-    """SQLite's locks are the process's: they go when any descriptor of the file is closed."""
+def test_finding_sockets_keeps_file_locks(tmp_path: Path) -> None:
+    """SQLite's locks belong to the process: closing any descriptor of the file drops them."""
     file, try_it = (
         tmp_path / "db",
         "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)",
@@ -669,7 +669,7 @@ def test_looking_for_sockets_drops_no_lock_on_a_file(tmp_path: Path) -> None:
 
 @contextmanager
 def web_server(data: Path) -> "Iterator[tuple[int, subprocess.Popen[bytes]]]":
-    """Run a web server of one process, with nothing but the bundled model; yield its port."""
+    """Run a web server with one process and only the bundled model; yield its port and its process."""
     number = free_port()
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environ = kept | {"HDR_DATA_DIR": str(data), "HDR_THROTTLES": "off", "PORT": str(number), "WEB_CONCURRENCY": "1"}
@@ -721,7 +721,7 @@ def begin(port: int, request: bytes, window: int = 0) -> socket.socket:
     return client
 
 
-def test_a_port_that_another_site_has_is_refused() -> None:
+def test_port_of_another_site_is_refused() -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as Granian's processes share theirs
         other.bind(("127.0.0.1", 0))
@@ -735,13 +735,13 @@ def test_a_port_that_another_site_has_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("held", "tried"), [("127.0.0.1", "0.0.0.0"), ("127.0.0.1", "::"), ("0.0.0.0", "127.0.0.1")])
-def test_a_port_that_is_held_at_one_address_is_refused_for_all(held: str, tried: str) -> None:
+def test_port_in_use_at_one_address_is_refused_for_all(held: str, tried: str) -> None:
     with socket.create_server((held, 0)) as other, pytest.raises(SystemExit, match="Cannot listen on"):
         server.free_address(tried, other.getsockname()[1])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such names")
-def test_of_two_servers_that_start_in_the_same_moment_one_is_refused() -> None:
+def test_only_one_of_two_servers_starting_at_once_is_accepted() -> None:
     first, second, elsewhere = (server.alone_on("127.0.0.1", port) for port in (1, 1, 2))
     with first, elsewhere, pytest.raises(SystemExit, match="another server is starting there"), second:
         pass
@@ -750,12 +750,12 @@ def test_of_two_servers_that_start_in_the_same_moment_one_is_refused() -> None:
 @pytest.mark.parametrize(
     ("host", "port"), [("no-such-host.invalid", 0), ("192.0.2.1", 0), ("127.0.0.1", 65536), ("a..b", 0)]
 )
-def test_an_address_that_is_not_here_is_refused(host: str, port: int) -> None:
+def test_foreign_address_is_refused(host: str, port: int) -> None:
     with pytest.raises(SystemExit, match="Cannot listen on"):
         server.free_address(host, port)
 
 
-def test_as_many_files_may_be_open_as_the_system_allows() -> None:
+def test_open_file_limit_is_raised_to_maximum() -> None:
     script = """
 import resource as r
 from hdr_site.server import allow_open_files
@@ -768,11 +768,11 @@ print(r.getrlimit(r.RLIMIT_NOFILE))
     assert done.stdout.strip() == "(256, 256)"
 
 
-def test_a_hosts_name_is_resolved() -> None:
+def test_host_name_is_resolved() -> None:
     assert server.free_address("localhost", 0) in ("127.0.0.1", "::1")
 
 
-def test_a_process_can_be_stopped_before_it_listens(monkeypatch: Any) -> None:
+def test_process_can_be_stopped_before_it_listens(monkeypatch: Any) -> None:
     monkeypatch.setattr(sockets, "_sockets", lambda: iter(()))
     told, heard = ["lifespan.startup", "lifespan.shutdown"], list[str]()
 
@@ -790,7 +790,7 @@ def test_a_process_can_be_stopped_before_it_listens(monkeypatch: Any) -> None:
     assert heard == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-def test_a_process_that_is_still_loading_can_be_stopped() -> None:
+def test_loading_process_can_be_stopped() -> None:
     script = """
 import os, signal, sys
 from hdr_site import asgi
@@ -810,7 +810,7 @@ asgi.load()
 
 @pytest.mark.site
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
-def test_a_killed_server_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_killed_server_leaves_no_process(tmp_path: Path) -> None:
     with web_server(tmp_path) as (number, process):
         worker = json.loads(ask(number, "GET", "/readyz")[1])["process"]
         assert worker != process.pid
@@ -819,7 +819,7 @@ def test_a_killed_server_leaves_no_process_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.site
-def test_slow_senders_hold_up_nobody(port: int) -> None:
+def test_slow_senders_block_nobody(port: int) -> None:
     head = b"POST /api/v1/previews HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     body = json.dumps(THREE).encode()
     senders = [
@@ -838,7 +838,7 @@ def test_slow_senders_hold_up_nobody(port: int) -> None:
 
 
 @pytest.mark.site
-def test_slow_readers_hold_up_nobody(port: int) -> None:
+def test_slow_readers_block_nobody(port: int) -> None:
     head = f"GET /static/{LONG_FILE} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     readers = [begin(port, head.encode(), window=2048) for _ in range(10)]
     for reader in readers:
@@ -851,7 +851,7 @@ def test_slow_readers_hold_up_nobody(port: int) -> None:
 
 
 @pytest.mark.site
-def test_a_long_file_comes_whole(port: int) -> None:
+def test_long_file_arrives_complete(port: int) -> None:
     import drf_spectacular_sidecar
 
     file = Path(drf_spectacular_sidecar.__file__).parent / "static" / LONG_FILE
@@ -863,7 +863,7 @@ def test_a_long_file_comes_whole(port: int) -> None:
 
 
 @pytest.mark.site
-def test_an_answer_of_unknown_length_comes_whole(port: int) -> None:
+def test_answer_of_unknown_length_arrives_complete(port: int) -> None:
     status, content = ask(port, "GET", "/mine/drawings.json")
 
     assert (status, type(json.loads(content))) == (200, dict)
@@ -897,7 +897,7 @@ def test_odd_requests_are_answered(port: int, request_line: bytes, status: int) 
         (b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
     ],
 )
-def test_bodies_without_a_proper_length_are_refused_unread(port: int, headers: bytes, status: int) -> None:
+def test_bodies_without_valid_length_are_refused_unread(port: int, headers: bytes, status: int) -> None:
     head = b"POST /api/v1/previews HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     with begin(port, head + headers) as client:
         assert client.recv(4096).split(b" ")[1] == str(status).encode()

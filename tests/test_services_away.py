@@ -1,4 +1,4 @@
-"""What still works, and what is said, while the database or Redis is away."""
+"""What still works, and what the site answers, while the database or Redis is unavailable."""
 
 import socket
 import time
@@ -43,9 +43,7 @@ def database_away(error: DatabaseError = AWAY) -> Iterator[None]:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("error", [AWAY, DAMAGED])
-def test_a_page_without_its_database_is_503_and_says_when_to_come_back(
-    active_model: ModelVersion, error: DatabaseError
-) -> None:
+def test_page_without_database_is_503_with_retry_after(active_model: ModelVersion, error: DatabaseError) -> None:
     with database_away(error):
         answer = Client(raise_request_exception=False).get("/models")
 
@@ -54,7 +52,7 @@ def test_a_page_without_its_database_is_503_and_says_when_to_come_back(
 
 
 @pytest.mark.django_db
-def test_somebody_who_is_logged_in_gets_that_page_too(admin_client: Client) -> None:
+def test_logged_in_visitor_gets_503_page_too(admin_client: Client) -> None:
     admin_client.raise_request_exception = False
     with database_away():
         answer = admin_client.get("/mine")
@@ -64,7 +62,7 @@ def test_somebody_who_is_logged_in_gets_that_page_too(admin_client: Client) -> N
 
 
 @pytest.mark.django_db
-def test_a_program_gets_503_in_json(staff: Client) -> None:
+def test_api_without_database_is_503_in_json(staff: Client) -> None:
     with database_away():
         answer = staff.get("/api/v1/submissions")
 
@@ -73,7 +71,7 @@ def test_a_program_gets_503_in_json(staff: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_what_needs_no_database_goes_on(visitor: Visitor) -> None:
+def test_home_page_and_previews_work_without_database(visitor: Visitor) -> None:
     with database_away():
         page = visitor.get("/")
         preview = visitor.post("/api/v1/previews", THREE, content_type="application/json")
@@ -84,17 +82,17 @@ def test_what_needs_no_database_goes_on(visitor: Visitor) -> None:
 
 @pytest.fixture
 def beat() -> PatientScheduler:
-    """The scheduler, before it read anything."""
+    """The scheduler, before it has read anything."""
     ensure_schedule()
     return PatientScheduler(app=celery_app, lazy=True)
 
 
 @pytest.mark.django_db(transaction=True)  # beat closes connections that no transaction needs
-def test_beat_goes_on_with_the_schedule_that_it_knows(beat: PatientScheduler) -> None:
+def test_beat_keeps_known_schedule_while_database_is_away(beat: PatientScheduler) -> None:
     known = set(beat.schedule)
     assert "look after training runs" in known
 
-    beat._last_full_sync -= timedelta(minutes=6)  # after five it reads all anew
+    beat._last_full_sync -= timedelta(minutes=6)  # after five minutes it reads everything again
     with database_away():
         assert set(beat.schedule) == known
 
@@ -104,19 +102,19 @@ def test_beat_goes_on_with_the_schedule_that_it_knows(beat: PatientScheduler) ->
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_beat_that_knows_no_schedule_yet_ends(beat: PatientScheduler) -> None:
+def test_beat_without_schedule_ends_if_database_is_away(beat: PatientScheduler) -> None:
     with database_away(), pytest.raises(OperationalError):
         _ = beat.schedule
 
 
 @pytest.mark.services
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_broke_is_replaced_by_the_next_probe(active_model: ModelVersion) -> None:
+def test_broken_connection_is_replaced_on_next_request(active_model: ModelVersion) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no connection that breaks")
     connection.ensure_connection()
     connection.connection.close()  # as if the server had hung up; Django does not know yet
-    close_old_connections()  # as each request begins, but for those of the tests' client
+    close_old_connections()  # as at the start of each request, except with the test client
 
     try:
         assert Client().get("/readyz").status_code == 200
@@ -124,17 +122,17 @@ def test_a_connection_that_broke_is_replaced_by_the_next_probe(active_model: Mod
         connection.close()  # the next test has a connection of its own
 
 
-def test_while_the_database_is_away_one_thread_at_a_time_asks(monkeypatch: Any) -> None:
+def test_one_thread_at_a_time_retries_while_database_is_away(monkeypatch: Any) -> None:
     breaker = CircuitBreaker()
     assert breaker.allow()
-    assert breaker.allow()  # nothing is wrong yet: nobody waits for anybody
+    assert breaker.allow()  # no failure yet: nobody waits
     breaker.record(connected=False)
     assert not breaker.allow()
 
     monkeypatch.setattr("hdr_site.postgresql.base.PAUSE", 0.0)
-    breaker.record(connected=False)  # the other one, too
+    breaker.record(connected=False)  # the other thread failed too
     assert breaker.allow()
-    assert not breaker.allow()  # somebody is trying
+    assert not breaker.allow()  # one thread is trying
     breaker.record(connected=True)
     assert breaker.allow()
     assert breaker.allow()
@@ -142,7 +140,7 @@ def test_while_the_database_is_away_one_thread_at_a_time_asks(monkeypatch: Any) 
 
 @pytest.mark.services
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_the_server_ended_is_seen_without_a_query(monkeypatch: Any) -> None:
+def test_connection_ended_by_server_is_detected_without_a_query(monkeypatch: Any) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no server")
     asking = Mock(return_value=False)
@@ -165,22 +163,22 @@ def test_a_connection_that_the_server_ended_is_seen_without_a_query(monkeypatch:
 
 @pytest.mark.services
 @pytest.mark.django_db(transaction=True)
-def test_a_server_that_only_reads_is_503_and_its_connection_is_given_up(visitor: Visitor) -> None:
+def test_read_only_server_is_503_and_connection_is_dropped(visitor: Visitor) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no standby")
-    with connection.cursor() as cursor:  # as a primary that was demoted says it
+    with connection.cursor() as cursor:  # like a demoted primary
         cursor.execute("SET default_transaction_read_only = on")
 
     refused = visitor.post("/api/v1/submissions", THREE, content_type="application/json")
     assert (refused.status_code, refused["Retry-After"]) == (503, "5")
 
-    close_old_connections()  # as each request begins, but for those of the tests' client
+    close_old_connections()  # as at the start of each request, except with the test client
     assert visitor.draw()["digit"] == 3
 
 
 @pytest.mark.services
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_never_failed_is_given_up_too_where_the_server_only_reads() -> None:
+def test_working_connection_to_read_only_server_is_dropped() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no standby")
     with connection.cursor() as cursor:
@@ -196,7 +194,7 @@ def test_a_connection_that_never_failed_is_given_up_too_where_the_server_only_re
 
 @pytest.mark.services
 @pytest.mark.django_db(transaction=True)
-def test_a_run_replaces_a_connection_that_broke_while_it_learned() -> None:
+def test_run_replaces_connection_that_broke_while_fitting() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no server")
     run = TrainingRun.objects.create(trigger=TrainingRun.Trigger.API)
@@ -208,11 +206,11 @@ def test_a_run_replaces_a_connection_that_broke_while_it_learned() -> None:
 
 
 @pytest.mark.services
-def test_a_database_behind_a_pulled_cable_is_waited_for_once(monkeypatch: Any) -> None:
+def test_unreachable_database_is_waited_for_once(monkeypatch: Any) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite is a file")
     monkeypatch.setattr("hdr_site.postgresql.base.circuit_breaker", CircuitBreaker())
-    with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:  # takes a connection and never answers
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:  # accepts a connection and never answers
         settings = connection.settings_dict | {"HOST": "127.0.0.1", "PORT": silent.getsockname()[1]}
         settings["OPTIONS"] = settings["OPTIONS"] | {"connect_timeout": 2}  # seconds, the least that libpq takes
         began = time.monotonic()
@@ -225,7 +223,7 @@ def test_a_database_behind_a_pulled_cable_is_waited_for_once(monkeypatch: Any) -
 
 @pytest.fixture
 def silent_redis(settings: LazySettings, tmp_path: Path) -> Iterator[None]:
-    """A Redis that takes connections and never answers."""
+    """A Redis that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         settings.DATA_DIR = tmp_path
         settings.REDIS_URL = f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
@@ -241,7 +239,7 @@ def silent_redis(settings: LazySettings, tmp_path: Path) -> Iterator[None]:
         counter.cache_clear()
 
 
-def test_while_redis_is_away_a_host_counts_alone_and_waits_once(silent_redis: None) -> None:
+def test_host_counts_alone_and_waits_once_while_redis_is_away(silent_redis: None) -> None:
     began = time.monotonic()
     calls = [counter().count("x", 60)[0] for _ in range(100)]
 

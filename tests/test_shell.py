@@ -1,4 +1,4 @@
-"""The site as an application that is installed."""
+"""The site as an installed application."""
 
 import re
 
@@ -12,7 +12,7 @@ from tests.conftest import Visitor
 
 
 @pytest.mark.django_db
-def test_the_manifest_names_icons_that_are_there(active_model: ModelVersion, client: Client) -> None:
+def test_manifest_names_existing_icons(active_model: ModelVersion, client: Client) -> None:
     manifest = client.get("/manifest.webmanifest").json()
     page = client.get("/").content.decode()
 
@@ -22,14 +22,14 @@ def test_the_manifest_names_icons_that_are_there(active_model: ModelVersion, cli
     assert all(finders.find(icon["src"].removeprefix("/static/")) for icon in manifest["icons"])
 
 
-def test_the_manifest_speaks_the_visitors_language(client: Client) -> None:
+def test_manifest_uses_language_of_visitor(client: Client) -> None:
     manifest = client.get("/manifest.webmanifest", headers={"Accept-Language": "ar"}).json()
 
     assert (manifest["lang"], manifest["dir"], manifest["short_name"]) == ("ar", "rtl", "أرقام")
 
 
 @pytest.mark.django_db
-def test_the_worker_keeps_files_that_are_there_and_no_answers(active_model: ModelVersion, client: Client) -> None:
+def test_service_worker_caches_existing_files_and_no_api_answers(active_model: ModelVersion, client: Client) -> None:
     response = client.get("/sw.js")
     worker = response.content.decode()
     listed = re.search(r"const FILES = \[(.*?)\];", worker, re.DOTALL)
@@ -44,7 +44,7 @@ def test_the_worker_keeps_files_that_are_there_and_no_answers(active_model: Mode
 
 
 @pytest.mark.django_db
-def test_what_the_browser_keeps_names_nobody(visitor: Visitor, admin_user: User) -> None:
+def test_cached_pages_contain_no_personal_data(visitor: Visitor, admin_user: User) -> None:
     visitor.force_login(admin_user)
     page = visitor.get("/offline")
     drawing = visitor.get("/").content.decode()
@@ -58,5 +58,5 @@ def test_what_the_browser_keeps_names_nobody(visitor: Visitor, admin_user: User)
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/", "/models", "/offline", "/words.js", "/api/v1/submissions", "/api/v1/models"])
-def test_no_shared_cache_keeps_what_one_visitor_got(visitor: Visitor, path: str) -> None:
+def test_responses_are_private_to_the_browser(visitor: Visitor, path: str) -> None:
     assert "private" in visitor.get(path)["Cache-Control"]

@@ -1,4 +1,4 @@
-"""Near-duplicates are told from drawings that only show the same digit."""
+"""Near-duplicates are distinguished from drawings that only show the same digit."""
 
 from collections.abc import Callable
 
@@ -37,20 +37,20 @@ def recompressed(ink: Ink) -> ModelInput:
     "copy, threshold",
     [(traced_again, NEAR_DUPLICATE), (turned, NEAR_DUPLICATE), (recompressed, SAME_DRAWING)],
 )
-def test_a_copy_of_a_drawing_is_found(copy: Callable[[Ink], ModelInput], threshold: float) -> None:
+def test_copy_of_a_drawing_is_found(copy: Callable[[Ink], ModelInput], threshold: float) -> None:
     copies = signatures(np.stack([copy(ink) for ink in INKS]))
 
     assert ((copies * signatures(INPUTS)).sum(axis=1) >= threshold).all()
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_different_digits_are_no_duplicates(digit: int) -> None:
+def test_different_digits_are_not_duplicates(digit: int) -> None:
     signed, shows_it = signatures(INPUTS), np.equal(DIGITS, digit)
 
     assert not has_neighbour(signed[shows_it], signed[~shows_it]).any()
 
 
-def test_comparing_in_small_blocks_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparison_in_blocks_gives_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     signed = signatures(INPUTS)
     whole = has_neighbour(signed[:10], signed[10:], 0.8), groups(signed, 0.8)
     monkeypatch.setattr("recognizer.similarity.BLOCK", 3 * len(signed))
@@ -60,14 +60,14 @@ def test_comparing_in_small_blocks_gives_the_same(monkeypatch: pytest.MonkeyPatc
     assert whole[0].any() and not whole[0].all()
 
 
-def test_whether_there_is_a_neighbour_is_told_for_each_drawing() -> None:
+def test_neighbours_are_reported_per_drawing() -> None:
     signed = signatures(INPUTS)
 
     assert has_neighbour(signed, signed[:5]).tolist()[:5] == [True] * 5
     assert not has_neighbour(signed, signed[:0]).any()
 
 
-def test_chains_of_duplicates_make_one_group() -> None:
+def test_chains_of_duplicates_form_one_group() -> None:
     corners = np.zeros((5, 196), np.float32)
     for row, angle in enumerate([0.0, 0.2, 0.4, 1.4, 1.5]):
         corners[row, :2] = np.cos(angle), np.sin(angle)
@@ -76,7 +76,7 @@ def test_chains_of_duplicates_make_one_group() -> None:
     assert groups(corners[:0]).tolist() == []
 
 
-def test_an_empty_input_is_like_nothing() -> None:
+def test_empty_input_has_no_neighbour() -> None:
     blank = signatures(np.zeros((1, 28, 28), np.uint8))
 
     assert not has_neighbour(blank, signatures(INPUTS)).any()

@@ -1,4 +1,4 @@
-"""The statistics: counts that follow what is drawn, said, decided and deleted, and the page that tells them."""
+"""Statistics: counts that follow drawings, corrections, decisions and deletions, and the page that shows them."""
 
 import re
 import uuid
@@ -30,7 +30,7 @@ State = Correction.State
 
 
 def counted() -> Counter[str]:
-    """What the daily counts add up to."""
+    """Return the totals of the daily counts."""
     total: Counter[str] = Counter()
     for row in DailyCount.objects.all():
         names = ("drawings", "confirmed", "corrected", "rejected")
@@ -39,14 +39,14 @@ def counted() -> Counter[str]:
 
 
 def snapshot() -> Any:
-    """All that is counted, but for when."""
+    """Return everything counted, without the times of counting."""
     days = list(CountedDay.objects.values_list("day", "stored", "last", "confidence", "ink", "pairs"))
     fields = [field.attname for field in DailyCount._meta.concrete_fields if field.name != "id"]
     return days, sorted(map(repr, DailyCount.objects.values_list(*fields)))
 
 
 def drew(version: ModelVersion, days_ago: float, count: int = 1, said: Any = ..., **columns: Any) -> list[Submission]:
-    """Store drawings of some days ago, of which somebody said at once what they are, if anything."""
+    """Store drawings of some days ago, corrected at once if `said` is given."""
     at = now() - timedelta(days=days_ago)
     owner = uuid.uuid4()
     drawing: dict[str, Any] = {
@@ -75,7 +75,7 @@ def queries(read: Callable[[], Any]) -> int:
     return len(captured)
 
 
-def test_counts_follow_a_drawing_from_its_submission_to_its_end(visitor: Visitor, staff: Client) -> None:
+def test_counts_follow_drawing_correction_decision_and_deletion(visitor: Visitor, staff: Client) -> None:
     three, seven = visitor.draw(THREE)["id"], visitor.draw(SEVEN)["id"]
     picture = encoded(picture_of(SEVEN["strokes"], scale=1, left=0, top=0))
     visitor.post("/api/v1/submissions", {"image": SimpleUploadedFile("seven.png", picture)})
@@ -108,7 +108,7 @@ def test_counts_follow_a_drawing_from_its_submission_to_its_end(visitor: Visitor
     assert (sum(day.confidence), sum(day.ink), day.pairs) == (0, 0, [])
 
 
-def test_days_long_past_are_counted_anew_when_something_changes_on_them(active_model: ModelVersion) -> None:
+def test_old_days_are_recounted_after_changes(active_model: ModelVersion) -> None:
     old, older = drew(active_model, 20, said=8)[0], drew(active_model, 40, count=3)
     recount_statistics()
     assert counted() == {"drawings": 4, "in ink": 4, "corrected": 1}
@@ -121,7 +121,7 @@ def test_days_long_past_are_counted_anew_when_something_changes_on_them(active_m
     assert counted() == {"drawings": 3, "in ink": 3, "rejected": 1, "confirmed": 1}
 
 
-def test_a_deleted_owner_leaves_no_count(visitor: Visitor, active_model: ModelVersion) -> None:
+def test_deleted_drawings_of_owner_are_not_counted(visitor: Visitor, active_model: ModelVersion) -> None:
     drew(active_model, 3, count=2)
     visitor.draw()
     recount_statistics()
@@ -133,7 +133,7 @@ def test_a_deleted_owner_leaves_no_count(visitor: Visitor, active_model: ModelVe
     assert counted() == {"drawings": 1, "in ink": 1}
 
 
-def test_counting_again_changes_nothing(active_model: ModelVersion) -> None:
+def test_recounting_is_idempotent(active_model: ModelVersion) -> None:
     for days_ago, digit in ((0, 3), (1, 3), (5, None)):
         drew(active_model, days_ago, count=3, said=3, digit=digit)
     recount_statistics()
@@ -146,20 +146,20 @@ def test_counting_again_changes_nothing(active_model: ModelVersion) -> None:
     assert snapshot() == first
 
 
-def test_only_changed_days_are_counted_again(active_model: ModelVersion) -> None:
+def test_only_changed_days_are_recounted(active_model: ModelVersion) -> None:
     for days_ago in range(30):
         drew(active_model, days_ago)
     assert counting.recount() == 30
-    CountedDay.objects.update(counted=now())  # long after what was said
+    CountedDay.objects.update(counted=now())  # after all corrections
     Correction.objects.update(created=now() - timedelta(days=1))
 
     assert counting.recount() == 1  # today
     assert counting.recount(whole=True) == 30
     Submission.objects.filter(created__lt=now() - timedelta(days=20)).delete()
-    assert counting.recount() == 11  # nine that are empty now, the one cut in two, and today
+    assert counting.recount() == 11  # nine days now empty, the partly deleted one, and today
 
 
-def test_what_an_interrupted_pass_left_the_next_one_counts(active_model: ModelVersion) -> None:
+def test_next_pass_finishes_interrupted_one(active_model: ModelVersion) -> None:
     rows = [*drew(active_model, 9), *drew(active_model, 4), *drew(active_model, 0)]
     recount_statistics()
     CountedDay.objects.update(counted=now() - timedelta(hours=1))
@@ -176,7 +176,7 @@ def test_what_an_interrupted_pass_left_the_next_one_counts(active_model: ModelVe
     assert counted()["corrected"] == 3
 
 
-def test_a_pass_that_began_earlier_overwrites_nothing(active_model: ModelVersion) -> None:
+def test_older_pass_does_not_overwrite_newer_counts(active_model: ModelVersion) -> None:
     drew(active_model, 0)
     CountedDay.objects.create(day=now().date(), counted=now() + timedelta(minutes=1), stored=7)
 
@@ -184,7 +184,7 @@ def test_a_pass_that_began_earlier_overwrites_nothing(active_model: ModelVersion
     assert CountedDay.objects.get().stored == 7
 
 
-def test_sums_and_bins_are_those_of_the_drawings(active_model: ModelVersion) -> None:
+def test_sums_and_bins_match_drawings(active_model: ModelVersion) -> None:
     drew(active_model, 1, count=2, confidence=0.75)
     drew(active_model, 1, confidence=0.25, digit=None, verdict="not_a_digit", input=bytes(784))
     recount_statistics()
@@ -206,13 +206,13 @@ def test_imported_drawings_are_not_counted(active_model: ModelVersion) -> None:
     assert counted() == {}
 
 
-def test_wilsons_interval() -> None:
+def test_wilson_interval() -> None:
     assert wilson(8, 10) == pytest.approx((0.490162, 0.943318), abs=1e-5)
     assert wilson(0, 10) == pytest.approx((0.0, 0.277533), abs=1e-5)
     assert wilson(10, 10) == pytest.approx((0.722467, 1.0), abs=1e-5)
 
 
-def test_the_stability_index() -> None:
+def test_stability_index() -> None:
     # (0.5 − 0.797030) ln(0.5 / 0.797030) + (0.5 − 0.202970) ln(0.5 / 0.202970), half a drawing added to each bin
     assert stability_index([50, 50], [80, 20]) == pytest.approx(0.406287, abs=1e-5)
     assert stability_index([50, 0, 50], [80, 0, 20]) == stability_index([50, 50], [80, 20])
@@ -220,14 +220,14 @@ def test_the_stability_index() -> None:
     assert 3 < stability_index([100, 0], [0, 100]) < 12
 
 
-def test_what_the_index_reaches_by_chance() -> None:
+def test_stability_index_expected_by_chance() -> None:
     # 21.666 is the 99 % quantile of χ² with 9 degrees of freedom, 6.635 that with one
     assert index_by_chance([50] * 10, [100] * 10) == pytest.approx(21.666 * 0.003, rel=0.005)
     assert index_by_chance([50, 50], [80, 20]) == pytest.approx(6.635 * 0.02, rel=0.05)
     assert index_by_chance([50, 0], [80, 0]) == 0
 
 
-def test_drift_is_seen_where_there_is_some(active_model: ModelVersion) -> None:
+def test_drift_is_detected(active_model: ModelVersion) -> None:
     for days_ago in range(35):
         drew(active_model, days_ago, count=20, confidence=0.9991 if days_ago % 2 else 0.95)
         if days_ago < 7:
@@ -243,7 +243,7 @@ def test_drift_is_seen_where_there_is_some(active_model: ModelVersion) -> None:
     assert sum(found["ink"].recent) == 280 and sum(found["ink"].reference) == 560
 
 
-def test_an_empty_site_says_so(active_model: ModelVersion, client: Client) -> None:
+def test_page_without_drawings_says_so(active_model: ModelVersion, client: Client) -> None:
     page = main_of(client.get("/statistics"))
     assert "Nothing was drawn in this period." in page
 
@@ -251,12 +251,12 @@ def test_an_empty_site_says_so(active_model: ModelVersion, client: Client) -> No
     assert "Nothing was drawn in this period." in main_of(client.get("/statistics"))
 
 
-def test_a_site_without_a_model_has_the_page(db: None, client: Client) -> None:
+def test_page_works_without_a_model(db: None, client: Client) -> None:
     assert client.get("/statistics").status_code == 200
     assert client.post("/statistics").status_code == 405
 
 
-def test_the_page_shows_at_once_what_was_drawn_and_said(visitor: Visitor) -> None:
+def test_page_shows_new_drawings_and_corrections_at_once(visitor: Visitor) -> None:
     drawing = visitor.draw(SEVEN)["id"]
     page = main_of(visitor.get("/statistics"))
     assert "Nobody has judged an answer yet." in page
@@ -270,7 +270,7 @@ def test_the_page_shows_at_once_what_was_drawn_and_said(visitor: Visitor) -> Non
     assert "read as <strong>7</strong>, corrected to <strong>1</strong>" in main_of(visitor.get("/statistics"))
 
 
-def test_what_was_counted_and_what_came_since_add_up(active_model: ModelVersion, client: Client) -> None:
+def test_stored_counts_and_later_drawings_add_up(active_model: ModelVersion, client: Client) -> None:
     drew(active_model, 2, count=4, said=3)
     recount_statistics()
     drew(active_model, 0, count=3, said=8)
@@ -283,7 +283,7 @@ def test_what_was_counted_and_what_came_since_add_up(active_model: ModelVersion,
     assert re.search(r"<dt>Drawings</dt><dd>7</dd>", main_of(client.get("/statistics")))
 
 
-def test_more_than_a_little_waits_for_the_next_count(
+def test_many_new_drawings_wait_for_next_count(
     active_model: ModelVersion, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "REMAINDER", 5)
@@ -297,13 +297,13 @@ def test_more_than_a_little_waits_for_the_next_count(
     assert "<dt>Drawings</dt><dd>6</dd>" in page and "will be in the next count" in page
 
 
-def test_each_chart_has_its_numbers_in_a_table(active_model: ModelVersion, client: Client) -> None:
+def test_each_chart_has_a_table(active_model: ModelVersion, client: Client) -> None:
     for days_ago in range(35):
         drew(active_model, days_ago, count=20, said=3 if days_ago % 3 else 8)
     recount_statistics()
 
     page = main_of(client.get("/statistics"))
-    assert page.count('role="img"') == 8  # the days' one twice, for wide and for narrow screens
+    assert page.count('role="img"') == 8  # the chart of days twice, for wide and narrow screens
     assert page.count("<details") == page.count("<table") - 1 == 7  # verdicts are a table anyway
     assert f'<th scope="row">{now().date()}</th>' in page
     identities = re.findall(r'id="([^"]+)"', page)
@@ -311,16 +311,16 @@ def test_each_chart_has_its_numbers_in_a_table(active_model: ModelVersion, clien
     assert "style=" not in page and "<script" not in page
 
 
-def test_it_looks_back_ninety_days_and_no_further(active_model: ModelVersion, client: Client) -> None:
+def test_page_covers_ninety_days(active_model: ModelVersion, client: Client) -> None:
     drew(active_model, 89)
     drew(active_model, 91)
-    drew(active_model, -1)  # a host's clock went wrong
+    drew(active_model, -1)  # the clock of a host was wrong
     recount_statistics()
 
     assert "<dt>Drawings</dt><dd>1</dd>" in main_of(client.get("/statistics"))
 
 
-def test_pictures_are_mnists_or_none(
+def test_pictures_come_from_mnist_only(
     active_model: ModelVersion, client: Client, small_mnist: Path, settings: Any
 ) -> None:
     drew(active_model, 1, said=8)
@@ -330,10 +330,10 @@ def test_pictures_are_mnists_or_none(
 
     settings.MNIST_DIR = str(small_mnist)
     page = main_of(client.get("/statistics"))
-    assert page.count("<img") in (0, 3)  # none where a digit is missing among the few
+    assert page.count("<img") in (0, 3)  # none if a digit is missing in the small set
 
 
-def test_a_page_of_nobodys_drawings(visitor: Visitor, stranger: Visitor) -> None:
+def test_page_shows_no_personal_drawing(visitor: Visitor, stranger: Visitor) -> None:
     drawing = visitor.draw(THREE)
     visitor.say(drawing["id"], 8)
     recount_statistics()
@@ -343,7 +343,7 @@ def test_a_page_of_nobodys_drawings(visitor: Visitor, stranger: Visitor) -> None
     assert main_of(visitor.get("/statistics")) == page
 
 
-def test_the_work_does_not_grow(active_model: ModelVersion, client: Client) -> None:
+def test_number_of_queries_does_not_grow(active_model: ModelVersion, client: Client) -> None:
     drew(active_model, 0, said=8)
     little = queries(lambda: client.get("/statistics"))
     for days_ago in range(40):

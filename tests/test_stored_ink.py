@@ -1,4 +1,4 @@
-"""What is stored of ink: as exact as a pen is, bounded in size, and drawn to the very input that the model saw."""
+"""Stored ink: exact to a tenth of a pixel, bounded in size, and equal to the input that the model saw."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tests.conftest import Visitor
 from tests.drawings import CANARIES, THREE
 
 LARGEST = 64 * 1024  # bytes
-MOST = 10_000  # points that the API takes
+MOST = 10_000  # points that the API accepts
 
 coordinates = st.floats(-100, 400, allow_nan=False)
 strokes = st.lists(
@@ -31,7 +31,7 @@ def drawn(stored: Lists, surface: float) -> np.ndarray:
 
 @pytest.mark.slow
 @given(strokes, st.sampled_from([300.0, 400.0, 20_000.0]))
-def test_rounding_leaves_the_model_input_as_it_is(ink: list[np.ndarray], surface: float) -> None:
+def test_rounding_keeps_model_input(ink: list[np.ndarray], surface: float) -> None:
     stored, image = stored_form(ink, surface)
 
     assert np.array_equal(image, ink_to_input(ink, surface))
@@ -39,7 +39,7 @@ def test_rounding_leaves_the_model_input_as_it_is(ink: list[np.ndarray], surface
 
 
 @given(digits, st.floats(0.005, 100), st.floats(0, 1))
-def test_a_digit_of_any_size_on_any_surface_keeps_its_input(ink: list[np.ndarray], scale: float, place: float) -> None:
+def test_size_and_surface_keep_model_input(ink: list[np.ndarray], scale: float, place: float) -> None:
     moved = [stroke * scale + place * scale for stroke in ink]
     stored, image = stored_form(moved, 100 * scale)
 
@@ -47,7 +47,7 @@ def test_a_digit_of_any_size_on_any_surface_keeps_its_input(ink: list[np.ndarray
     assert np.array_equal(image, drawn(stored, 100 * scale))
 
 
-def test_what_a_pen_says_is_stored_with_a_tenth_of_a_pixel() -> None:
+def test_pen_data_is_rounded_when_stored() -> None:
     stored, _ = stored_form(
         [np.array([[10.1, 20.2, 1700000000000.4, 0.51249], [200.3, 250.4, 1700000000008.6, 2]])], 280
     )
@@ -55,7 +55,7 @@ def test_what_a_pen_says_is_stored_with_a_tenth_of_a_pixel() -> None:
     assert stored == [[[10.1, 20.2, 1700000000000, 0.512], [200.3, 250.4, 1700000000009, 1]]]
 
 
-def test_times_and_pressures_that_no_pen_has_are_bounded_and_not_refused(visitor: Visitor) -> None:
+def test_impossible_times_and_pressures_are_clamped(visitor: Visitor) -> None:
     answer = visitor.draw({"strokes": [[[70, 60, -1e15, -3], [200, 60, 1e15, 1e15]]], "width": 280, "height": 280})
 
     stored = Submission.objects.get(pk=answer["id"]).ink
@@ -63,7 +63,7 @@ def test_times_and_pressures_that_no_pen_has_are_bounded_and_not_refused(visitor
 
 
 def scrawl(points: int, strokes: int = 1, axes: int = 4) -> list[np.ndarray]:
-    """The largest ink that the API takes: no point where it is easy to say."""
+    """The largest ink that the API accepts, at random points."""
     rng = np.random.default_rng(7)
     low, high = ([-20_000, -20_000, 0, 0], [40_000, 40_000, 1e15, 1])
     return np.split(rng.uniform(low, high, (points, 4))[:, :axes], strokes)
@@ -90,7 +90,7 @@ LARGE: dict[str, Callable[[], tuple[list[np.ndarray], float]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
-def test_the_largest_ink_is_stored_in_64_kb_and_its_input_is_what_the_model_saw(visitor: Visitor, name: str) -> None:
+def test_largest_ink_is_stored_in_64_kb_with_same_input(visitor: Visitor, name: str) -> None:
     ink, surface = LARGE[name]()
     body = {"strokes": [stroke.tolist() for stroke in ink], "width": surface, "height": surface}
     answer = visitor.draw(body)
@@ -103,7 +103,7 @@ def test_the_largest_ink_is_stored_in_64_kb_and_its_input_is_what_the_model_saw(
     assert preview["input"] == answer["input"]
 
 
-def test_a_digit_of_ten_thousand_points_is_thinned_to_the_same_picture() -> None:
+def test_digit_of_ten_thousand_points_is_thinned_without_visible_change() -> None:
     stored, image = stored_form(spiral(), 280)
 
     difference = np.abs(image.astype(int) - ink_to_input([stroke[:, :2] for stroke in spiral()], 280))
@@ -114,7 +114,7 @@ def test_a_digit_of_ten_thousand_points_is_thinned_to_the_same_picture() -> None
 
 @pytest.mark.slow
 @given(strokes, st.integers(0, 40))
-def test_thinning_keeps_the_ends_of_each_stroke_and_few_points_beside(ink: list[np.ndarray], most: int) -> None:
+def test_thinning_keeps_ends_of_strokes(ink: list[np.ndarray], most: int) -> None:
     kept = thinned(ink, most)
 
     assert sum(map(len, kept)) <= most + 2 * len(ink)
@@ -122,7 +122,7 @@ def test_thinning_keeps_the_ends_of_each_stroke_and_few_points_beside(ink: list[
         assert points[0].tolist() == stroke[0].tolist() and points[-1].tolist() == stroke[-1].tolist()
 
 
-def test_a_drawing_of_the_site_costs_no_more_than_before(visitor: Visitor) -> None:
+def test_usual_drawing_is_stored_unchanged(visitor: Visitor) -> None:
     body: dict[str, Any] = THREE | {"strokes": [[[x, y, 8 * i, 0.5] for i, (x, y) in enumerate(THREE["strokes"][0])]]}
     visitor.draw(body)
 

@@ -1,4 +1,4 @@
-"""Script in whatever text is stored or asked for: no page runs it, whichever it is."""
+"""Script injection: no page runs script from stored text or from its address."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -40,8 +40,8 @@ PARAMETERS = (
 
 
 @pytest.fixture
-def office(visitor: Visitor, admin_user: User) -> Client:
-    """Staff, on a site where every text that a row can hold is a script."""
+def admin_browser(visitor: Visitor, admin_user: User) -> Client:
+    """Staff, on a site where every stored text is a script."""
     boss = Client()
     boss.force_login(admin_user)
     drawn = visitor.draw()["id"]
@@ -63,7 +63,7 @@ def models_of_ours() -> Iterator[type[Model]]:
 
 
 def texts_of(model: type[Model]) -> Iterator[tuple[str, Any]]:
-    """Name every field that holds free text, with a script that fits."""
+    """Yield every free-text field with a script that fits."""
     for field in model._meta.get_fields():
         if field.name == "password":
             continue  # shown nowhere, and changing it ends the session
@@ -76,7 +76,7 @@ def texts_of(model: type[Model]) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.slow
-def test_no_page_runs_what_is_stored(office: Client, visitor: Visitor) -> None:
+def test_no_page_runs_stored_script(admin_browser: Client, visitor: Visitor) -> None:
     pages = [address(route, FIRST) for route, rights in RIGHTS.items() if "GET" in rights and "api/v1" not in route]
     for model in admin.site._registry:
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
@@ -86,7 +86,7 @@ def test_no_page_runs_what_is_stored(office: Client, visitor: Visitor) -> None:
 
     shown = 0
     for page in pages:
-        answer = office.get(page)
+        answer = admin_browser.get(page)
         assert answer.status_code < 500, page
         if answer["Content-Type"].startswith("text/html"):
             text = answer.content.decode()
@@ -96,10 +96,10 @@ def test_no_page_runs_what_is_stored(office: Client, visitor: Visitor) -> None:
 
 
 @pytest.mark.slow
-def test_no_page_runs_what_its_address_says(office: Client, visitor: Visitor) -> None:
+def test_no_page_runs_script_from_its_address(admin_browser: Client, visitor: Visitor) -> None:
     query = urlencode(dict.fromkeys(PARAMETERS, SCRIPT))
     for route, rights in RIGHTS.items():
-        for client in (office, visitor):
+        for client in (admin_browser, visitor):
             if "GET" in rights:
                 answer = client.get(address(route, FIRST) + "?" + query, follow=True)
                 assert answer.status_code < 500, route
@@ -107,7 +107,7 @@ def test_no_page_runs_what_its_address_says(office: Client, visitor: Visitor) ->
                     assert RUNS not in answer.content.decode(), route
 
 
-def test_a_file_name_is_never_shown_or_kept(visitor: Visitor) -> None:
+def test_file_name_is_not_shown_or_stored(visitor: Visitor) -> None:
     from django.core.files.uploadedfile import SimpleUploadedFile
 
     from tests.drawings import canary, encoded, picture_of

@@ -1,4 +1,4 @@
-"""What keeps the parts of the site running, shown with tiny parts that end in every way."""
+"""The supervisor of the site's parts, tested with small scripts that end in every way."""
 
 import os
 import signal
@@ -30,25 +30,25 @@ FOURTH_STOPS_THE_SITE = f"echo start >> starts; test $(wc -l < starts) -lt 4 || 
 
 
 def command_of(folder: Path, *scripts: str, steady: float = 600, tries: int = 3, stop: float = 600) -> list[str]:
-    """Compose a supervisor of shell scripts, which run in a folder and are started again without a pause."""
+    """Return the command of a supervisor of shell scripts, which run in a folder and restart without a pause."""
     policy = map(str, (steady, tries, stop))
     return [sys.executable, "-c", SUPERVISE, *policy, *(f"cd {folder}; {script}" for script in scripts)]
 
 
 def supervise(folder: Path, *scripts: str, **policy: float) -> subprocess.CompletedProcess[str]:
-    """Keep scripts running until that ends."""
+    """Supervise scripts until the supervisor ends."""
     command = command_of(folder, *scripts, **policy)  # type: ignore[arg-type]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_pauses_grow_until_it_is_given_up() -> None:
+def test_pauses_double_until_giving_up() -> None:
     policy = Policy(tries=5, pause=0.5)
 
     assert [policy.pause_after(failures) for failures in range(6)] == [0.5, 0.5, 1, 2, 4, None]
 
 
 @pytest.mark.parametrize("end", ["exit 0", "exit 1", "kill -9 $$"])
-def test_a_part_that_ends_is_started_again(tmp_path: Path, end: str) -> None:
+def test_ended_part_is_restarted(tmp_path: Path, end: str) -> None:
     done = supervise(tmp_path, f"{FOURTH_STOPS_THE_SITE}; {end}", LASTS, tries=4)
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -56,7 +56,7 @@ def test_a_part_that_ends_is_started_again(tmp_path: Path, end: str) -> None:
     assert done.stdout.count("part 2 started") == done.stdout.count("part 2 stopped") == 1
 
 
-def test_ends_after_a_long_life_are_forgotten(tmp_path: Path) -> None:
+def test_failures_after_a_long_run_are_forgotten(tmp_path: Path) -> None:
     done = supervise(tmp_path, FOURTH_STOPS_THE_SITE, steady=0, tries=1)
 
     assert (done.returncode, done.stdout.count("part 1 is started again")) == (0, 3)
@@ -66,7 +66,7 @@ def test_ends_after_a_long_life_are_forgotten(tmp_path: Path) -> None:
     ("end", "how"),
     [("exit 7", "with exit status 7"), ("exit 0", "with exit status 0"), ("kill -9 $$", "killed by SIGKILL")],
 )
-def test_a_part_that_cannot_stay_up_ends_the_site_with_its_reason(tmp_path: Path, end: str, how: str) -> None:
+def test_part_that_keeps_failing_stops_supervisor_with_reason(tmp_path: Path, end: str, how: str) -> None:
     done = supervise(tmp_path, LASTS, f"echo $$ >> tried; echo The port is taken.; {end}")
 
     assert done.returncode == 1
@@ -77,7 +77,7 @@ def test_a_part_that_cannot_stay_up_ends_the_site_with_its_reason(tmp_path: Path
     assert "part 1 stopped (rc=-15)" in done.stdout
 
 
-def test_what_a_part_had_started_ends_with_it(tmp_path: Path) -> None:
+def test_processes_started_by_a_part_end_with_it(tmp_path: Path) -> None:
     supervise(tmp_path, "sleep 600 & echo $! >> left; exit 1", tries=2)
 
     left = [int(pid) for pid in (tmp_path / "left").read_text().split()]
@@ -85,7 +85,7 @@ def test_what_a_part_had_started_ends_with_it(tmp_path: Path) -> None:
     until(lambda: not any(map(lives, left)))
 
 
-def test_a_part_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+def test_part_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     done = supervise(tmp_path, f"trap '' TERM; {STOPS_THE_SITE}", stop=0)
 
     assert done.returncode == 0
@@ -102,7 +102,7 @@ def hangup_as_usual() -> Iterator[None]:
 
 @pytest.mark.usefixtures("hangup_as_usual")
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
-def test_a_signal_stops_the_parts_before_the_supervisor_ends(tmp_path: Path, name: str) -> None:
+def test_signal_stops_parts_before_supervisor(tmp_path: Path, name: str) -> None:
     """Closing a terminal sends SIGHUP."""
     script = f"trap 'echo closing; exit 3' TERM; kill -{name} $PPID; while :; do sleep 0.1; done"
     done = supervise(tmp_path, script)
@@ -119,7 +119,7 @@ def test_nohup_keeps_the_site_running(tmp_path: Path) -> None:
     assert "still here" in done.stdout and "SIGTERM received" in done.stdout
 
 
-def test_the_site_runs_on_when_nobody_reads_its_output(tmp_path: Path) -> None:
+def test_site_keeps_running_when_nobody_reads_its_output(tmp_path: Path) -> None:
     told = "echo one; sleep 0.2; echo two; sleep 0.2; echo three"
     script = f"trap 'echo orderly > ended; exit 0' TERM; {told}; touch told; kill $PPID; while :; do sleep 0.1; done"
     command = command_of(tmp_path, script)
@@ -132,7 +132,7 @@ def test_the_site_runs_on_when_nobody_reads_its_output(tmp_path: Path) -> None:
     assert (tmp_path / "told").exists() and (tmp_path / "ended").exists()
 
 
-def test_parts_are_stopped_when_the_supervisor_fails(tmp_path: Path) -> None:
+def test_parts_are_stopped_when_supervisor_fails(tmp_path: Path) -> None:
     command = command_of(tmp_path, "trap 'echo orderly > ended; exit 0' TERM; while :; do sleep 0.1; done")
     command[2] = command[2].replace("lambda: True", "lambda: 1 / 0")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
@@ -144,7 +144,7 @@ def test_parts_are_stopped_when_the_supervisor_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "body", [b"[]", b'{"process": "x"}', b'{"process": 1e99}', b"", b'{"process": 99999999999999}']
 )
-def test_another_server_on_the_port_is_not_taken_for_the_site(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+def test_other_server_on_port_is_not_taken_for_the_site(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         monkeypatch.setenv("PORT", str(other.getsockname()[1]))
         answer = threading.Thread(target=_answer, args=(other, b"HTTP/1.1 200 OK\r\n\r\n" + body))
@@ -166,7 +166,7 @@ def _answer(server: socket.socket, answer: bytes) -> None:
         client.sendall(answer)
 
 
-def test_every_line_bears_its_parts_name(tmp_path: Path) -> None:
+def test_every_output_line_has_the_name_of_its_part(tmp_path: Path) -> None:
     long = 200_000
     done = supervise(tmp_path, f"head -c {long} /dev/zero | tr '\\0' x; printf 'a\\nb'; {STOPS_THE_SITE}")
 
@@ -176,7 +176,7 @@ def test_every_line_bears_its_parts_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
-def test_parts_end_with_a_killed_supervisor(tmp_path: Path) -> None:
+def test_parts_end_when_supervisor_is_killed(tmp_path: Path) -> None:
     command = command_of(tmp_path, f"echo $$ > running; {LASTS}")
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as supervisor:
         until(lambda: (tmp_path / "running").exists() and (tmp_path / "running").read_text().strip())

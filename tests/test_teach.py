@@ -16,7 +16,7 @@ def given(visitor: Visitor) -> list[int]:
     return [int(count) for count in re.findall(r"data-count>(\d+)<", main_of(visitor.get("/teach")))]
 
 
-def test_it_counts_what_one_gave_and_did_not_take_back(
+def test_digits_given_and_not_withdrawn_are_counted(
     active_model: ModelVersion, visitor: Visitor, stranger: Visitor
 ) -> None:
     for body, digit in ((THREE, 3), (THREE, 3), (SEVEN, 1), (SEVEN, None)):
@@ -29,7 +29,7 @@ def test_it_counts_what_one_gave_and_did_not_take_back(
     assert given(visitor) == [0, 1, 0, 2, 0, 0, 0, 0, 0, 0]
 
 
-def test_the_first_digits_asked_for_are_those_least_known(active_model: ModelVersion) -> None:
+def test_least_known_digits_are_asked_for_first(active_model: ModelVersion) -> None:
     recall = [1.0] * 10
     recall[4], recall[2] = 0.9, 0.95
     counts = {"corrections_of": {"9": 3}, "confirmations_of": {str(digit): 5 for digit in range(10) if digit != 2}}
@@ -39,13 +39,13 @@ def test_the_first_digits_asked_for_are_those_least_known(active_model: ModelVer
     assert order_of_need()[-1] == 9
 
 
-def test_it_is_there_for_a_version_that_came_without_numbers(active_model: ModelVersion, visitor: Visitor) -> None:
+def test_page_works_for_version_without_metrics(active_model: ModelVersion, visitor: Visitor) -> None:
     ModelVersion.objects.update(metrics={}, lineage={})
 
     assert 'data-order="0 1 2 3 4 5 6 7 8 9"' in main_of(visitor.get("/teach"))
 
 
-def test_the_number_of_queries_is_small(
+def test_page_uses_few_queries(
     active_model: ModelVersion, visitor: Visitor, django_assert_max_num_queries: object
 ) -> None:
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""One client cannot write without end, and is told how long to wait."""
+"""Clients are throttled, and told how long to wait."""
 
 import time
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def submit(client: Client, **options: str) -> int:
 
 
 @pytest.mark.django_db
-def test_the_call_after_the_last_allowed_one_is_429_with_retry_after(visitor: Visitor, settings: LazySettings) -> None:
+def test_call_over_the_limit_is_429_with_retry_after(visitor: Visitor, settings: LazySettings) -> None:
     settings.THROTTLES = {"submissions": Rate(3, 60)}
 
     assert [submit(visitor) for _ in range(4)] == [201, 201, 201, 429]
@@ -44,7 +44,7 @@ def test_the_call_after_the_last_allowed_one_is_429_with_retry_after(visitor: Vi
 
 
 @pytest.mark.django_db
-def test_clients_are_told_apart_by_address(active_model: ModelVersion, settings: LazySettings) -> None:
+def test_clients_are_identified_by_address(active_model: ModelVersion, settings: LazySettings) -> None:
     settings.THROTTLES = {"submissions": Rate(1, 60)}
 
     assert submit(Client(), REMOTE_ADDR="192.0.2.1") == 201
@@ -56,15 +56,15 @@ def test_clients_are_told_apart_by_address(active_model: ModelVersion, settings:
 
 
 @pytest.mark.django_db
-def test_all_clients_together_are_limited_too(active_model: ModelVersion, settings: LazySettings) -> None:
+def test_all_clients_together_are_limited(active_model: ModelVersion, settings: LazySettings) -> None:
     settings.THROTTLES = {"submissions": Rate(2, 60), "all_submissions": Rate(3, 60)}
 
     answers = [submit(Client(), REMOTE_ADDR=f"192.0.2.{client}") for client in (1, 1, 1, 2, 3)]
-    assert answers == [201, 201, 429, 201, 429]  # what one client was refused is not counted for the others
+    assert answers == [201, 201, 429, 201, 429]  # refused calls are not counted for the others
 
 
 @pytest.mark.django_db
-def test_behind_a_proxy_the_address_that_it_saw_counts(active_model: ModelVersion, settings: LazySettings) -> None:
+def test_address_seen_by_proxy_counts(active_model: ModelVersion, settings: LazySettings) -> None:
     settings.THROTTLES = {"submissions": Rate(1, 60)}
     settings.PROXIES = 1
 
@@ -73,14 +73,14 @@ def test_behind_a_proxy_the_address_that_it_saw_counts(active_model: ModelVersio
     assert submit(Client(), HTTP_X_FORWARDED_FOR="9.9.9.9, 203.0.113.1") == 429
 
 
-def test_processes_of_a_host_count_together(tmp_path: Path) -> None:
+def test_processes_on_one_host_count_together(tmp_path: Path) -> None:
     here, there = FileCounter(tmp_path / "t"), FileCounter(tmp_path / "t")
 
     assert [c.count("x", 60)[0] for c in (here, there, here, there)] == [1, 2, 3, 4]
     assert here.count("y", 60)[0] == 1
 
 
-def test_a_window_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_window_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts, start = FileCounter(tmp_path / "t"), time.time()
     counts.count("x", 60)
 
@@ -90,7 +90,7 @@ def test_a_window_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert counts.count("x", 60)[0] == 1
 
 
-def test_more_clients_than_slots_only_forget_the_oldest(tmp_path: Path) -> None:
+def test_full_table_forgets_oldest_clients(tmp_path: Path) -> None:
     counts = FileCounter(tmp_path / "t")
     for client in range(3000):
         counts.count(f"client {client}", 60)
@@ -120,6 +120,6 @@ def test_rates_are_read_from_the_environment() -> None:
 @pytest.mark.parametrize(
     "text", ["previews", "previews=5", "previews=x/min", "previews=5/year", "nothing=5/min", "previews=0/s"]
 )
-def test_a_rate_that_is_none_stops_the_start_with_a_clear_line(text: str) -> None:
+def test_invalid_rate_stops_start_with_clear_error(text: str) -> None:
     with pytest.raises(SystemExit, match="HDR_THROTTLES"):
         parse_rates(text, DEFAULTS)

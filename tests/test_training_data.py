@@ -1,4 +1,4 @@
-"""What the model learns from: read strictly, split by writer, distorted within bounds."""
+"""Training data: read strictly, split by writer, and distorted within bounds."""
 
 import gzip
 import json
@@ -43,7 +43,7 @@ def test_mnist_is_found_checked_and_read(small_mnist: Path) -> None:
     assert train.images.shape == (30, 28, 28) and test.labels.shape == (10,)
 
 
-def test_an_altered_file_is_refused_with_what_to_do(small_mnist: Path) -> None:
+def test_altered_mnist_file_is_refused_with_instructions(small_mnist: Path) -> None:
     path = small_mnist / "train-labels-idx1-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
 
@@ -51,7 +51,7 @@ def test_an_altered_file_is_refused_with_what_to_do(small_mnist: Path) -> None:
         load_mnist(small_mnist)
 
 
-def test_a_download_that_fails_is_one_clear_line(settings: LazySettings, tmp_path: Path) -> None:
+def test_failed_download_is_one_clear_error(settings: LazySettings, tmp_path: Path) -> None:
     settings.MNIST_DIR, settings.DATA_DIR = "", tmp_path
     settings.MNIST_URL = "http://127.0.0.1:9/"
 
@@ -60,7 +60,7 @@ def test_a_download_that_fails_is_one_clear_line(settings: LazySettings, tmp_pat
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_a_writer_is_in_one_split_on_every_machine() -> None:
+def test_split_of_a_writer_is_stable() -> None:
     splits = [writer_split(f"writer {i}") for i in range(2000)]
 
     assert writer_split("aga:amywldrp") == writer_split("aga:amywldrp")
@@ -68,7 +68,7 @@ def test_a_writer_is_in_one_split_on_every_machine() -> None:
     assert 0.15 < splits.count("test") / len(splits) < 0.25
 
 
-def test_folds_hold_out_every_writer_once_and_never_validate_on_them() -> None:
+def test_each_writer_is_in_the_test_set_of_one_fold() -> None:
     for writer in (f"writer {i}" for i in range(200)):
         splits = [writer_split(writer, fold) for fold in range(FOLDS)]
 
@@ -76,14 +76,14 @@ def test_folds_hold_out_every_writer_once_and_never_validate_on_them() -> None:
         assert splits[BUNDLED_FOLD] == writer_split(writer)
 
 
-def test_strokes_are_read_without_look_alikes(strokes_file: Path) -> None:
+def test_strokes_are_loaded_without_lookalikes(strokes_file: Path) -> None:
     drawings = load_drawings(strokes_file)
 
     assert [drawing.digit for drawing in drawings] == [canary["digit"] for canary in CANARIES] + [None]
     assert sum(len(load_drawings(strokes_file, split)) for split in ("train", "validation", "test")) == len(drawings)
 
 
-def test_a_file_of_another_form_is_refused(tmp_path: Path) -> None:
+def test_other_file_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.json.gz"
     path.write_bytes(gzip.compress(b'[{"label": 3}]'))
 
@@ -92,7 +92,7 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_distorted_digits_stay_inputs_with_ink_and_are_reproducible(seed: int, strokes_file: Path) -> None:
+def test_distorted_digits_are_valid_and_reproducible(seed: int, strokes_file: Path) -> None:
     drawing = load_drawings(strokes_file)[seed]
     made = [
         [
@@ -109,7 +109,7 @@ def test_distorted_digits_stay_inputs_with_ink_and_are_reproducible(seed: int, s
         assert (image == again).all()
 
 
-def test_the_last_epochs_bend_less_with_as_many_pens() -> None:
+def test_last_epochs_use_weaker_distortion() -> None:
     mixture = Mixture(eased_share=0.25, eased_strength=0.5)
     first, last = mixture.ink_distortion, mixture.in_epoch(6, 8).ink_distortion
 
@@ -118,13 +118,13 @@ def test_the_last_epochs_bend_less_with_as_many_pens() -> None:
     assert mixture.in_epoch(6, 8).image_distortion.rotation == mixture.image_distortion.rotation / 2
 
 
-def test_fewer_points_leave_a_path_its_corners() -> None:
+def test_resampling_keeps_corners() -> None:
     corners = np.array([[0.0, 0.0], [0.6, 0.0], [0.6, 1.0], [0.0, 1.0]])
 
     assert (_resampled(corners, 0.15) == corners).all()
 
 
-def test_fewer_points_are_far_apart() -> None:
+def test_resampled_points_are_far_apart() -> None:
     path = np.stack([np.linspace(0, 1, 200), np.zeros(200)], axis=1)
     kept = _resampled(path, 0.1)
 
@@ -132,7 +132,7 @@ def test_fewer_points_are_far_apart() -> None:
     assert (kept[0] == path[0]).all() and (kept[-1] == path[-1]).all()
 
 
-def test_a_zero_in_one_stroke_gets_a_stroke_through_its_middle() -> None:
+def test_slash_crosses_the_middle_of_a_zero() -> None:
     angle = np.linspace(0, 2 * np.pi, 40)
     zero = [np.stack([50 + 30 * np.cos(angle), 60 + 50 * np.sin(angle)], axis=1)]
     for seed in range(50):
@@ -146,7 +146,7 @@ def test_a_zero_in_one_stroke_gets_a_stroke_through_its_middle() -> None:
 
 
 @pytest.mark.parametrize("digit", [0, 2, 3, 4, 5, 6, 7, 8, 9])
-def test_a_square_digit_has_only_level_and_upright_lines(digit: int) -> None:
+def test_square_digit_has_only_horizontal_and_vertical_lines(digit: int) -> None:
     style = Styles(squares=SquareStyle(share=1, waver=0))
     drawn = restyle(digit, [np.array([[0.0, 0.0], [9.0, 9.0]])], style, np.random.default_rng(digit))
 
@@ -154,7 +154,7 @@ def test_a_square_digit_has_only_level_and_upright_lines(digit: int) -> None:
     assert float(np.ptp(np.concatenate(drawn)[:, 1])) == 1
 
 
-def test_a_plain_one_gets_an_upstroke_that_no_seven_could_have() -> None:
+def test_upstroke_of_a_one_differs_from_a_seven() -> None:
     stem = [np.array([[50.0, 10.0], [50.0, 60.0], [50.0, 110.0]])]
     styled = [restyle(1, stem, Styles(ones=OneStyle(share=1)), np.random.default_rng(seed)) for seed in range(200)]
 
@@ -165,7 +165,7 @@ def test_a_plain_one_gets_an_upstroke_that_no_seven_could_have() -> None:
         assert across > 0 and down > 0 and (np.hypot(across, down) < 30 or not level)
 
 
-def test_a_plain_seven_gets_a_bar_through_its_stem() -> None:
+def test_bar_crosses_the_stem_of_a_seven() -> None:
     seven = [np.array([[10.0, 10.0], [70.0, 10.0], [40.0, 110.0]])]
     for seed in range(50):
         path, bar = restyle(
@@ -179,7 +179,7 @@ def test_a_plain_seven_gets_a_bar_through_its_stem() -> None:
 @pytest.mark.parametrize(
     ("digit", "strokes"),
     [
-        (1, [np.array([[0.0, 0.0], [50.0, 0.0]])]),  # lies
+        (1, [np.array([[0.0, 0.0], [50.0, 0.0]])]),  # horizontal
         (1, [np.array([[5.0, 5.0]])]),  # a dot
         (7, [np.array([[0.0, 0.0], [50.0, 0.0]])]),  # no stem
         (7, [np.array([[0.0, 0.0], [9.0, 0.0]]), np.array([[5.0, 0.0], [5.0, 9.0]])]),
@@ -187,14 +187,14 @@ def test_a_plain_seven_gets_a_bar_through_its_stem() -> None:
         (None, [np.array([[0.0, 0.0], [9.0, 30.0]])]),
     ],
 )
-def test_what_has_no_other_style_stays_as_it_is(digit: int | None, strokes: list[Stroke]) -> None:
+def test_drawing_without_other_style_is_unchanged(digit: int | None, strokes: list[Stroke]) -> None:
     always = Styles(ones=OneStyle(share=1), sevens=SevenStyle(share=1), squares=SquareStyle(share=0))
 
     assert restyle(digit, strokes, always, np.random.default_rng(0)) == strokes
 
 
 @pytest.mark.slow
-def test_the_temperature_of_overconfident_logits_is_found() -> None:
+def test_temperature_of_overconfident_logits_is_found() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (20_000, 10))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -204,7 +204,7 @@ def test_the_temperature_of_overconfident_logits_is_found() -> None:
     assert evaluation.expected_calibration_error(probabilities, labels) < 0.02
 
 
-def test_thresholds_keep_real_digits_and_their_sure_answers_right() -> None:
+def test_thresholds_accept_digits_and_reject_negatives() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.5, 1, 10_000)
     right = rng.random(10_000) < confidence**0.05
@@ -220,7 +220,7 @@ def test_thresholds_keep_real_digits_and_their_sure_answers_right() -> None:
     assert 0.5 < thresholds.sure_confidence < 1
 
 
-def test_digits_are_not_rejected_for_the_sake_of_rejecting_others() -> None:
+def test_digits_are_not_rejected_to_reject_negatives() -> None:
     answers, others = np.full((1000, 11), 0.9), np.full((100, 11), 0.9)
     answers[:, 10] = np.linspace(0.3, 1, 1000)
     thresholds = calibration.choose_thresholds(answers, np.zeros(1000, int), others, calibration.VerdictGoals())
@@ -228,7 +228,7 @@ def test_digits_are_not_rejected_for_the_sake_of_rejecting_others() -> None:
     assert (answers[:, 10] < thresholds.digit).mean() <= 0.001
 
 
-def test_a_candidate_rejects_and_doubts_as_many_as_the_champion_whatever_its_odds() -> None:
+def test_matched_thresholds_reject_and_doubt_as_many_as_champion() -> None:
     rng = np.random.default_rng(0)
     champion = np.concatenate([1 - rng.uniform(0, 1, 1000) ** 8, rng.uniform(0, 1, 500) ** 8])
     candidate = champion**0.5
@@ -243,7 +243,7 @@ def test_a_candidate_rejects_and_doubts_as_many_as_the_champion_whatever_its_odd
 
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's and Keras' own
-def test_a_real_network_is_trained_resumed_exported_and_agrees_with_its_artifact(tmp_path: Path) -> None:
+def test_network_can_be_trained_resumed_exported_and_reloaded(tmp_path: Path) -> None:
     from training import network
 
     architecture = network.Architecture(convolutions=((8, 3, 2), (16, 3, 2)))
@@ -289,7 +289,7 @@ def test_a_real_network_is_trained_resumed_exported_and_agrees_with_its_artifact
 
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # Keras's, outside a compiled step
-def test_fused_batch_normalisation_computes_what_keras_does() -> None:
+def test_fused_batch_normalization_equals_keras() -> None:
     import keras
 
     from training.network import FusedBatchNormalization
@@ -306,7 +306,7 @@ def test_fused_batch_normalisation_computes_what_keras_does() -> None:
 
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore:__array__ implementation")
-def test_a_fit_that_is_over_is_loaded_and_another_recipe_keeps_away(small_mnist: Path, strokes_file: Path) -> None:
+def test_finished_fit_is_reused_and_other_recipe_is_refused(small_mnist: Path, strokes_file: Path) -> None:
     from training import base, network
     from training.base_data import load_base_data
 

@@ -1,4 +1,4 @@
-"""Training runs are asked for, followed, cancelled; whatever happens to one, it ends with its reason."""
+"""Training runs are requested, followed and cancelled; every run ends with a reason."""
 
 import signal
 import time
@@ -33,7 +33,7 @@ LONG_AGO = timedelta(hours=5)
 
 @pytest.fixture
 def executed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Ask for a run and execute it here, with a stand-in for the work and a quick heart."""
+    """Create a run and execute it here, with a stand-in for the work and a short heartbeat."""
     monkeypatch.setattr(runs, "LIMITS", replace(runs.LIMITS, beat=0.05))
 
     def execute(stand_in: str, **columns: Any) -> TrainingRun:
@@ -48,7 +48,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> Any:
 # --- Asking -----------------------------------------------------------------------------------------------------------
 
 
-def test_staff_queue_a_run_and_read_it(staff: Client, admin_user: User) -> None:
+def test_staff_can_queue_and_read_a_run(staff: Client, admin_user: User) -> None:
     answer = staff.post("/api/v1/training-runs", {"force": True}, content_type="application/json")
 
     assert answer.status_code == 202
@@ -60,17 +60,17 @@ def test_staff_queue_a_run_and_read_it(staff: Client, admin_user: User) -> None:
     assert staff.get("/api/v1/training-runs/999").status_code == 404
 
 
-def test_a_run_needs_no_body(staff: Client) -> None:
+def test_run_request_needs_no_body(staff: Client) -> None:
     assert staff.generic("POST", "/api/v1/training-runs").status_code == 202
 
 
 @pytest.mark.parametrize("body", ["[1]", '"force"', '{"force": 1}', '{"force": null}', "{", "null"])
-def test_a_body_that_is_something_else_is_refused(staff: Client, body: str) -> None:
+def test_invalid_body_is_refused(staff: Client, body: str) -> None:
     assert staff.post("/api/v1/training-runs", body, content_type="application/json").status_code == 400
     assert not TrainingRun.objects.exists()
 
 
-def test_there_is_one_live_run_and_asking_again_names_it(staff: Client) -> None:
+def test_second_request_names_the_live_run(staff: Client) -> None:
     run = runs.request(Trigger.SCHEDULE)
     answer = staff.generic("POST", "/api/v1/training-runs")
 
@@ -80,7 +80,7 @@ def test_there_is_one_live_run_and_asking_again_names_it(staff: Client) -> None:
         TrainingRun.objects.create(trigger=Trigger.API, state=State.RUNNING)
 
 
-def test_visitors_have_nothing_to_do_with_runs(visitor: Visitor) -> None:
+def test_visitors_cannot_access_runs(visitor: Visitor) -> None:
     run = runs.request(Trigger.SCHEDULE)
 
     one = f"/api/v1/training-runs/{run.pk}"
@@ -89,7 +89,7 @@ def test_visitors_have_nothing_to_do_with_runs(visitor: Visitor) -> None:
     assert visitor.generic("POST", f"{one}/cancel").status_code == 403
 
 
-def test_listing_runs_takes_one_query_for_them_all(staff: Client, active_model: ModelVersion) -> None:
+def test_listing_runs_uses_one_query(staff: Client, active_model: ModelVersion) -> None:
     for _ in range(3):
         TrainingRun.objects.create(trigger=Trigger.API, state=State.FAILED, parent=active_model)
     with connection.execute_wrapper(counter := _Counter()):
@@ -113,7 +113,7 @@ class _Counter:
 # --- Cancelling -------------------------------------------------------------------------------------------------------
 
 
-def test_a_queued_run_is_cancelled_at_once_and_once(staff: Client) -> None:
+def test_queued_run_is_cancelled_at_once(staff: Client) -> None:
     run = runs.request(Trigger.API)
     first = staff.post(f"/api/v1/training-runs/{run.pk}/cancel")
     second = staff.post(f"/api/v1/training-runs/{run.pk}/cancel")
@@ -124,7 +124,7 @@ def test_a_queued_run_is_cancelled_at_once_and_once(staff: Client) -> None:
     assert second.json() == {"detail": f"Training run {run.pk} is over: it was cancelled."}
 
 
-def test_a_running_one_is_asked_to_stop(staff: Client) -> None:
+def test_running_run_is_asked_to_stop(staff: Client) -> None:
     run = TrainingRun.objects.create(trigger=Trigger.API, state=State.RUNNING, heartbeat=now(), attempt=1)
     answer = staff.post(f"/api/v1/training-runs/{run.pk}/cancel")
 
@@ -134,8 +134,8 @@ def test_a_running_one_is_asked_to_stop(staff: Client) -> None:
 
 
 @for_real
-@pytest.mark.parametrize("stand_in", ["linger", "lose_the_exception"])
-def test_the_work_stops_in_the_middle(executed: Any, stand_in: str) -> None:
+@pytest.mark.parametrize("stand_in", ["linger", "swallow_exception"])
+def test_cancelled_work_stops_within_seconds(executed: Any, stand_in: str) -> None:
     started = time.monotonic()
     with _in_half_a_second(lambda: TrainingRun.objects.update(cancel_requested=now())):
         run = executed(stand_in, counts={"linger": "fit"})
@@ -146,7 +146,7 @@ def test_the_work_stops_in_the_middle(executed: Any, stand_in: str) -> None:
 
 @contextmanager
 def _in_half_a_second(act: Callable[[], object]) -> Iterator[None]:
-    """Let something happen while the main thread is at work."""
+    """Do something half a second later, while the main thread works."""
     before = signal.signal(signal.SIGALRM, lambda number, frame: act())
     signal.setitimer(signal.ITIMER_REAL, 0.5)
     try:
@@ -157,15 +157,15 @@ def _in_half_a_second(act: Callable[[], object]) -> Iterator[None]:
 
 
 @for_real
-def test_a_run_cancelled_at_the_last_moment_promotes_nothing(executed: Any) -> None:
-    assert executed("promote_at_last").state == State.CANCELLED
+def test_run_cancelled_before_promotion_promotes_nothing(executed: Any) -> None:
+    assert executed("promote_after_cancel").state == State.CANCELLED
 
 
 # --- Executing --------------------------------------------------------------------------------------------------------
 
 
 @for_real
-def test_a_run_tells_how_it_went(executed: Any, staff: Client) -> None:
+def test_finished_run_reports_its_result(executed: Any, staff: Client) -> None:
     run = staff.get(f"/api/v1/training-runs/{executed('succeed').pk}").json()
 
     assert (run["state"], run["reason"], run["progress"]) == ("succeeded", "Version 2 serves.", 1)
@@ -189,11 +189,11 @@ def test_each_end_has_its_reason(executed: Any, stand_in: str, state: str, reaso
 
 
 @for_real
-def test_a_run_that_the_database_failed_is_tried_again_three_times(executed: Any) -> None:
-    run = executed("lose_the_database")
+def test_run_fails_after_three_database_errors(executed: Any) -> None:
+    run = executed("fail_on_database")
     assert (run.state, run.attempt) == (State.QUEUED, 1)
     for _ in range(2):
-        attempt.execute(run.pk, stand_ins.lose_the_database)
+        attempt.execute(run.pk, stand_ins.fail_on_database)
     run.refresh_from_db()
 
     assert (run.state, run.attempt) == (State.FAILED, 3)
@@ -208,7 +208,7 @@ def test_a_run_that_the_database_failed_is_tried_again_three_times(executed: Any
         ({"memory": 0.001}, "It used more than 0.001 GB"),
     ],
 )
-def test_time_and_memory_are_bounded(
+def test_time_and_memory_are_limited(
     executed: Any, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any], reason: str
 ) -> None:
     monkeypatch.setattr(runs, "LIMITS", replace(runs.LIMITS, **limit))
@@ -220,7 +220,7 @@ def test_time_and_memory_are_bounded(
 
 @for_real
 @pytest.mark.parametrize("state", [State.RUNNING, State.CANCELLED, State.SUCCEEDED])
-def test_a_message_about_a_run_that_does_not_wait_does_nothing(executed: Any, state: str) -> None:
+def test_message_for_a_run_that_is_not_queued_does_nothing(executed: Any, state: str) -> None:
     run = executed("fail", state=state)
 
     assert (run.state, run.attempt, run.reason) == (state, 0, "")
@@ -228,7 +228,7 @@ def test_a_message_about_a_run_that_does_not_wait_does_nothing(executed: Any, st
 
 
 @for_real
-def test_a_worker_that_comes_back_from_the_dead_overwrites_nothing(executed: Any) -> None:
+def test_worker_that_lost_its_run_overwrites_nothing(executed: Any) -> None:
     with _in_half_a_second(lambda: TrainingRun.objects.update(attempt=2, worker="another:1", phase="gates")):
         run = executed("linger", counts={"linger": "fit"})
 
@@ -239,7 +239,7 @@ def test_a_worker_that_comes_back_from_the_dead_overwrites_nothing(executed: Any
 
 
 def dead_run(**columns: Any) -> TrainingRun:
-    """A run whose worker has not been heard of for hours."""
+    """A run whose worker has been silent for hours."""
     columns = {"state": State.RUNNING, "attempt": 1, "worker": "gone:1", "phase": "fit"} | columns
     return TrainingRun.objects.create(trigger=Trigger.API, heartbeat=now() - LONG_AGO, **columns)
 
@@ -250,39 +250,39 @@ def supervised(run: TrainingRun) -> TrainingRun:
     return run
 
 
-def test_a_run_whose_worker_died_is_queued_again() -> None:
+def test_run_of_dead_worker_is_queued_again() -> None:
     run = supervised(dead_run())
 
     assert (run.state, run.attempt) == (State.QUEUED, 1)
     assert now() - run.sent < timedelta(seconds=5)
 
 
-def test_a_sign_of_life_before_the_clock_was_set_back_is_none() -> None:
+def test_heartbeat_in_the_future_counts_as_none() -> None:
     run = dead_run()
     TrainingRun.objects.update(heartbeat=now() + timedelta(days=1))
 
     assert supervised(run).state == State.QUEUED
 
 
-def test_after_three_deaths_it_failed() -> None:
+def test_run_fails_after_three_dead_workers() -> None:
     run = supervised(dead_run(attempt=3))
 
     assert (run.state, run.reason) == (State.FAILED, "Its worker died 3 times, last while learning.")
 
 
-def test_a_dead_one_that_was_to_be_cancelled_is_cancelled() -> None:
+def test_dead_run_with_cancel_request_is_cancelled() -> None:
     run = supervised(dead_run(cancel_requested=now()))
 
     assert (run.state, run.reason) == (State.CANCELLED, "Cancelled. Its worker died.")
 
 
-def test_a_run_that_lives_is_left_alone() -> None:
+def test_live_run_is_left_alone() -> None:
     run = TrainingRun.objects.create(trigger=Trigger.API, state=State.RUNNING, heartbeat=now(), attempt=1)
 
     assert supervised(run).state == State.RUNNING
 
 
-def test_a_dead_run_does_not_stand_in_the_way(staff: Client) -> None:
+def test_dead_run_does_not_block_a_new_one(staff: Client) -> None:
     run = dead_run(attempt=3)
 
     assert staff.generic("POST", "/api/v1/training-runs").status_code == 202
@@ -291,7 +291,7 @@ def test_a_dead_run_does_not_stand_in_the_way(staff: Client) -> None:
 
 
 @for_real
-def test_a_lost_message_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_message_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[int] = []
     monkeypatch.setattr(celery_app, "send_task", lambda name, args, **options: sent.append(args[0]))
     run = runs.request(Trigger.API)
@@ -309,7 +309,7 @@ def test_a_lost_message_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sent == [run.pk, run.pk, run.pk]
 
 
-def test_a_run_that_no_worker_takes_fails_and_says_so() -> None:
+def test_run_without_worker_fails_with_reason() -> None:
     run = TrainingRun.objects.create(
         trigger=Trigger.API, created=now() - timedelta(minutes=31), sent=now() - timedelta(seconds=61)
     )
@@ -318,17 +318,17 @@ def test_a_run_that_no_worker_takes_fails_and_says_so() -> None:
     assert run.reason == "No training worker took it in 30 minutes; is one running?"
 
 
-def test_a_run_that_waited_while_everything_was_off_gets_its_chance() -> None:
+def test_run_queued_during_downtime_gets_its_chance() -> None:
     run = TrainingRun.objects.create(trigger=Trigger.API, created=now() - LONG_AGO, sent=now() - LONG_AGO)
 
     assert supervised(run).state == State.QUEUED
 
 
-# --- When -------------------------------------------------------------------------------------------------------------
+# --- Triggers ---------------------------------------------------------------------------------------------------------
 
 
 def accepted(visitor: Visitor, digit: int, drawing: Any = THREE) -> Correction:
-    """Draw, say what it is, and have that accepted."""
+    """Draw a digit, correct it, and accept the correction."""
     submission = visitor.draw(drawing)
     visitor.say(submission["id"], digit)
     correction = Correction.objects.get(submission=submission["id"])
@@ -348,7 +348,7 @@ def test_enough_new_corrections_start_a_run(visitor: Visitor) -> None:
     assert run.trigger == Trigger.CORRECTIONS
 
 
-def test_they_count_from_the_last_run_that_looked_and_not_too_often(visitor: Visitor) -> None:
+def test_corrections_count_since_last_run_and_runs_are_spaced(visitor: Visitor) -> None:
     accepted(visitor, 8)
     run = TrainingRun.objects.create(
         trigger=Trigger.API, state=State.FAILED, created=now() - timedelta(minutes=30), started=now()
@@ -364,7 +364,7 @@ def test_they_count_from_the_last_run_that_looked_and_not_too_often(visitor: Vis
 # --- The command ------------------------------------------------------------------------------------------------------
 
 
-def test_the_command_queues_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_queues_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("retrain", force=True)
 
     run = TrainingRun.objects.get()
@@ -378,7 +378,7 @@ def test_the_command_queues_a_run(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("stand_in", "ending"), [("succeed", "succeeded. Version 2"), ("skip", "was skipped. Nothing")]
 )
-def test_waiting_ends_with_the_run(capsys: pytest.CaptureFixture[str], stand_in: str, ending: str) -> None:
+def test_waiting_command_ends_with_the_run(capsys: pytest.CaptureFixture[str], stand_in: str, ending: str) -> None:
     with _taken_soon(stand_in):
         call_command("retrain", wait=True)
 
@@ -386,7 +386,7 @@ def test_waiting_ends_with_the_run(capsys: pytest.CaptureFixture[str], stand_in:
 
 
 @for_real
-def test_waiting_for_a_run_that_fails_fails_with_its_reason() -> None:
+def test_waiting_command_fails_with_the_run() -> None:
     with _taken_soon("fail"), pytest.raises(CommandError, match=r"failed\. MNIST is missing"):
         call_command("retrain", wait=True)
 
@@ -406,7 +406,7 @@ def test_ctrl_c_leaves_the_run_alone(capsys: pytest.CaptureFixture[str], monkeyp
 
 @contextmanager
 def _taken_soon(stand_in: str) -> Iterator[None]:
-    """A worker takes the run while the command waits: here, in a signal's handler in the main thread."""
+    """A worker takes the run while the command waits: here in a signal handler of the main thread."""
     learn = getattr(stand_ins, stand_in)
     with _in_half_a_second(lambda: attempt.execute(TrainingRun.objects.get().pk, learn)):
         yield
@@ -416,16 +416,16 @@ def _taken_soon(stand_in: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def office(admin_user: User, active_model: ModelVersion) -> Client:
+def admin_browser(admin_user: User, active_model: ModelVersion) -> Client:
     client = Client()
     client.force_login(admin_user)
     return client
 
 
-def test_the_button_starts_a_run_and_says_when_one_is_live(office: Client, admin_user: User) -> None:
-    assert "Start a training run" in office.get("/admin/training/trainingrun/").content.decode()
-    first = office.post("/admin/training/trainingrun/start/", follow=True).content.decode()
-    second = office.post("/admin/training/trainingrun/start/", follow=True).content.decode()
+def test_button_starts_a_run_or_names_the_live_one(admin_browser: Client, admin_user: User) -> None:
+    assert "Start a training run" in admin_browser.get("/admin/training/trainingrun/").content.decode()
+    first = admin_browser.post("/admin/training/trainingrun/start/", follow=True).content.decode()
+    second = admin_browser.post("/admin/training/trainingrun/start/", follow=True).content.decode()
 
     run = TrainingRun.objects.get()
     assert (run.trigger, run.requested_by) == (Trigger.BUTTON, admin_user)
@@ -434,7 +434,7 @@ def test_the_button_starts_a_run_and_says_when_one_is_live(office: Client, admin
     assert "<progress" in first
 
 
-def test_a_link_starts_nothing_and_needs_the_csrf_token(admin_user: User) -> None:
+def test_starting_a_run_requires_post_and_csrf_token(admin_user: User) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
 
@@ -443,19 +443,19 @@ def test_a_link_starts_nothing_and_needs_the_csrf_token(admin_user: User) -> Non
     assert not TrainingRun.objects.exists()
 
 
-def test_a_live_run_can_be_cancelled_on_its_page(office: Client) -> None:
+def test_live_run_can_be_cancelled_on_its_page(admin_browser: Client) -> None:
     run = runs.request(Trigger.API)
     page = f"/admin/training/trainingrun/{run.pk}/change/"
-    assert "Cancel this run" in office.get(page).content.decode()
-    after = office.post(f"/admin/training/trainingrun/{run.pk}/cancel/", follow=True).content.decode()
-    again = office.post(f"/admin/training/trainingrun/{run.pk}/cancel/", follow=True).content.decode()
+    assert "Cancel this run" in admin_browser.get(page).content.decode()
+    after = admin_browser.post(f"/admin/training/trainingrun/{run.pk}/cancel/", follow=True).content.decode()
+    again = admin_browser.post(f"/admin/training/trainingrun/{run.pk}/cancel/", follow=True).content.decode()
 
     assert f"Training run {run.pk} was cancelled." in after
     assert "Cancel this run" not in after
     assert f"Training run {run.pk} is over" in again
 
 
-def test_a_run_shows_its_gates_counts_and_timings(office: Client, active_model: ModelVersion) -> None:
+def test_run_page_shows_gates_counts_and_timings(admin_browser: Client, active_model: ModelVersion) -> None:
     report = [
         {"gate": "floor", "value": 0.99, "threshold": 0.98, "passed": True, "n": 10_000, "explanation": "On MNIST."},
         {"gate": "size", "value": 2, "threshold": 1, "passed": False, "n": 1, "explanation": "<b>Too large.</b>"},
@@ -469,11 +469,11 @@ def test_a_run_shows_its_gates_counts_and_timings(office: Client, active_model: 
         timings={"fit": {"seconds": 31.5, "memory_gb": 0.9}, "data": {"seconds": 2}},
     )
     for page in (f"training/trainingrun/{run.pk}", f"recognizer/modelversion/{active_model.pk}"):
-        text = office.get(f"/admin/{page}/change/").content.decode()
+        text = admin_browser.get(f"/admin/{page}/change/").content.decode()
         assert "<td>floor</td>" in text and "<strong>FAILED</strong>" in text
         assert "&lt;b&gt;Too large." in text
 
-    page_of_run = office.get(f"/admin/training/trainingrun/{run.pk}/change/").content.decode()
+    page_of_run = admin_browser.get(f"/admin/training/trainingrun/{run.pk}/change/").content.decode()
     assert "<td>left out: a duplicate</td><td>7</td>" in page_of_run
     assert "<td>400</td>" in page_of_run and "<td>31.5</td>" in page_of_run
     assert 'name="_save"' not in page_of_run

@@ -1,4 +1,4 @@
-"""Rules accept what is plausible and hold what is suspicious; whoever attacks gets little past them."""
+"""Triage rules accept plausible corrections and hold suspicious ones; attackers get little accepted."""
 
 import itertools
 import uuid
@@ -42,7 +42,7 @@ LONG_AGO = timedelta(hours=6)
 def drawings(
     seed: int, digit: int | None = None, verdict: str | None = None, strength: float = 1.0
 ) -> Iterable[tuple[int, ModelInput, Reading]]:
-    """Draw canary digits as other hands would, without end: digit, input, and the active model's reading."""
+    """Yield distorted canary drawings without end: digit, input, and the active model's reading."""
     distortion = Distortion(
         rotation=12 * strength, shear=0.25 * strength, pen_widths=(2.0, 2.8)
     )  # the site has one pen
@@ -63,7 +63,7 @@ def many_drawings(digit: int | None = None) -> list[tuple[int, ModelInput, Readi
 
 @cache
 def rare_style() -> list[tuple[int, ModelInput, Reading]]:
-    """Drawings that the model doubts, and that could be called something else."""
+    """Drawings that the model doubts, and that could be something else."""
     return list(itertools.islice(drawings(0, verdict=Verdict.UNSURE, strength=2.5), 200))
 
 
@@ -79,7 +79,7 @@ def say(
     ago: timedelta = LONG_AGO,
     every: timedelta = timedelta(seconds=15),
 ) -> list[Correction]:
-    """Draw and say what it is, one after the other, as rows of the past."""
+    """Store drawings and their labels in the past, one after another."""
     whose = {"account": owner} if isinstance(owner, User) else {"session": owner}
     rows, labels = [], []
     for number, (digit, image, reading) in enumerate(drawn):
@@ -121,7 +121,7 @@ def sure(digit: int) -> Reading:
 
 
 def different(count: int, reading: Reading | None = None, seed: int = 0) -> list[tuple[int, ModelInput, Reading]]:
-    """Drawings that are no near-duplicates of each other, with a reading of the test's choice."""
+    """Drawings that are not near-duplicates of each other, with a given reading."""
     noise = np.random.default_rng(seed).integers(0, 256, (count, 28, 28), np.uint8) * (
         np.random.default_rng(seed + 1).random((count, 28, 28)) < 0.1
     )
@@ -144,7 +144,7 @@ def somebody(active_model: ModelVersion) -> uuid.UUID:
 # --- Each rule --------------------------------------------------------------------------------------------------------
 
 
-def test_a_confirmation_counts_once_it_has_settled(visitor: Visitor) -> None:
+def test_confirmation_is_accepted_after_settling(visitor: Visitor) -> None:
     visitor.say(visitor.draw()["id"], 3)
     tasks.triage_corrections()
     settling = outcome(Correction.objects.all())
@@ -158,21 +158,21 @@ def test_a_confirmation_counts_once_it_has_settled(visitor: Visitor) -> None:
     assert visitor.say(row.submission_id, 8).status_code == 409
 
 
-def test_a_correction_of_a_doubtful_answer_counts(somebody: uuid.UUID) -> None:
+def test_correction_of_doubtful_answer_is_accepted(somebody: uuid.UUID) -> None:
     said = say(somebody, different(1), it_is(1))
     triage.triage()
 
     assert outcome(said) == [("accepted", "model_doubted")]
 
 
-def test_that_a_doubtful_drawing_is_no_digit_counts(somebody: uuid.UUID) -> None:
+def test_doubtful_drawing_can_be_labelled_not_a_digit(somebody: uuid.UUID) -> None:
     said = say(somebody, different(1), it_is(None))
     triage.triage()
 
     assert outcome(said) == [("accepted", "model_doubted")]
 
 
-def test_a_correction_that_the_model_had_not_thought_of_is_left_for_a_person(somebody: uuid.UUID) -> None:
+def test_implausible_correction_waits_for_review(somebody: uuid.UUID) -> None:
     said = say(somebody, different(1), it_is(4))
     triage.triage()
 
@@ -180,7 +180,7 @@ def test_a_correction_that_the_model_had_not_thought_of_is_left_for_a_person(som
 
 
 @pytest.mark.parametrize("label", [1, None])
-def test_a_sure_answer_contradicted_is_held_and_a_person_can_accept_it(
+def test_contradiction_of_sure_answer_is_held_and_staff_can_accept_it(
     somebody: uuid.UUID, staff: Client, label: int | None
 ) -> None:
     (said,) = say(somebody, different(1, sure(7)), it_is(label))
@@ -193,7 +193,7 @@ def test_a_sure_answer_contradicted_is_held_and_a_person_can_accept_it(
     assert staff.post(f"/api/v1/corrections/{said.pk}/accept").status_code == 200
 
 
-def test_a_digit_that_the_model_is_certain_is_none_is_held(somebody: uuid.UUID) -> None:
+def test_digit_label_for_certain_non_digit_is_held(somebody: uuid.UUID) -> None:
     certain = Reading(None, 0.995, doubtful().probabilities, Verdict.NOT_A_DIGIT)
     unsure = Reading(None, 0.95, doubtful().probabilities, Verdict.NOT_A_DIGIT)
     said = say(somebody, [*different(1, certain), *different(1, unsure, seed=5)], it_is(7))
@@ -202,14 +202,14 @@ def test_a_digit_that_the_model_is_certain_is_none_is_held(somebody: uuid.UUID) 
     assert outcome(said) == [("pending", "sure_of_another"), ("accepted", "model_doubted")]
 
 
-def test_a_burst_is_held(somebody: uuid.UUID) -> None:
+def test_burst_is_held(somebody: uuid.UUID) -> None:
     said = say(somebody, different(60), model_is_right, every=timedelta(seconds=1))
     triage.triage()
 
     assert set(outcome(said)) == {("pending", "burst")}
 
 
-def test_an_owner_with_rejected_corrections_is_held(somebody: uuid.UUID, admin_user: User) -> None:
+def test_owner_with_rejected_corrections_is_held(somebody: uuid.UUID, admin_user: User) -> None:
     before = say(somebody, different(1), it_is(1), ago=timedelta(days=3))
     submissions.decide(before[0], Correction.State.REJECTED, admin_user)
     said = say(somebody, different(2, seed=1), model_is_right)
@@ -226,13 +226,13 @@ def relabelled(said: Correction, reviewer: User) -> None:
 
 
 def overruled(said: Correction, reviewer: User) -> None:
-    """Staff say otherwise over the API; their own word is accepted by a rule."""
+    """Staff give another label over the API, which a rule accepts."""
     submissions.correct(said.submission, 7, Owner(account=reviewer.pk, is_staff=True))
     Correction.objects.filter(account=reviewer, state="pending").update(created=now() - LONG_AGO)
 
 
 @pytest.mark.parametrize("replace", [relabelled, overruled])
-def test_a_word_that_a_reviewer_replaced_counts_as_rejected(
+def test_correction_replaced_by_reviewer_counts_as_rejected(
     somebody: uuid.UUID, admin_user: User, replace: Replace
 ) -> None:
     lies = say(somebody, different(20, sure(7)), it_is(1), ago=timedelta(days=3))
@@ -246,9 +246,7 @@ def test_a_word_that_a_reviewer_replaced_counts_as_rejected(
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_what_a_reviewer_replaced_and_took_back_speaks_against_nobody(
-    somebody: uuid.UUID, admin_user: User, kept: bool
-) -> None:
+def test_undone_replacement_does_not_count_as_rejection(somebody: uuid.UUID, admin_user: User, kept: bool) -> None:
     (lie,) = say(somebody, different(1), it_is(1), ago=timedelta(days=3))
     submissions.relabel(lie, 7, admin_user)
     if not kept:
@@ -259,9 +257,7 @@ def test_what_a_reviewer_replaced_and_took_back_speaks_against_nobody(
     assert {rule for _, rule in outcome(said)} == {"rejected_before" if kept else "confirmed"}
 
 
-def test_staff_who_agree_with_an_owner_or_change_their_own_word_reject_nothing(
-    somebody: uuid.UUID, admin_user: User
-) -> None:
+def test_staff_who_agree_or_change_their_own_label_reject_nothing(somebody: uuid.UUID, admin_user: User) -> None:
     staff = Owner(account=admin_user.pk, is_staff=True)
     before = say(somebody, different(2), it_is(1), ago=timedelta(days=3))
     submissions.correct(before[0].submission, 1, staff)
@@ -275,7 +271,7 @@ def test_staff_who_agree_with_an_owner_or_change_their_own_word_reject_nothing(
     assert outcome(said) == [("accepted", "confirmed")] * 2
 
 
-def test_undoing_the_acceptance_of_staffs_word_leaves_that_word_waiting(somebody: uuid.UUID, admin_user: User) -> None:
+def test_undoing_acceptance_of_staff_label_leaves_it_pending(somebody: uuid.UUID, admin_user: User) -> None:
     (lie,) = say(somebody, different(1), it_is(1))
     word, _ = submissions.correct(lie.submission, 7, Owner(account=admin_user.pk, is_staff=True))
     submissions.decide(word, Correction.State.ACCEPTED, admin_user)
@@ -309,7 +305,7 @@ def by_an_admin(client: Client, said: list[Correction]) -> None:
 
 
 @pytest.mark.parametrize("delete", [one_by_one, on_its_card, all_at_once, by_an_admin])
-def test_deleting_what_was_rejected_makes_no_clean_record(
+def test_deleting_rejected_drawings_does_not_clear_the_record(
     active_model: ModelVersion, admin_user: User, delete: Deletion
 ) -> None:
     liar, client = User.objects.create(username="liar", date_joined=now() - timedelta(days=30)), Client()
@@ -327,7 +323,7 @@ def test_deleting_what_was_rejected_makes_no_clean_record(
     assert set(PastDecision.objects.filter(account=liar).values_list("rejected", flat=True)) == {True, False}
 
 
-def test_deleting_what_was_accepted_leaves_its_author_as_good_a_record(somebody: uuid.UUID, admin_user: User) -> None:
+def test_deleting_accepted_drawings_keeps_a_good_record(somebody: uuid.UUID, admin_user: User) -> None:
     before = say(somebody, different(25), model_is_right, ago=timedelta(days=3))
     for correction in before:
         state = Correction.State.REJECTED if correction is before[0] else Correction.State.ACCEPTED
@@ -339,9 +335,7 @@ def test_deleting_what_was_accepted_leaves_its_author_as_good_a_record(somebody:
     assert outcome(said) == [("accepted", "confirmed")] * 2
 
 
-def test_a_record_of_deleted_drawings_goes_into_an_account_and_is_forgotten_in_time(
-    somebody: uuid.UUID, admin_user: User
-) -> None:
+def test_record_of_deleted_drawings_moves_to_account_and_expires(somebody: uuid.UUID, admin_user: User) -> None:
     account = User.objects.create(username="ada", date_joined=now() - timedelta(days=8))
     (lie,) = say(somebody, different(1), it_is(1))
     submissions.decide(lie, Correction.State.REJECTED, admin_user)
@@ -358,7 +352,7 @@ def test_a_record_of_deleted_drawings_goes_into_an_account_and_is_forgotten_in_t
     assert not PastDecision.objects.exists()
 
 
-def test_what_no_person_decided_is_not_remembered_nor_anything_of_a_deleted_account(
+def test_only_decisions_by_people_are_remembered_until_account_is_deleted(
     somebody: uuid.UUID, admin_user: User
 ) -> None:
     account = User.objects.create(username="ada", date_joined=now() - timedelta(days=8))
@@ -386,7 +380,7 @@ def test_one_rejection_among_many_acceptances_is_forgiven(somebody: uuid.UUID, a
     assert outcome(said) == [("accepted", "confirmed")] * 2
 
 
-def test_drawings_that_others_call_something_else_are_held(somebody: uuid.UUID) -> None:
+def test_contradicting_label_of_same_drawing_is_held(somebody: uuid.UUID) -> None:
     here = [(7, plain(7), doubtful())]
     first = say(somebody, here, it_is(7))
     triage.triage()
@@ -398,7 +392,7 @@ def test_drawings_that_others_call_something_else_are_held(somebody: uuid.UUID) 
 
 
 def in_one_manner(count: int) -> list[tuple[int, ModelInput, Reading]]:
-    """Doubtful drawings that resemble each other, and none so much as to be near-duplicates."""
+    """Doubtful drawings that resemble each other without being near-duplicates."""
     strokes = np.zeros((count, 28, 28), np.uint8)
     strokes[:, 3:17, 6:22] = 170
     for number in range(count):
@@ -415,8 +409,8 @@ def similarity(images: Any) -> Any:
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_an_owners_labels_do_not_outvote_twelve_owners(somebody: uuid.UUID, together: bool) -> None:
-    """Each of the twelve drew near another one of the liar's drawings, and none near another honest one's."""
+def test_labels_of_one_owner_do_not_outvote_twelve_owners(somebody: uuid.UUID, together: bool) -> None:
+    """Each of the twelve owners labels a copy of a different drawing of the liar's."""
     border = in_one_manner(12)
     lies = say(somebody, border, it_is(7))
     triage.triage()
@@ -432,7 +426,7 @@ def test_an_owners_labels_do_not_outvote_twelve_owners(somebody: uuid.UUID, toge
     assert accepted(honest) == (12 if together else 11)
 
 
-def test_what_is_outvoted_speaks_against_nobody(somebody: uuid.UUID) -> None:
+def test_held_labels_do_not_contradict_others(somebody: uuid.UUID) -> None:
     here = [(7, plain(7), doubtful())]
     say(somebody, here, it_is(7))
     triage.triage()
@@ -448,7 +442,7 @@ def test_what_is_outvoted_speaks_against_nobody(somebody: uuid.UUID) -> None:
     assert outcome(siding) == [("pending", "other_label")]
 
 
-def test_who_contradicts_a_sure_answer_has_no_say_in_what_others_draw(somebody: uuid.UUID) -> None:
+def test_contradiction_of_sure_answer_does_not_affect_others(somebody: uuid.UUID) -> None:
     here = [(7, plain(7), sure(7))]
     lies = [row for _ in range(5) for row in say(uuid.uuid4(), here, it_is(1))]
     honest = say(somebody, here, it_is(7))
@@ -458,14 +452,14 @@ def test_who_contradicts_a_sure_answer_has_no_say_in_what_others_draw(somebody: 
     assert outcome(honest) == [("accepted", "confirmed")]
 
 
-def test_the_same_drawing_again_and_again_is_held(somebody: uuid.UUID) -> None:
+def test_repeated_drawing_is_held(somebody: uuid.UUID) -> None:
     said = say(somebody, [(7, plain(7), sure(7))] * 5)
     triage.triage()
 
     assert outcome(said) == [("accepted", "confirmed")] * 2 + [("pending", "same_drawing_again")] * 3
 
 
-def test_several_owners_who_agree_are_believed(active_model: ModelVersion) -> None:
+def test_agreement_of_several_owners_is_accepted(active_model: ModelVersion) -> None:
     here = [(4, plain(4), doubtful(9, 7))]
     said = [row for _ in range(3) for row in say(uuid.uuid4(), here)]
     alone = say(uuid.uuid4(), [(6, plain(6), doubtful(9, 7))])
@@ -475,28 +469,28 @@ def test_several_owners_who_agree_are_believed(active_model: ModelVersion) -> No
     assert outcome(alone) == [("pending", "")]
 
 
-def test_one_owner_is_not_several(somebody: uuid.UUID) -> None:
+def test_one_owner_does_not_agree_with_itself(somebody: uuid.UUID) -> None:
     said = say(somebody, [(4, plain(4), doubtful(9, 7))] * 2)
     triage.triage()
 
     assert outcome(said) == [("pending", "")] * 2
 
 
-def test_staff_are_believed_without_a_cap(admin_user: User, active_model: ModelVersion) -> None:
+def test_staff_labels_are_accepted_without_a_cap(admin_user: User, active_model: ModelVersion) -> None:
     said = say(admin_user, different(LIMITS.account.corrections + 5, sure(7)), it_is(1))
     triage.triage()
 
     assert set(outcome(said)) == {("accepted", "staff")}
 
 
-def test_what_nobody_said_is_held(active_model: ModelVersion) -> None:
+def test_correction_without_owner_is_held(active_model: ModelVersion) -> None:
     said = say(None, different(1), model_is_right)
     triage.triage()
 
     assert outcome(said) == [("pending", "no_owner")]
 
 
-# --- Caps, and the operator's word ------------------------------------------------------------------------------------
+# --- Caps, and the operator's setting ---------------------------------------------------------------------------------
 
 
 def accepted(corrections: Iterable[Correction]) -> int:
@@ -504,12 +498,12 @@ def accepted(corrections: Iterable[Correction]) -> int:
 
 
 def mostly_confirming(count: int) -> Label:
-    """Correct `count` doubtful answers and confirm as many: nobody would notice."""
+    """Correct `count` doubtful answers, then confirm the rest."""
     turns = itertools.count()
     return lambda _, reading: 1 if next(turns) < count else reading.digit
 
 
-def test_an_owner_gets_so_much_accepted_a_day_and_the_rest_later(somebody: uuid.UUID) -> None:
+def test_daily_cap_per_owner_delays_the_rest(somebody: uuid.UUID) -> None:
     many = LIMITS.session.corrections + 10
     said = say(somebody, different(2 * many), mostly_confirming(many), ago=timedelta(hours=12))[:many]
     triage.triage()
@@ -528,9 +522,7 @@ def test_an_owner_gets_so_much_accepted_a_day_and_the_rest_later(somebody: uuid.
 @pytest.mark.parametrize(
     ("reading", "most"), [(doubtful(), LIMITS.session.corrections), (sure(7), LIMITS.session.confirmations)]
 )
-def test_confirming_what_the_model_doubts_teaches_as_much_as_correcting_and_is_capped_alike(
-    somebody: uuid.UUID, reading: Reading, most: int
-) -> None:
+def test_cap_on_confirmations_depends_on_verdict(somebody: uuid.UUID, reading: Reading, most: int) -> None:
     said = say(somebody, different(120, reading), model_is_right)
     triage.triage()
     first = accepted(said)
@@ -539,7 +531,7 @@ def test_confirming_what_the_model_doubts_teaches_as_much_as_correcting_and_is_c
     assert first == accepted(said) == most
 
 
-def test_an_account_gets_more_accepted_than_a_session(active_model: ModelVersion) -> None:
+def test_account_has_higher_cap_than_session(active_model: ModelVersion) -> None:
     many = LIMITS.account.corrections + 10
     account = User.objects.create(username="ada", date_joined=now() - timedelta(days=8))
     said = say(account, different(2 * many), mostly_confirming(many), ago=timedelta(hours=12))[:many]
@@ -548,9 +540,7 @@ def test_an_account_gets_more_accepted_than_a_session(active_model: ModelVersion
     assert accepted(said) == LIMITS.account.corrections > LIMITS.session.corrections
 
 
-def test_a_new_account_gets_no_more_than_a_session_and_shares_their_cap(
-    active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_accounts_share_the_cap_of_sessions(active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triage, "LIMITS", replace(LIMITS, sessions=Cap(corrections=20, confirmations=20)))
     ada, eve = (User.objects.create(username=name) for name in ("ada", "eve"))
     owners: list[Person] = [uuid.uuid4(), ada, eve]
@@ -561,7 +551,7 @@ def test_a_new_account_gets_no_more_than_a_session_and_shares_their_cap(
     assert all(6 <= accepted(rows) <= 7 for rows in said)
 
 
-def test_taking_drawings_into_an_account_makes_no_room_for_more(
+def test_moving_drawings_into_account_does_not_raise_the_cap(
     active_model: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(triage, "LIMITS", replace(LIMITS, sessions=Cap(corrections=20, confirmations=20)))
@@ -576,7 +566,7 @@ def test_taking_drawings_into_an_account_makes_no_room_for_more(
     assert (accepted(before), accepted(after)) == (20, 0)
 
 
-def test_a_bad_record_goes_with_its_author_into_an_account(active_model: ModelVersion, admin_user: User) -> None:
+def test_bad_record_moves_into_account(active_model: ModelVersion, admin_user: User) -> None:
     account, session = User.objects.create(username="ada", date_joined=now() - timedelta(days=8)), uuid.uuid4()
     for correction in say(session, different(10), it_is(1)):
         submissions.decide(correction, Correction.State.REJECTED, admin_user)
@@ -599,7 +589,7 @@ def test_anonymous_owners_share_a_cap_and_take_turns(
     assert [accepted(rows) for rows in said] == [5, 5, 5, 5]
 
 
-def test_an_operator_can_demand_review_of_everything(somebody: uuid.UUID, admin_user: User, settings: Any) -> None:
+def test_operator_can_require_review_of_everything(somebody: uuid.UUID, admin_user: User, settings: Any) -> None:
     settings.REVIEW = "all"
     said = say(somebody, [*different(1), *different(1, sure(7), seed=5)], it_is(1))
     by_staff = say(admin_user, different(1, seed=9), it_is(1))
@@ -609,7 +599,7 @@ def test_an_operator_can_demand_review_of_everything(somebody: uuid.UUID, admin_
     assert outcome(by_staff) == [("pending", "")]
 
 
-def test_an_unknown_kind_of_review_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_review_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HDR_REVIEW", "none")
 
     with pytest.raises(SystemExit, match=r"HDR_REVIEW must be one of triage, all; got 'none'\."):
@@ -619,7 +609,7 @@ def test_an_unknown_kind_of_review_is_refused(monkeypatch: pytest.MonkeyPatch) -
 # --- At the same time -------------------------------------------------------------------------------------------------
 
 
-def test_who_decides_or_changes_their_mind_meanwhile_is_not_overruled(
+def test_concurrent_decisions_and_changes_are_not_overruled(
     somebody: uuid.UUID, admin_user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = say(somebody, different(3), it_is(1))
@@ -639,7 +629,7 @@ def test_who_decides_or_changes_their_mind_meanwhile_is_not_overruled(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_runs_at_once_share_the_caps() -> None:
+def test_two_concurrent_runs_share_the_caps() -> None:
     registry.ensure_bundled()
     engine.refresh()
     many = LIMITS.session.corrections + 10
@@ -661,8 +651,8 @@ def test_two_runs_at_once_share_the_caps() -> None:
 
 
 @pytest.mark.slow
-def test_an_honest_person_gets_everything_accepted(somebody: uuid.UUID) -> None:
-    """They confirm nearly all, and correct the doubtful answers that are wrong."""
+def test_honest_owner_gets_everything_accepted(somebody: uuid.UUID) -> None:
+    """They confirm nearly all answers, and correct doubtful ones that are wrong."""
     usual = (one for one in drawings(1) if one[2].digit == one[0])
     misread = (one for one in drawings(2, verdict=Verdict.UNSURE, strength=1.5) if plausible(one) and wrong(one))
     said = say(somebody, [*itertools.islice(usual, 98), *itertools.islice(misread, 2)])
@@ -671,7 +661,7 @@ def test_an_honest_person_gets_everything_accepted(somebody: uuid.UUID) -> None:
     assert {state for state, _ in outcome(said)} == {"accepted"}
 
 
-def test_an_honest_person_whose_hand_is_misread_is_held_for_review_not_lost(somebody: uuid.UUID) -> None:
+def test_honest_owner_whose_hand_is_misread_is_held_for_review(somebody: uuid.UUID) -> None:
     misread = [(1, image, sure(7)) for _, image, _ in itertools.islice(drawings(3), 10)]
     said = say(somebody, misread)
     triage.triage()
@@ -680,7 +670,7 @@ def test_an_honest_person_whose_hand_is_misread_is_held_for_review_not_lost(some
     assert "" not in {rule for _, rule in outcome(said)}
 
 
-def test_a_misread_hand_is_in_good_standing_once_people_agreed(somebody: uuid.UUID, admin_user: User) -> None:
+def test_misread_owner_is_in_good_standing_after_review(somebody: uuid.UUID, admin_user: User) -> None:
     before = say(somebody, different(10, sure(7)), it_is(1), ago=timedelta(days=1))
     for correction in before:
         submissions.decide(correction, Correction.State.ACCEPTED, admin_user)
@@ -702,18 +692,18 @@ def plausible(one: tuple[int, ModelInput, Reading]) -> bool:
 
 
 def another_digit(drawn: int, reading: Reading) -> int:
-    """Any digit but the one drawn and the one read: surely wrong."""
+    """Return a digit that is neither drawn nor read: surely wrong."""
     return next(d for d in range(10) if d not in (drawn, reading.digit, (drawn + 3) % 10))
 
 
 def the_likeliest_lie(drawn: int, reading: Reading) -> int:
-    """What the model thinks likeliest but for the truth."""
+    """Return the likeliest digit according to the model, except for the truth and its answer."""
     order: list[int] = np.argsort(reading.probabilities)[::-1].tolist()
     return next(digit for digit in order if digit not in (drawn, reading.digit))
 
 
 def attack(sessions: int, drawn: list[tuple[int, ModelInput, Reading]], label: Label) -> list[Correction]:
-    """Let sessions share out drawings and lie, triage running now and then, as a site would meet it."""
+    """Let sessions share drawings and lie about them, with triage in between, as on a real site."""
     said: list[Correction] = []
     owners = [uuid.uuid4() for _ in range(sessions)]
     for turn in range(5):
@@ -729,13 +719,13 @@ def attack(sessions: int, drawn: list[tuple[int, ModelInput, Reading]], label: L
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sessions", [1, 10])
-def test_a_thousand_wrong_labels_get_nowhere(active_model: ModelVersion, sessions: int) -> None:
+def test_thousand_wrong_labels_are_not_accepted(active_model: ModelVersion, sessions: int) -> None:
     assert accepted(attack(sessions, many_drawings(), another_digit)) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sessions", [1, 10])
-def test_a_thousand_sevens_called_ones_get_nowhere(active_model: ModelVersion, sessions: int) -> None:
+def test_thousand_sevens_labelled_one_are_rarely_accepted(active_model: ModelVersion, sessions: int) -> None:
     said = attack(sessions, many_drawings(7), it_is(1))
 
     assert not Correction.objects.filter(state="accepted", submission__verdict="sure").exists()
@@ -744,7 +734,7 @@ def test_a_thousand_sevens_called_ones_get_nowhere(active_model: ModelVersion, s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sessions", [1, 10])
-def test_lies_about_a_rare_style_are_noticed_soon(active_model: ModelVersion, sessions: int) -> None:
+def test_lies_about_a_rare_style_are_soon_noticed(active_model: ModelVersion, sessions: int) -> None:
     said = attack(sessions, rare_style(), the_likeliest_lie)
 
     assert accepted(said) < LIMITS.contradicted_doubtful * sessions
@@ -753,7 +743,7 @@ def test_lies_about_a_rare_style_are_noticed_soon(active_model: ModelVersion, se
 
 @pytest.mark.slow
 def test_ten_sessions_that_know_the_rules_stay_under_the_caps(active_model: ModelVersion) -> None:
-    """They lie about doubtful drawings only, and confirm as many."""
+    """They label only doubtful drawings wrongly, and confirm as many."""
     turns = itertools.count()
     label: Label = lambda _, reading: 1 if next(turns) % 2 else reading.digit  # noqa: E731
     said = attack(10, different(1000), label)
@@ -764,42 +754,42 @@ def test_ten_sessions_that_know_the_rules_stay_under_the_caps(active_model: Mode
     assert max(Counter(through).values()) <= LIMITS.session.corrections
 
 
-# --- What people see of it --------------------------------------------------------------------------------------------
+# --- Presentation -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def office(admin_user: User) -> Client:
+def admin_browser(admin_user: User) -> Client:
     client = Client()
     client.force_login(admin_user)
     return client
 
 
-def test_the_admin_list_says_why_and_can_be_filtered(somebody: uuid.UUID, office: Client) -> None:
+def test_admin_list_shows_rules_and_can_be_filtered(somebody: uuid.UUID, admin_browser: Client) -> None:
     say(somebody, different(1, sure(7)), it_is(1))
     say(somebody, different(2, seed=5), model_is_right)
     say(somebody, different(1, seed=7), it_is(4))
     triage.triage()
     url = "/admin/recognizer/correction/"
 
-    page = office.get(url)
+    page = admin_browser.get(url)
     shown = [row.confidence for row in page.context["cl"].result_list]
     assert shown == sorted(shown)
     assert '<span title="The model was sure of another answer.">sure of another</span>' in page.content.decode()
     for query, count in (("held", 1), ("none", 1), ("sure_of_another", 1), ("confirmed", 2), ("burst", 0)):
-        assert len(office.get(f"{url}?triage={query}").context["cl"].result_list) == count
+        assert len(admin_browser.get(f"{url}?triage={query}").context["cl"].result_list) == count
 
 
-def test_the_admin_list_asks_as_often_for_many_as_for_few(
-    somebody: uuid.UUID, office: Client, django_assert_max_num_queries: Any
+def test_admin_list_uses_constant_number_of_queries(
+    somebody: uuid.UUID, admin_browser: Client, django_assert_max_num_queries: Any
 ) -> None:
     say(somebody, different(40), model_is_right)
     triage.triage()
 
     with django_assert_max_num_queries(12):
-        office.get("/admin/recognizer/correction/")
+        admin_browser.get("/admin/recognizer/correction/")
 
 
-def test_a_run_asks_as_often_for_many_as_for_few(
+def test_triage_run_uses_constant_number_of_queries(
     active_model: ModelVersion, django_assert_max_num_queries: Any
 ) -> None:
     for number in range(30):
@@ -811,7 +801,7 @@ def test_a_run_asks_as_often_for_many_as_for_few(
         triage.triage()
 
 
-def test_the_page_about_triage_names_every_rule() -> None:
+def test_docs_page_names_every_rule() -> None:
     page = (Path(__file__).resolve().parent.parent / "docs" / "triage.md").read_text()
 
     assert {rule.name for rule in (*HOLD, *ACCEPT) if f"`{rule.name}`" not in page} == set()

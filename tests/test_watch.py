@@ -1,4 +1,4 @@
-"""A version that people correct clearly more often than the one before is taken back; nothing less is."""
+"""A promoted version that people correct clearly more often than the previous one is rolled back; others stay."""
 
 import uuid
 from datetime import timedelta
@@ -22,12 +22,12 @@ from tests.drawings import canary
 
 pytestmark = pytest.mark.django_db
 
-IMAGE = ink_to_input([np.array(stroke, np.float64) for stroke in canary(3)], 100).tobytes()  # the bundled model: 3
+IMAGE = ink_to_input([np.array(stroke, np.float64) for stroke in canary(3)], 100).tobytes()  # the bundled model reads 3
 
 
 @pytest.fixture
 def promoted(active_model: ModelVersion) -> ModelVersion:
-    """A version that passed its gates, after 300 drawings of the bundled one with 6 corrections."""
+    """A version that passed its gates, after 300 drawings by the bundled one with 6 corrections."""
     people_draw(active_model, people=60, each=5, corrected=6)
     return promote_next(active_model)
 
@@ -54,7 +54,7 @@ def people_draw(
     said: int | None = 3,
     known: bool = True,
 ) -> list[Correction]:
-    """People draw threes; `corrected` of the drawings, one of each person in turn, were read as an 8."""
+    """Store threes; `corrected` of them, spread over the people, were read as 8."""
     owners = known_people(version, people) if known else [{"session": uuid.uuid4()} for _ in range(people)]
     submissions = [drawing_of(version, image, **owner) for owner in owners * each]
     for submission in submissions[:corrected]:
@@ -66,7 +66,7 @@ def people_draw(
 
 
 def known_people(version: ModelVersion, people: int) -> list[dict[str, Any]]:
-    """Accounts of each of which a reviewer accepted something a month ago."""
+    """Return accounts, each with a label that a reviewer accepted a month ago."""
     month_ago = now() - timedelta(days=30)
     reviewer, _ = User.objects.get_or_create(username="reviewer", is_staff=True)
     accounts = User.objects.bulk_create(
@@ -97,7 +97,7 @@ def active() -> int:
     return ModelVersion.objects.get(state="active").version
 
 
-def test_a_version_that_is_corrected_more_is_taken_back_once(promoted: ModelVersion) -> None:
+def test_version_with_more_corrections_is_rolled_back_once(promoted: ModelVersion) -> None:
     people_draw(promoted, people=60, each=4, corrected=48)
     watch_promotion()
     watch_promotion()
@@ -112,7 +112,7 @@ def test_a_version_that_is_corrected_more_is_taken_back_once(promoted: ModelVers
     assert "version 1 reads 48 of these as people say" in reason
 
 
-def test_cookies_move_nothing_but_leave_staff_a_word(
+def test_anonymous_corrections_only_warn_staff(
     promoted: ModelVersion, staff: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = ModelVersion.objects.get(version=1)
@@ -127,7 +127,7 @@ def test_cookies_move_nothing_but_leave_staff_a_word(
     assert "digits_promotion_doubted 1.0" in staff.get("/metrics").content.decode()
 
 
-def test_accounts_that_reviewers_do_not_know_move_nothing(promoted: ModelVersion) -> None:
+def test_accounts_unknown_to_reviewers_do_not_count(promoted: ModelVersion) -> None:
     people_draw(promoted, people=60, each=4, corrected=48)
     Correction.objects.filter(state="accepted").update(decided=now() + timedelta(hours=1))  # after the promotion
     assert not watch.watch()
@@ -137,14 +137,14 @@ def test_accounts_that_reviewers_do_not_know_move_nothing(promoted: ModelVersion
 
 
 @pytest.mark.slow
-def test_a_flood_of_uncorrected_drawings_does_not_blind_it(promoted: ModelVersion) -> None:
+def test_flood_of_uncorrected_drawings_does_not_hide_a_rise(promoted: ModelVersion) -> None:
     people_draw(promoted, people=800, each=10, corrected=0, known=False)
     people_draw(promoted, people=60, each=4, corrected=48)
 
     assert watch.watch()
 
 
-def test_the_same_rate_changes_nothing(promoted: ModelVersion) -> None:
+def test_equal_rate_changes_nothing(promoted: ModelVersion) -> None:
     people_draw(promoted, people=60, each=5, corrected=9)
 
     assert not watch.watch()
@@ -160,7 +160,7 @@ def test_too_few_drawings_or_people_change_nothing(promoted: ModelVersion) -> No
     assert not watch.watch()
 
 
-def test_one_person_who_corrects_everything_is_not_enough(promoted: ModelVersion) -> None:
+def test_one_person_is_not_enough(promoted: ModelVersion) -> None:
     people_draw(promoted, people=1, each=500, corrected=500)
     people_draw(promoted, people=60, each=4, corrected=4)
 
@@ -168,7 +168,7 @@ def test_one_person_who_corrects_everything_is_not_enough(promoted: ModelVersion
     assert active() == 2
 
 
-def test_many_ids_that_talk_nonsense_are_not_enough(promoted: ModelVersion, caplog: pytest.LogCaptureFixture) -> None:
+def test_nonsense_corrections_by_many_are_not_enough(promoted: ModelVersion, caplog: pytest.LogCaptureFixture) -> None:
     people_draw(promoted, people=100, each=3, corrected=200, said=5)
 
     assert not watch.watch()
@@ -176,7 +176,7 @@ def test_many_ids_that_talk_nonsense_are_not_enough(promoted: ModelVersion, capl
     assert "version 1 would read only 0 of these right" in caplog.text
 
 
-def test_what_an_admin_rejected_or_its_author_took_back_does_not_count(promoted: ModelVersion) -> None:
+def test_rejected_or_superseded_corrections_do_not_count(promoted: ModelVersion) -> None:
     said = people_draw(promoted, people=60, each=4, corrected=60)
     Correction.objects.filter(pk__in=[row.pk for row in said[:30]]).update(state="rejected")
     Correction.objects.filter(pk__in=[row.pk for row in said[30:56]]).update(superseded=now())
@@ -184,7 +184,7 @@ def test_what_an_admin_rejected_or_its_author_took_back_does_not_count(promoted:
     assert not watch.watch()
 
 
-def test_what_a_person_activated_is_left_alone(active_model: ModelVersion) -> None:
+def test_version_activated_by_hand_is_left_alone(active_model: ModelVersion) -> None:
     people_draw(active_model, people=60, each=5, corrected=6)
     by_hand = promote_next(active_model, Promotion.Cause.HAND)
     people_draw(by_hand, people=60, each=4, corrected=48)
@@ -193,7 +193,7 @@ def test_what_a_person_activated_is_left_alone(active_model: ModelVersion) -> No
     assert active() == 2
 
 
-def test_a_version_that_served_for_long_is_left_alone(promoted: ModelVersion) -> None:
+def test_version_that_served_for_long_is_left_alone(promoted: ModelVersion) -> None:
     people_draw(promoted, people=60, each=4, corrected=48)
     Promotion.objects.filter(version=promoted).update(created=now() - timedelta(days=31))
 
@@ -201,7 +201,7 @@ def test_a_version_that_served_for_long_is_left_alone(promoted: ModelVersion) ->
 
 
 @pytest.mark.parametrize("loss", ["gone", "damaged"])
-def test_if_the_version_before_cannot_serve_the_bundled_one_does(promoted: ModelVersion, loss: str) -> None:
+def test_bundled_version_serves_if_previous_one_cannot(promoted: ModelVersion, loss: str) -> None:
     people_draw(promoted, people=60, each=4, corrected=5)
     third = promote_next(promoted)
     people_draw(third, people=60, each=4, corrected=48)
@@ -212,7 +212,7 @@ def test_if_the_version_before_cannot_serve_the_bundled_one_does(promoted: Model
     assert active() == 1
 
 
-def test_if_no_earlier_version_can_serve_nothing_changes(
+def test_nothing_changes_if_no_earlier_version_can_serve(
     promoted: ModelVersion, caplog: pytest.LogCaptureFixture
 ) -> None:
     people_draw(promoted, people=60, each=4, corrected=48)
@@ -223,7 +223,7 @@ def test_if_no_earlier_version_can_serve_nothing_changes(
     assert "no earlier version" in caplog.text
 
 
-def test_a_rollback_that_comes_too_late_does_nothing(promoted: ModelVersion, active_model: ModelVersion) -> None:
+def test_late_rollback_does_nothing(promoted: ModelVersion, active_model: ModelVersion) -> None:
     seen = Promotion.objects.all()[0]
     promote_next(promoted)
 
@@ -231,7 +231,7 @@ def test_a_rollback_that_comes_too_late_does_nothing(promoted: ModelVersion, act
     assert active() == 3
 
 
-def test_a_look_takes_few_queries(
+def test_watching_uses_few_queries(
     promoted: ModelVersion, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     people_draw(promoted, people=60, each=5, corrected=9)
@@ -251,7 +251,7 @@ def test_fishers_test_is_exact() -> None:
     assert watch.fisher_tail(2200, 100_000, 2000, 100_000) == pytest.approx(0.000955, rel=1e-2)
 
 
-def test_one_persons_drawings_count_as_little_as_they_tell() -> None:
+def test_similar_drawings_of_one_person_count_less() -> None:
     alike = watch.tally(
         [SampledDrawing(pk, owner=pk // 10, wrong=pk < 100) for pk in range(1000)]
     )  # ten people, all wrong
@@ -261,11 +261,11 @@ def test_one_persons_drawings_count_as_little_as_they_tell() -> None:
     assert mixed.design_effect == 1
 
 
-def test_equal_rates_hardly_ever_look_like_a_rise() -> None:
+def test_equal_rates_hardly_ever_raise_an_alarm() -> None:
     limits, rng = WatchLimits(looks=8), np.random.default_rng(3)
 
     def drawings(count: int) -> list[SampledDrawing]:
-        """Of people who draw five each, some of them hard to read: 5 % wrong, and ten times as alike as chance."""
+        """Drawings of people who draw five each: 5 % wrong, and correlated within a person."""
         share = rng.beta(0.45, 8.55, count // 5).repeat(5)
         return [SampledDrawing(pk, pk // 5, bool(wrong)) for pk, wrong in enumerate(rng.random(len(share)) < share)]
 

@@ -1,4 +1,4 @@
-"""Versions of the model for the tests of their pages, with metrics, gate reports and lineage as a run leaves them."""
+"""Model versions for tests, with metrics, gate reports and lineage as a training run stores them."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,7 +14,7 @@ from training.evaluation import Readings, detailed_digit_metrics
 from training.gates import GATES
 from training.models import TrainingRun
 
-# What gates measure, asked for, and on how many drawings, as runs on the real data have it.
+# Value, threshold and number of drawings of each gate, as in runs on the real data.
 MEASURED: dict[str, tuple[float, float, int]] = {
     "mnist": (0.9978, 0.995, 10_000),
     "mnist_champion": (0.62, 0.02, 10_000),
@@ -39,7 +39,7 @@ FAILING = {"holdout": 0.004, "learned": 1.1, "mnist": 0.9931, "recall": 0.0102, 
 
 
 def gate_report(failed: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """A report in which some gates fail."""
+    """Return a gate report in which the given gates fail."""
     explanations = {gate.name: gate.explanation for gate in GATES}
     return [
         {
@@ -56,7 +56,7 @@ def gate_report(failed: Sequence[str] = ()) -> list[dict[str, Any]]:
 
 
 def readings(labels: np.ndarray, wrong: Sequence[int], seed: int = 0) -> Readings:
-    """Answers that are calibrated and right but for some places, one of which is taken for no digit."""
+    """Return calibrated answers, right except at the places `wrong`; the first of these is read as no digit."""
     rng = np.random.default_rng(seed)
     digits = labels.copy()
     digits[list(wrong)] = (labels[list(wrong)] + 3) % 10
@@ -68,7 +68,7 @@ def readings(labels: np.ndarray, wrong: Sequence[int], seed: int = 0) -> Reading
 
 
 def metrics(labels: np.ndarray, wrong: Sequence[int], before: Sequence[int] | None = None, came_from: int = 1) -> Any:
-    """What a run measures of a candidate that has some places of a test set wrong, as its champion had others."""
+    """Return the metrics of a candidate with errors at `wrong`, whose champion had errors at `before`."""
     after = readings(labels, wrong)
     mnist = detailed_digit_metrics(after, labels)
     if before is not None:
@@ -83,7 +83,7 @@ def metrics(labels: np.ndarray, wrong: Sequence[int], before: Sequence[int] | No
 
 
 class _Numbered:
-    """What `mnist_changes` asks of a model."""
+    """The part of a model that `mnist_changes` uses."""
 
     def __init__(self, version: int) -> None:
         self.version = version
@@ -98,7 +98,7 @@ def learned(
     hours_ago: float = 1,
     content: bytes = b"artifact",
 ) -> ModelVersion:
-    """Register a version as the run leaves it that made it, promoted or rejected, and the run."""
+    """Store a training run and the version it made, promoted or rejected."""
     at = now() - timedelta(hours=hours_ago)
     run = TrainingRun.objects.create(
         state=TrainingRun.State.SUCCEEDED,

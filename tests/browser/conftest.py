@@ -1,4 +1,4 @@
-"""A real Chromium, and a page that fails its test if the console or the content security policy complains."""
+"""A real Chromium, and pages that fail their test on console errors or policy violations."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
 
 EXPECTED_NOISE = (
     "Failed to load resource",  # Chromium's own note on any 4xx answer; tests look at the answers themselves
-    "Service Worker registration blocked by Playwright",  # which could not change answers behind its back
+    "Service Worker registration blocked by Playwright",  # otherwise Playwright could not change answers
 )
 
 OpenPage = Callable[..., DrawingPage]

@@ -1,4 +1,4 @@
-"""What a person does on the drawing page, and what they see."""
+"""The drawing page as a person uses it."""
 
 from collections.abc import Callable, Sequence
 
@@ -39,7 +39,7 @@ FOUR: list[Stroke] = [
 
 
 def requests_after(page: Page, act: Callable[[], object]) -> list[str]:
-    """Do something, and return what the page has asked the site for once it has dealt with that."""
+    """Do something, and return the requests that the page made because of it."""
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     act()
@@ -48,7 +48,7 @@ def requests_after(page: Page, act: Callable[[], object]) -> list[str]:
 
 
 class DrawingPage:
-    """The page `/`, by what it offers."""
+    """The page `/` and its controls."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -70,7 +70,7 @@ class DrawingPage:
         self.page.mouse.down()
 
     def place(self, point: tuple[float, float]) -> tuple[float, float]:
-        """Where a point of the surface is in the window."""
+        """Return the window coordinates of a point of the surface."""
         box = self.canvas.bounding_box()
         assert box is not None
         x, y = point
@@ -86,7 +86,7 @@ class DrawingPage:
         return self.page.get_by_role("button", name=name, exact=True)
 
     def inked_pixels(self) -> int:
-        """How much ink the canvas shows."""
+        """Return the number of inked pixels on the canvas."""
         count = self.canvas.evaluate(
             """canvas => {
                 const { width, height } = canvas;
@@ -100,7 +100,7 @@ class DrawingPage:
         return count
 
     def hold_requests(self) -> None:
-        """Count the previews that are under way together, in `window.atOnce` and its peak `window.mostAtOnce`."""
+        """Delay previews, and count concurrent ones in `window.atOnce` and their maximum in `window.mostAtOnce`."""
         self.page.evaluate(
             """() => {
                 const send = window.fetch;

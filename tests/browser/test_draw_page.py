@@ -1,4 +1,4 @@
-"""Drawing, having it read, and saying what it is."""
+"""Drawing a digit, having it read, and correcting the answer."""
 
 import re
 
@@ -13,11 +13,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 def standing() -> list[int | None]:
-    """What was said and not taken back."""
+    """Return the labels that were given and not withdrawn."""
     return list(Correction.objects.standing().values_list("digit", flat=True))
 
 
-def test_a_drawn_digit_is_read_and_stored(sheet: DrawingPage) -> None:
+def test_drawn_digit_is_read_and_stored(sheet: DrawingPage) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
 
@@ -29,7 +29,7 @@ def test_a_drawn_digit_is_read_and_stored(sheet: DrawingPage) -> None:
     assert Submission.objects.get().digit == 3
 
 
-def test_the_ink_is_kept_with_time_and_pressure_on_a_surface_that_no_screen_changes(sheet: DrawingPage) -> None:
+def test_ink_is_stored_with_time_and_pressure_independent_of_screen(sheet: DrawingPage) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
 
@@ -44,7 +44,7 @@ def test_the_ink_is_kept_with_time_and_pressure_on_a_surface_that_no_screen_chan
     assert {pressure for *_, pressure in points} == {0.5}
 
 
-def test_the_reading_follows_the_pen_and_stores_nothing_before_it_rests(sheet: DrawingPage) -> None:
+def test_reading_follows_the_pen_and_is_stored_when_it_rests(sheet: DrawingPage) -> None:
     sheet.press(SEVEN[0][0])
     for point in SEVEN[0][1:]:
         sheet.page.mouse.move(*sheet.place(point), steps=3)
@@ -56,7 +56,7 @@ def test_the_reading_follows_the_pen_and_stores_nothing_before_it_rests(sheet: D
     sheet.wait_until("stored")
 
 
-def test_at_most_one_preview_is_under_way(sheet: DrawingPage) -> None:
+def test_at_most_one_preview_is_in_flight(sheet: DrawingPage) -> None:
     sheet.hold_requests()
 
     sheet.draw(FOUR * 3)
@@ -67,7 +67,7 @@ def test_at_most_one_preview_is_under_way(sheet: DrawingPage) -> None:
     assert most == 1
 
 
-def test_a_correction_is_saved_at_once_and_can_be_changed_and_taken_back(sheet: DrawingPage) -> None:
+def test_correction_is_saved_at_once_and_can_be_changed_and_withdrawn(sheet: DrawingPage) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
 
@@ -86,7 +86,7 @@ def test_a_correction_is_saved_at_once_and_can_be_changed_and_taken_back(sheet: 
     assert standing() == []
 
 
-def test_yes_confirms_the_digit_and_the_next_stroke_starts_afresh(sheet: DrawingPage) -> None:
+def test_yes_confirms_the_digit_and_next_stroke_starts_a_new_drawing(sheet: DrawingPage) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
     sheet.button("Yes, correct").click()
@@ -100,7 +100,7 @@ def test_yes_confirms_the_digit_and_the_next_stroke_starts_afresh(sheet: Drawing
     assert set(Submission.objects.values_list("digit", flat=True)) == {3, 7}
 
 
-def test_a_correction_under_way_survives_that_the_next_digit_is_begun(sheet: DrawingPage) -> None:
+def test_correction_in_flight_is_saved_although_next_digit_is_begun(sheet: DrawingPage) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
     sheet.page.evaluate(
@@ -121,7 +121,7 @@ def test_a_correction_under_way_survives_that_the_next_digit_is_begun(sheet: Dra
     assert set(Submission.objects.values_list("digit", flat=True)) == {3, 7}
 
 
-def test_nothing_jumps_when_the_answer_and_the_confirmation_come(sheet: DrawingPage) -> None:
+def test_layout_does_not_shift_when_answers_appear(sheet: DrawingPage) -> None:
     sheet.page.evaluate(
         """() => {
             window.shifts = 0;
@@ -139,7 +139,7 @@ def test_nothing_jumps_when_the_answer_and_the_confirmation_come(sheet: DrawingP
     assert sheet.page.evaluate("window.shifts") < 0.01
 
 
-def test_a_drawing_that_went_on_replaces_the_half_of_it_that_was_stored(sheet: DrawingPage) -> None:
+def test_continued_drawing_replaces_its_stored_half(sheet: DrawingPage) -> None:
     sheet.draw(FOUR[:1])
     sheet.wait_until("stored")
     half = Submission.objects.get().pk
@@ -150,7 +150,7 @@ def test_a_drawing_that_went_on_replaces_the_half_of_it_that_was_stored(sheet: D
     assert [stored.pk != half for stored in Submission.objects.all()] == [True]
 
 
-def test_undo_takes_the_last_stroke_back_and_clear_all_of_them(sheet: DrawingPage) -> None:
+def test_undo_removes_last_stroke_and_clear_removes_all(sheet: DrawingPage) -> None:
     sheet.draw(SEVEN)
     one_stroke = sheet.inked_pixels()
     sheet.draw([[(90, 150), (180, 150)]])
@@ -166,13 +166,13 @@ def test_undo_takes_the_last_stroke_back_and_clear_all_of_them(sheet: DrawingPag
     expect(sheet.page.get_by_text("Draw a digit 0–9")).to_be_visible()
 
 
-def test_a_tap_leaves_a_dot(sheet: DrawingPage) -> None:
+def test_tap_leaves_a_dot(sheet: DrawingPage) -> None:
     sheet.canvas.click()
 
     until(lambda: sheet.inked_pixels() > 100)
 
 
-def test_predict_reads_at_once_and_asks_for_ink_on_an_empty_sheet(sheet: DrawingPage) -> None:
+def test_predict_reads_at_once_and_asks_for_ink_on_empty_canvas(sheet: DrawingPage) -> None:
     sheet.button("Predict").click()
     expect(sheet.alert).to_contain_text("Draw a digit first")
 
@@ -186,7 +186,7 @@ def test_predict_reads_at_once_and_asks_for_ink_on_an_empty_sheet(sheet: Drawing
     assert Submission.objects.count() == 1
 
 
-def test_a_drawing_can_be_deleted(sheet: DrawingPage) -> None:
+def test_drawing_can_be_deleted(sheet: DrawingPage) -> None:
     sheet.draw(SEVEN)
     sheet.wait_until("stored")
 
@@ -197,7 +197,7 @@ def test_a_drawing_can_be_deleted(sheet: DrawingPage) -> None:
     assert not Submission.objects.exists()
 
 
-def test_the_page_keeps_to_its_own_address_and_its_weight(sheet: DrawingPage) -> None:
+def test_page_loads_little_and_only_from_its_own_address(sheet: DrawingPage) -> None:
     sizes: dict[str, int] = {}
     sheet.page.on("response", lambda response: sizes.update({response.url: len(response.body())}))
 

@@ -1,4 +1,4 @@
-"""Every page, in both themes, wide and on a phone: axe-core's rules for WCAG 2.2 AA, and our own."""
+"""Every page, in both themes, wide and on a phone: axe-core's rules for WCAG 2.2 AA, and our own checks."""
 
 import re
 from pathlib import Path
@@ -61,7 +61,7 @@ SHIFT = """
 
 @pytest.fixture
 def busy_site(active_model: ModelVersion) -> None:
-    """A site that people have used: drawings, corrections that wait, versions, statistics."""
+    """A site in use: drawings, pending corrections, versions, statistics."""
     for days_ago in range(3):
         drew(active_model, days_ago, count=6, said=3)
         drew(active_model, days_ago, count=3, said=8, confidence=0.7, verdict="unsure")
@@ -72,7 +72,7 @@ def busy_site(active_model: ModelVersion) -> None:
 
 
 def violations(page: Page) -> list[str]:
-    """Ask axe-core."""
+    """Return the violations that axe-core finds."""
     found = Axe().run(page, options={"runOnly": list(RULES), "resultTypes": ["violations"]}).response["violations"]
     return [f"{one['id']}: {node['html'][:120]} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
@@ -86,7 +86,7 @@ def violations(page: Page) -> list[str]:
         ("stranger", "ar", 1440, "dark"),
     ],
 )
-def test_no_page_has_a_fault(
+def test_pages_have_no_faults(
     busy_site: None, open_page: OpenPage, admin_user: User, width: int, theme: str, role: str, locale: str
 ) -> None:
     page = open_page(viewport={"width": width, "height": 900}, color_scheme=theme, locale=locale).page

@@ -22,7 +22,7 @@ def test_table_and_plot_fit_a_phone(open_page: OpenPage, theme: str) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 390, 540, 800])
-def test_the_header_fits_with_names_for_its_pictures(open_page: OpenPage, width: int) -> None:
+def test_header_fits_all_widths_with_labels(open_page: OpenPage, width: int) -> None:
     page = open_page(viewport={"width": width, "height": 700}, color_scheme="light").page
 
     def boxes(*parts: Locator) -> list[FloatRect]:
@@ -40,7 +40,7 @@ def test_the_header_fits_with_names_for_its_pictures(open_page: OpenPage, width:
     assert all(box["width"] >= 44 and box["height"] >= 44 for box in pages + corners)
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in corners)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for name in ("About", "Draw"):  # where they are more than the line holds, it is pushed along
+    for name in ("About", "Draw"):  # a line that is too long scrolls
         link = page.get_by_role("link", name=name, exact=True)
         link.focus()
         (box,) = boxes(link)

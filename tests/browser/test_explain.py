@@ -1,4 +1,4 @@
-"""Asking why: the panel says it in words and pictures, keeps its place, and never shows what is stale."""
+"""Asking why: the panel explains in words and pictures, keeps its place, and never shows stale content."""
 
 import re
 
@@ -16,7 +16,7 @@ PHONE = {"width": 390, "height": 844}
 
 
 class Panel:
-    """What stands under Why?."""
+    """The panel that the button "Why?" opens."""
 
     def __init__(self, sheet: DrawingPage) -> None:
         self.toggle = sheet.button("Why?")
@@ -30,7 +30,7 @@ def panel(sheet: DrawingPage) -> Panel:
     return Panel(sheet)
 
 
-def test_why_says_which_ink_spoke_and_what_is_read_without_it(sheet: DrawingPage, panel: Panel) -> None:
+def test_why_names_influential_ink_and_reading_without_it(sheet: DrawingPage, panel: Panel) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
     expect(panel.root).to_be_hidden()
@@ -50,7 +50,7 @@ def test_why_says_which_ink_spoke_and_what_is_read_without_it(sheet: DrawingPage
     expect(panel.root).to_be_hidden()
 
 
-def test_it_is_asked_for_only_when_somebody_looks_and_once(sheet: DrawingPage, panel: Panel) -> None:
+def test_explanation_is_requested_once_and_only_on_demand(sheet: DrawingPage, panel: Panel) -> None:
     asked: list[str] = []
     sheet.page.on("request", lambda request: asked.append(request.url) if "explanation" in request.url else None)
     sheet.draw(THREE)
@@ -67,7 +67,7 @@ def test_it_is_asked_for_only_when_somebody_looks_and_once(sheet: DrawingPage, p
     assert len(asked) == 1
 
 
-def test_an_open_panel_follows_to_the_next_drawing_and_is_never_stale(sheet: DrawingPage, panel: Panel) -> None:
+def test_open_panel_follows_next_drawing_and_is_never_stale(sheet: DrawingPage, panel: Panel) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
     panel.toggle.click()
@@ -80,7 +80,7 @@ def test_an_open_panel_follows_to_the_next_drawing_and_is_never_stale(sheet: Dra
     expect(panel.answer).to_contain_text("for 7")
 
 
-def test_an_explanation_that_comes_too_late_is_dropped(sheet: DrawingPage, panel: Panel) -> None:
+def test_late_explanation_is_dropped(sheet: DrawingPage, panel: Panel) -> None:
     held: list[Route] = []
     sheet.page.route(EXPLANATION, lambda route: held.append(route) if not held else route.continue_())
     sheet.draw(THREE)
@@ -97,7 +97,7 @@ def test_an_explanation_that_comes_too_late_is_dropped(sheet: DrawingPage, panel
     expect(panel.answer).to_contain_text("for 7")
 
 
-def test_a_known_drawing_of_ones_own_is_shown_with_where_it_is_from(sheet: DrawingPage, panel: Panel) -> None:
+def test_similar_drawing_of_the_owner_is_shown_with_its_source(sheet: DrawingPage, panel: Panel) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
     sheet.button("Yes, correct").click()
@@ -115,7 +115,7 @@ def test_a_known_drawing_of_ones_own_is_shown_with_where_it_is_from(sheet: Drawi
 
 
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 900}, PHONE], ids=["desk", "phone"])
-def test_nothing_moves_but_by_the_press_itself(open_page: OpenPage, viewport: dict[str, int]) -> None:
+def test_layout_does_not_shift_when_explanation_arrives(open_page: OpenPage, viewport: dict[str, int]) -> None:
     sheet = open_page(viewport=viewport)
     panel = Panel(sheet)
     panel.toggle.click()
@@ -139,7 +139,7 @@ def test_nothing_moves_but_by_the_press_itself(open_page: OpenPage, viewport: di
     assert sheet.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
-def test_it_opens_by_keyboard(sheet: DrawingPage, panel: Panel) -> None:
+def test_panel_opens_by_keyboard(sheet: DrawingPage, panel: Panel) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
     panel.toggle.focus()
@@ -150,7 +150,7 @@ def test_it_opens_by_keyboard(sheet: DrawingPage, panel: Panel) -> None:
     assert Submission.objects.count() == 1
 
 
-def test_without_the_site_it_can_be_asked_for_again(sheet: DrawingPage, panel: Panel) -> None:
+def test_explanation_is_retried_when_site_is_back(sheet: DrawingPage, panel: Panel) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
     sheet.page.context.set_offline(True)
@@ -163,7 +163,7 @@ def test_without_the_site_it_can_be_asked_for_again(sheet: DrawingPage, panel: P
     expect(sheet.alert).to_be_hidden()
 
 
-def test_too_many_at_once_waits_and_goes_on_by_itself(sheet: DrawingPage, panel: Panel) -> None:
+def test_throttled_explanation_is_retried(sheet: DrawingPage, panel: Panel) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
     sheet.page.route(EXPLANATION, lambda route: route.fulfill(status=429, headers={"Retry-After": "1"}, body="{}"))

@@ -1,4 +1,4 @@
-"""From page to page by keyboard alone, and by touch alone: drawing, correcting, teaching, looking back, leaving."""
+"""Whole journeys by keyboard alone and by touch alone: drawing, correcting, teaching, looking back, deleting."""
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -23,7 +23,7 @@ FOCUS_IS_SEEN = """
 
 
 def tab_to(page: Page, target: Locator) -> None:
-    """Press Tab until something is focused, as somebody does who has no pointer; the focus is seen and not covered."""
+    """Press Tab until the target has focus, and check that the focus is visible and not covered."""
     for _ in range(80):
         if target.count() and target.first.evaluate("(part) => part === document.activeElement"):
             assert target.first.evaluate(FOCUS_IS_SEEN), target
@@ -47,7 +47,7 @@ def draw_a_one(page: Page) -> None:
     page.keyboard.press("Enter")
 
 
-def test_everything_by_keyboard_alone(open_page: OpenPage) -> None:
+def test_journey_by_keyboard_alone(open_page: OpenPage) -> None:
     sheet = open_page(viewport={"width": 1280, "height": 900})
     page = sheet.page
 
@@ -98,7 +98,7 @@ def test_everything_by_keyboard_alone(open_page: OpenPage) -> None:
     assert not Submission.objects.exists()
 
 
-def test_everything_by_touch_alone(open_page: OpenPage) -> None:
+def test_journey_by_touch_alone(open_page: OpenPage) -> None:
     sheet = open_page(**PHONE)
     page = sheet.page
     session = page.context.new_cdp_session(page)

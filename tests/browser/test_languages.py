@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
-def test_a_digit_is_drawn_and_read_in_arabic(open_page: OpenPage, width: int, height: int) -> None:
+def test_digit_is_drawn_and_read_in_arabic(open_page: OpenPage, width: int, height: int) -> None:
     drawing = open_page(locale="ar-MA", viewport={"width": width, "height": height})
     page = drawing.page
     drawing.draw(THREE)
@@ -25,7 +25,7 @@ def test_a_digit_is_drawn_and_read_in_arabic(open_page: OpenPage, width: int, he
     assert brand and switch and brand["x"] > switch["x"]
 
 
-def test_the_language_is_changed_below_and_remembered(open_page: OpenPage) -> None:
+def test_language_can_be_changed_and_is_remembered(open_page: OpenPage) -> None:
     page = open_page(locale="en-GB").page
     page.get_by_role("button", name="Français").click()
 

@@ -1,4 +1,4 @@
-"""What becomes of one's drawings: found again, corrected later, taken along into an account, deleted."""
+"""My digits: drawings are found again, corrected later, moved into an account, and deleted."""
 
 import re
 
@@ -28,7 +28,7 @@ def open_mine(page: Page) -> None:
     page.wait_for_load_state()  # its script listens by then
 
 
-def test_the_journey_from_a_first_drawing_to_none(open_page: OpenPage) -> None:
+def test_journey_from_first_drawing_to_deletion(open_page: OpenPage) -> None:
     sheet = open_page(viewport=PHONE)
     page = sheet.page
     draw(sheet, "3", "7")
@@ -66,7 +66,7 @@ def test_the_journey_from_a_first_drawing_to_none(open_page: OpenPage) -> None:
     assert not Submission.objects.exists()
 
 
-def test_a_drawing_is_confirmed_taken_back_and_deleted_without_leaving_the_page(open_page: OpenPage) -> None:
+def test_drawing_is_confirmed_withdrawn_and_deleted_without_reload(open_page: OpenPage) -> None:
     sheet = open_page(viewport={"width": 1280, "height": 900})
     draw(sheet, "3", "7")
     page = sheet.page
@@ -102,7 +102,7 @@ def test_choosing_a_digit_filters_at_once(open_page: OpenPage) -> None:
     expect(sheet.page.locator(".card")).to_have_count(1)
 
 
-def test_it_works_without_scripts(open_page: OpenPage) -> None:
+def test_page_works_without_scripts(open_page: OpenPage) -> None:
     sheet = open_page(viewport=PHONE)
     draw(sheet, "3")
     plain = open_page(viewport=PHONE, java_script_enabled=False, storage_state=sheet.page.context.storage_state()).page
@@ -115,7 +115,7 @@ def test_it_works_without_scripts(open_page: OpenPage) -> None:
     expect(plain.locator(".card")).to_contain_text("You said: 8")
 
 
-def test_a_site_out_of_reach_is_said_and_nothing_is_lost(open_page: OpenPage) -> None:
+def test_unreachable_site_is_reported_and_nothing_is_lost(open_page: OpenPage) -> None:
     sheet = open_page(viewport=PHONE)
     draw(sheet, "3")
     page = sheet.page
@@ -133,9 +133,7 @@ def test_a_site_out_of_reach_is_said_and_nothing_is_lost(open_page: OpenPage) ->
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_every_page_fits_its_window_and_everything_to_press_is_large(
-    open_page: OpenPage, width: int, theme: str
-) -> None:
+def test_pages_fit_their_window_and_controls_are_large(open_page: OpenPage, width: int, theme: str) -> None:
     sheet = open_page(viewport={"width": width, "height": 844}, color_scheme=theme)
     draw(sheet, "3")
     page = sheet.page

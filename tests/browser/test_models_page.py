@@ -1,4 +1,4 @@
-"""The versions' pages in a browser: they fit phones in both themes, and staff watch a run without reloading."""
+"""The pages of the models: they fit phones in both themes, and staff watch a run without reloading."""
 
 import re
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def history(active_model: ModelVersion) -> ModelVersion:
 
 
 @pytest.fixture
-def open_office(open_page: OpenPage, admin_user: User) -> Callable[..., Page]:
+def open_as_admin(open_page: OpenPage, admin_user: User) -> Callable[..., Page]:
     """Open a browser profile in which an admin is logged in."""
 
     def open_one(**options: Any) -> Page:
@@ -50,9 +50,9 @@ def set_run(run: TrainingRun, **columns: Any) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_nothing_is_wider_than_the_screen(
-    history: ModelVersion, open_office: Callable[..., Page], width: int, theme: str
+    history: ModelVersion, open_as_admin: Callable[..., Page], width: int, theme: str
 ) -> None:
-    page = open_office(viewport={"width": width, "height": 844}, color_scheme=theme)
+    page = open_as_admin(viewport={"width": width, "height": 844}, color_scheme=theme)
 
     for address in ("/models", "/models/2", "/models/3", "/models/1/activate"):
         page.goto(address)
@@ -62,10 +62,10 @@ def test_nothing_is_wider_than_the_screen(
             assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width + 0.5
 
 
-def test_what_is_pressed_is_large_enough_and_follows_the_keyboard(
-    history: ModelVersion, open_office: Callable[..., Page]
+def test_controls_are_large_enough_and_usable_by_keyboard(
+    history: ModelVersion, open_as_admin: Callable[..., Page]
 ) -> None:
-    page = open_office(viewport={"width": 390, "height": 844})
+    page = open_as_admin(viewport={"width": 390, "height": 844})
     page.goto("/models")
 
     for part in page.locator("main :is(button, .button, .entry__title a, .run__links a)").filter(visible=True).all():
@@ -77,10 +77,10 @@ def test_what_is_pressed_is_large_enough_and_follows_the_keyboard(
     expect(page.get_by_role("row").filter(has_text="People it never learns from")).to_contain_text("failed")
 
 
-def test_a_run_is_watched_from_start_to_end_without_reloading(
-    history: ModelVersion, open_office: Callable[..., Page]
+def test_run_is_watched_from_start_to_end_without_reloading(
+    history: ModelVersion, open_as_admin: Callable[..., Page]
 ) -> None:
-    page = open_office(viewport={"width": 1280, "height": 900})
+    page = open_as_admin(viewport={"width": 1280, "height": 900})
     page.goto("/models")
     panel = page.get_by_role("region", name="Training")
     panel.get_by_role("button", name="Start a training run").click()
@@ -113,10 +113,10 @@ def test_a_run_is_watched_from_start_to_end_without_reloading(
     expect(page).to_have_url(re.compile("/models/4$"))
 
 
-def test_a_run_is_cancelled_and_one_that_the_schedule_starts_appears(
-    active_model: ModelVersion, open_office: Callable[..., Page]
+def test_run_can_be_cancelled_and_scheduled_run_appears(
+    active_model: ModelVersion, open_as_admin: Callable[..., Page]
 ) -> None:
-    page = open_office(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page = open_as_admin(viewport={"width": 390, "height": 844}, color_scheme="dark")
     page.clock.install()
     page.goto("/models", wait_until="networkidle")
     panel = page.get_by_role("region", name="Training")
@@ -132,10 +132,10 @@ def test_a_run_is_cancelled_and_one_that_the_schedule_starts_appears(
     assert run.cancel_requested
 
 
-def test_while_the_site_is_away_the_panel_says_so_and_recovers(
-    active_model: ModelVersion, open_office: Callable[..., Page]
+def test_panel_reports_unreachable_site_and_recovers(
+    active_model: ModelVersion, open_as_admin: Callable[..., Page]
 ) -> None:
-    page = open_office(viewport={"width": 1280, "height": 900})
+    page = open_as_admin(viewport={"width": 1280, "height": 900})
     TrainingRun.objects.create(trigger="schedule", state="running", phase="fit", progress=0.5, started=now())
     page.clock.install()
     page.goto("/models", wait_until="networkidle")
@@ -149,8 +149,8 @@ def test_while_the_site_is_away_the_panel_says_so_and_recovers(
     expect(panel).not_to_contain_text("The site is not responding")
 
 
-def test_who_was_signed_out_is_told_so(active_model: ModelVersion, open_office: Callable[..., Page]) -> None:
-    page = open_office(viewport={"width": 1280, "height": 900})
+def test_logged_out_staff_are_told(active_model: ModelVersion, open_as_admin: Callable[..., Page]) -> None:
+    page = open_as_admin(viewport={"width": 1280, "height": 900})
     TrainingRun.objects.create(trigger="schedule", state="running", phase="fit", progress=0.5, started=now())
     page.goto("/models")
     page.context.clear_cookies(name="sessionid")
@@ -158,10 +158,8 @@ def test_who_was_signed_out_is_told_so(active_model: ModelVersion, open_office: 
     expect(page.get_by_role("region", name="Training")).to_contain_text("You are no longer logged in.")
 
 
-def test_staff_go_back_to_a_version_after_being_told_what_happens(
-    history: ModelVersion, open_office: Callable[..., Page]
-) -> None:
-    page = open_office(viewport={"width": 1280, "height": 900})
+def test_going_back_to_a_version_is_confirmed_first(history: ModelVersion, open_as_admin: Callable[..., Page]) -> None:
+    page = open_as_admin(viewport={"width": 1280, "height": 900})
     page.goto("/models/1")
     page.get_by_role("link", name="Go back to this version").click()
     expect(page.get_by_text("Within two seconds, every web process uses version 1")).to_be_visible()

@@ -30,7 +30,7 @@ def by_server(write: Callable[[float, int], str], values: tuple[float, ...]) -> 
 
 
 @pytest.mark.parametrize("language", [code for code, _ in settings.LANGUAGES])
-def test_scripts_write_numbers_as_the_server_does(open_page: OpenPage, language: str) -> None:
+def test_scripts_and_server_write_numbers_alike(open_page: OpenPage, language: str) -> None:
     page = open_page(locale=language).page
     assert page.locator("html").get_attribute("lang") == language
 

@@ -1,4 +1,4 @@
-"""The site without a network: the drawing page opens, says so, and reads once it is back."""
+"""The site without a network: the drawing page opens, says so, and reads once the network is back."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -10,7 +10,7 @@ from tests.browser.conftest import OpenPage
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
-def test_the_drawing_page_opens_without_a_network_and_reads_once_it_is_back(open_page: OpenPage) -> None:
+def test_drawing_page_opens_offline_and_reads_when_online_again(open_page: OpenPage) -> None:
     drawing = open_page(service_workers="allow")
     page = drawing.page
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
@@ -25,7 +25,7 @@ def test_the_drawing_page_opens_without_a_network_and_reads_once_it_is_back(open
     assert drawing.digit() == "3"
 
 
-def test_other_pages_say_that_there_is_no_network(open_page: OpenPage) -> None:
+def test_other_pages_say_offline(open_page: OpenPage) -> None:
     page = open_page(service_workers="allow").page
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     page.context.set_offline(True)
@@ -34,7 +34,7 @@ def test_other_pages_say_that_there_is_no_network(open_page: OpenPage) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("You are offline")
 
 
-def test_the_copy_of_the_drawing_page_names_nobody(open_page: OpenPage, admin_user: User) -> None:
+def test_cached_drawing_page_has_no_personal_data(open_page: OpenPage, admin_user: User) -> None:
     page = open_page(service_workers="allow").page
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     client = Client()
@@ -53,7 +53,7 @@ def test_the_copy_of_the_drawing_page_names_nobody(open_page: OpenPage, admin_us
     expect(page.get_by_text("boss")).to_have_count(0)
 
 
-def test_an_answer_is_never_an_old_one(open_page: OpenPage) -> None:
+def test_api_answers_are_not_cached(open_page: OpenPage) -> None:
     page = open_page(service_workers="allow").page
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     page.reload()

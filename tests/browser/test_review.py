@@ -1,4 +1,4 @@
-"""The review in a browser: sixty decisions by keyboard, nothing lost, and two reviewers side by side."""
+"""The review in a browser: sixty decisions by keyboard, nothing lost, and two reviewers at once."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ PHONE = {"width": 390, "height": 844}
 
 @pytest.fixture
 def open_desk(open_page: OpenPage) -> OpenDesk:
-    """Open the review in a browser profile of its own, as a member of staff."""
+    """Open the review in its own browser profile, as staff."""
 
     def open_one(name: str = "ann", address: str = "/review", **options: Any) -> Page:
         user, _ = User.objects.get_or_create(username=name, is_staff=True, is_superuser=True)
@@ -39,8 +39,8 @@ def open_desk(open_page: OpenPage) -> OpenDesk:
     return open_one
 
 
-def wait_for_review(count: int) -> list[int]:
-    """As many corrections that wait, each less doubtful than the one before; return their numbers."""
+def make_pending(count: int) -> list[int]:
+    """Create pending corrections with rising confidence, and return their ids."""
     numbers = []
     for place in range(count):
         drawing = labelled(f"p{place % 7}", place % 10, answered=(place + 1) % 10, seed=place, state=State.PENDING)
@@ -50,7 +50,7 @@ def wait_for_review(count: int) -> list[int]:
 
 
 def shown(page: Page) -> int:
-    """The number of the correction on the card that is open."""
+    """Return the id of the correction on the open card."""
     return int((page.locator("[data-card][aria-current]").get_attribute("id") or "card-0").removeprefix("card-"))
 
 
@@ -59,7 +59,7 @@ def waiting() -> int:
 
 
 def until(page: Page, done: Callable[[], bool]) -> None:
-    """Wait until the site has it: decisions travel while the reviewer goes on."""
+    """Wait for the site: decisions are sent while the reviewer goes on."""
     for _ in range(200):
         if done():
             return
@@ -68,7 +68,7 @@ def until(page: Page, done: Callable[[], bool]) -> None:
 
 
 def test_sixty_cards_are_decided_by_keyboard_within_a_minute(open_desk: OpenDesk) -> None:
-    wait_for_review(90)
+    make_pending(90)
     page = open_desk()
     decided: set[int] = set()
 
@@ -88,8 +88,8 @@ def test_sixty_cards_are_decided_by_keyboard_within_a_minute(open_desk: OpenDesk
     assert seconds < 60
 
 
-def test_the_last_card_leads_to_the_end_of_the_queue(open_desk: OpenDesk) -> None:
-    wait_for_review(2)
+def test_last_card_leads_to_the_end_of_the_queue(open_desk: OpenDesk) -> None:
+    make_pending(2)
     page = open_desk()
 
     page.keyboard.press("a")
@@ -103,7 +103,7 @@ def test_the_last_card_leads_to_the_end_of_the_queue(open_desk: OpenDesk) -> Non
 
 
 def test_undo_goes_back_decision_by_decision(open_desk: OpenDesk) -> None:
-    first, second, third = wait_for_review(3)
+    first, second, third = make_pending(3)
     page = open_desk()
     for key in ("a", "5"):
         page.keyboard.press(key)
@@ -120,8 +120,8 @@ def test_undo_goes_back_decision_by_decision(open_desk: OpenDesk) -> None:
     expect(page.get_by_role("status")).to_contain_text("nothing to undo")
 
 
-def test_two_reviewers_side_by_side_get_different_cards(open_desk: OpenDesk) -> None:
-    wait_for_review(100)
+def test_two_concurrent_reviewers_get_different_cards(open_desk: OpenDesk) -> None:
+    make_pending(100)
     left, right = open_desk("ann"), open_desk("bea")
     seen: dict[str, set[int]] = {"left": set(), "right": set()}
 
@@ -136,8 +136,8 @@ def test_two_reviewers_side_by_side_get_different_cards(open_desk: OpenDesk) -> 
     assert "first" not in left.get_by_role("status").inner_text() + right.get_by_role("status").inner_text()
 
 
-def test_who_comes_second_is_told_and_the_card_goes(open_desk: OpenDesk) -> None:
-    first, _second = wait_for_review(2)
+def test_second_reviewer_is_told_and_card_disappears(open_desk: OpenDesk) -> None:
+    first, _second = make_pending(2)
     page = open_desk()
     Correction.objects.filter(pk=first).update(state=State.REJECTED)
 
@@ -155,17 +155,17 @@ def test_who_comes_second_is_told_and_the_card_goes(open_desk: OpenDesk) -> None
         (lambda route: route.fulfill(status=429, json={"detail": "Too much at once."}), "Too much at once."),
     ],
 )
-def test_what_could_not_be_saved_comes_back_with_the_reason(
+def test_unsaved_decision_returns_with_the_reason(
     open_desk: OpenDesk, trouble: Callable[[Route], None], reason: str
 ) -> None:
-    first, second, _third = wait_for_review(3)
+    first, second, _third = make_pending(3)
     page = open_desk()
     page.route("**/review/decisions", trouble)
 
     page.keyboard.press("a")
 
     expect(page.locator("[data-card]:visible")).to_have_count(3)
-    assert shown(page) == second  # the one that is open stays: a key may be on its way to it
+    assert shown(page) == second  # the open card stays: a key press may be meant for it
     page.keyboard.press("ArrowLeft")
     expect(page.locator(f"#card-{first}").get_by_role("alert")).to_contain_text(reason)
     assert waiting() == 3
@@ -174,8 +174,8 @@ def test_what_could_not_be_saved_comes_back_with_the_reason(
     until(page, lambda: not Correction.objects.waiting().filter(pk=first).exists())
 
 
-def test_the_opinion_is_hidden_by_a_key(open_desk: OpenDesk) -> None:
-    wait_for_review(2)
+def test_key_hides_the_opinion(open_desk: OpenDesk) -> None:
+    make_pending(2)
     page = open_desk(address="/review?said=0")
     expect(page.locator("[aria-current] .opinion")).to_be_visible()
 
@@ -187,7 +187,7 @@ def test_the_opinion_is_hidden_by_a_key(open_desk: OpenDesk) -> None:
     expect(page.locator("[aria-current] .opinion")).to_be_visible()
 
 
-def test_near_identical_ones_are_selected_and_decided_together(open_desk: OpenDesk) -> None:
+def test_near_identical_drawings_are_selected_and_decided_together(open_desk: OpenDesk) -> None:
     for owner in ("ann", "bob", "cem"):
         labelled(owner, 8, answered=3, state=State.PENDING)
     other = labelled("dan", 1, answered=7, state=State.PENDING)
@@ -204,8 +204,8 @@ def test_near_identical_ones_are_selected_and_decided_together(open_desk: OpenDe
     until(page, lambda: waiting() == 0)
 
 
-def test_the_ink_is_drawn_again(open_desk: OpenDesk) -> None:
-    wait_for_review(2)
+def test_ink_is_replayed(open_desk: OpenDesk) -> None:
+    make_pending(2)
     page = open_desk()
     page.keyboard.press("p")
     canvas = page.locator("[aria-current] canvas")
@@ -215,8 +215,8 @@ def test_the_ink_is_drawn_again(open_desk: OpenDesk) -> None:
     expect(page.locator("canvas")).to_have_count(0)
 
 
-def test_with_reduced_motion_the_ink_is_there_at_once(open_desk: OpenDesk) -> None:
-    wait_for_review(1)
+def test_reduced_motion_shows_ink_at_once(open_desk: OpenDesk) -> None:
+    make_pending(1)
     page = open_desk(reduced_motion="reduce")
 
     page.clock.install()
@@ -229,8 +229,8 @@ def test_with_reduced_motion_the_ink_is_there_at_once(open_desk: OpenDesk) -> No
     assert len(whole) > 5000  # an empty canvas is smaller
 
 
-def test_single_keys_do_nothing_while_choosing_or_elsewhere(open_desk: OpenDesk) -> None:
-    wait_for_review(2)
+def test_shortcuts_are_ignored_in_fields_and_outside_the_review(open_desk: OpenDesk) -> None:
+    make_pending(2)
     page = open_desk()
 
     page.locator(".sift summary").click()
@@ -242,8 +242,8 @@ def test_single_keys_do_nothing_while_choosing_or_elsewhere(open_desk: OpenDesk)
     assert waiting() == 2
 
 
-def test_it_works_without_scripts(open_desk: OpenDesk) -> None:
-    first, second = wait_for_review(2)
+def test_review_works_without_scripts(open_desk: OpenDesk) -> None:
+    first, second = make_pending(2)
     page = open_desk(java_script_enabled=False, viewport=PHONE)
 
     page.locator(f"#card-{second}").get_by_role("button", name="7", exact=True).click()
@@ -260,8 +260,8 @@ def test_it_works_without_scripts(open_desk: OpenDesk) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_it_fits_its_window_and_everything_to_press_is_large(open_desk: OpenDesk, width: int, theme: str) -> None:
-    wait_for_review(30)
+def test_page_fits_its_window_and_controls_are_large(open_desk: OpenDesk, width: int, theme: str) -> None:
+    make_pending(30)
     page = open_desk(viewport={"width": width, "height": 844}, color_scheme=theme)
 
     for address in ("/review", "/review?said=8&age=day", "/review?said=none"):
@@ -274,8 +274,8 @@ def test_it_fits_its_window_and_everything_to_press_is_large(open_desk: OpenDesk
             assert box is not None and box["height"] >= 43.9, (address, part.inner_text())
 
 
-def test_on_a_phone_the_decision_is_within_reach_without_scrolling(open_desk: OpenDesk) -> None:
-    wait_for_review(20)
+def test_decision_buttons_are_visible_on_a_phone_without_scrolling(open_desk: OpenDesk) -> None:
+    make_pending(20)
     page = open_desk(viewport=PHONE, has_touch=True)
 
     for name in ("Accept", "Reject", "9", "Not a digit"):

@@ -1,4 +1,4 @@
-"""The statistics in a browser: they fit every screen in both themes, and each chart is a table too, by keyboard."""
+"""The statistics in a browser: they fit every screen in both themes, and each chart has a table."""
 
 import re
 
@@ -25,7 +25,7 @@ def season(active_model: ModelVersion) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_it_fits_and_its_tables_are_within_reach(season: None, open_page: OpenPage, width: int, theme: str) -> None:
+def test_page_fits_and_tables_open_by_keyboard(season: None, open_page: OpenPage, width: int, theme: str) -> None:
     page = open_page(viewport={"width": width, "height": 844}, color_scheme=theme).page
     page.get_by_role("link", name="Statistics", exact=True).click()
     expect(page.get_by_role("heading", name="Drawings per day")).to_be_visible()
@@ -46,7 +46,7 @@ def test_it_fits_and_its_tables_are_within_reach(season: None, open_page: OpenPa
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width + 0.5
 
 
-def test_an_empty_site_has_a_way_on(open_page: OpenPage) -> None:
+def test_empty_site_links_to_drawing(open_page: OpenPage) -> None:
     page = open_page().page
     page.goto("/statistics")
 

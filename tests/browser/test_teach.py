@@ -1,4 +1,4 @@
-"""Teaching: a digit is asked for, drawn, saved with its name, and can be taken back."""
+"""Teaching: a digit is requested, drawn, saved with its label, and can be undone."""
 
 import pytest
 from playwright.sync_api import expect
@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.mark.parametrize("options", [{}, {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}])
-def test_a_digit_is_asked_for_drawn_and_taken_back(open_page: OpenPage, options: dict[str, object]) -> None:
+def test_requested_digit_is_drawn_and_undone(open_page: OpenPage, options: dict[str, object]) -> None:
     drawing = open_page(**options)
     page = drawing.page
     page.goto("/teach")
@@ -28,7 +28,7 @@ def test_a_digit_is_asked_for_drawn_and_taken_back(open_page: OpenPage, options:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_without_the_site_the_ink_is_kept_and_sent_again(open_page: OpenPage) -> None:
+def test_ink_is_kept_and_sent_again_when_site_is_back(open_page: OpenPage) -> None:
     drawing = open_page()
     page = drawing.page
     page.goto("/teach")

@@ -1,4 +1,4 @@
-"""Dark and light: the system's wish until someone chooses, then theirs."""
+"""Dark and light mode: the system's preference, until the visitor chooses."""
 
 import pytest
 from playwright.sync_api import expect
@@ -11,13 +11,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 def ground(sheet: DrawingPage) -> int:
-    """How light the page is, 0 to 255."""
+    """Return the lightness of the page, 0 to 255."""
     lightness = sheet.page.evaluate("Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])")
     assert isinstance(lightness, int)
     return lightness
 
 
-def test_the_theme_follows_the_system(open_page: OpenPage) -> None:
+def test_theme_follows_the_system(open_page: OpenPage) -> None:
     sheet = open_page(color_scheme="dark")
     assert ground(sheet) < 60
     expect(sheet.button("Light mode")).to_be_visible()
@@ -28,7 +28,7 @@ def test_the_theme_follows_the_system(open_page: OpenPage) -> None:
     expect(sheet.button("Dark mode")).to_be_visible()
 
 
-def test_a_chosen_theme_is_remembered(open_page: OpenPage) -> None:
+def test_chosen_theme_is_remembered(open_page: OpenPage) -> None:
     sheet = open_page(color_scheme="light")
     sheet.button("Dark mode").click()
     assert ground(sheet) < 60
@@ -39,7 +39,7 @@ def test_a_chosen_theme_is_remembered(open_page: OpenPage) -> None:
     expect(sheet.button("Light mode")).to_be_visible()
 
 
-def test_ink_takes_the_colour_of_the_theme(open_page: OpenPage) -> None:
+def test_ink_has_the_colour_of_the_theme(open_page: OpenPage) -> None:
     sheet = open_page(color_scheme="light")
     sheet.draw(THREE)
     sheet.wait_until("stored")
@@ -57,7 +57,7 @@ def test_ink_takes_the_colour_of_the_theme(open_page: OpenPage) -> None:
     assert sheet.inked_pixels() == inked
 
 
-def test_nothing_moves_for_those_who_asked_for_that(open_page: OpenPage) -> None:
+def test_reduced_motion_stops_animations(open_page: OpenPage) -> None:
     sheet = open_page(reduced_motion="reduce")
     sheet.draw(THREE)
     sheet.wait_until("stored")

@@ -1,4 +1,4 @@
-"""What the page does when the site says no, or nothing."""
+"""The drawing page when the site refuses or does not answer."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SUBMISSIONS = "**/api/v1/submissions"
 
 
-def test_a_throttled_drawing_is_read_by_itself_once_the_wait_is_over(sheet: DrawingPage, settings: Any) -> None:
+def test_throttled_drawing_is_retried_after_the_wait(sheet: DrawingPage, settings: Any) -> None:
     settings.THROTTLES = {"submissions": Rate(calls=1, period=4)}
     sheet.draw(THREE)
     sheet.wait_until("stored")
@@ -27,7 +27,7 @@ def test_a_throttled_drawing_is_read_by_itself_once_the_wait_is_over(sheet: Draw
     assert Submission.objects.count() == 1
 
 
-def test_without_the_site_the_ink_is_kept_and_can_be_sent_again(sheet: DrawingPage) -> None:
+def test_ink_is_kept_and_sent_when_site_is_back(sheet: DrawingPage) -> None:
     sheet.page.context.set_offline(True)
     sheet.draw(THREE)
 
@@ -39,7 +39,7 @@ def test_without_the_site_the_ink_is_kept_and_can_be_sent_again(sheet: DrawingPa
     assert sheet.digit() == "3"
 
 
-def test_a_fault_of_the_site_is_told_without_its_page(sheet: DrawingPage) -> None:
+def test_server_error_is_reported_without_its_page(sheet: DrawingPage) -> None:
     sheet.page.route(SUBMISSIONS, lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
     sheet.draw(THREE)
 
@@ -49,7 +49,7 @@ def test_a_fault_of_the_site_is_told_without_its_page(sheet: DrawingPage) -> Non
     sheet.wait_until("stored")
 
 
-def test_a_correction_that_was_decided_meanwhile_cannot_be_taken_back(sheet: DrawingPage) -> None:
+def test_correction_decided_meanwhile_cannot_be_withdrawn(sheet: DrawingPage) -> None:
     sheet.draw(THREE)
     sheet.wait_until("stored")
     sheet.button("3").click()
@@ -62,7 +62,7 @@ def test_a_correction_that_was_decided_meanwhile_cannot_be_taken_back(sheet: Dra
     expect(sheet.saved).to_contain_text("You said: 3")
 
 
-def test_a_days_quota_is_told_in_words_and_the_ink_is_kept(sheet: DrawingPage, settings: Any) -> None:
+def test_daily_quota_is_reported_and_ink_is_kept(sheet: DrawingPage, settings: Any) -> None:
     settings.QUOTAS = {"owner": 1}
     sheet.draw(THREE)
 

@@ -1,4 +1,4 @@
-"""Fingers, pens, keys and pictures."""
+"""Input by finger, pen, keyboard and picture."""
 
 import pytest
 from playwright.sync_api import CDPSession, expect
@@ -19,7 +19,7 @@ def phone(open_page: OpenPage) -> DrawingPage:
 
 
 def finger(sheet: DrawingPage, stroke: Stroke, session: CDPSession, lift: bool = True) -> None:
-    """Draw with a real touch: the browser may scroll with it, if the page lets it."""
+    """Draw with a real touch, with which the browser may scroll if the page lets it."""
     for index, point in enumerate(stroke):
         x, y = sheet.place(point)
         kind = "touchMove" if index else "touchStart"
@@ -28,7 +28,7 @@ def finger(sheet: DrawingPage, stroke: Stroke, session: CDPSession, lift: bool =
         session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
-def test_a_finger_draws_and_never_scrolls(phone: DrawingPage) -> None:
+def test_finger_draws_and_never_scrolls(phone: DrawingPage) -> None:
     session = phone.page.context.new_cdp_session(phone.page)
 
     for stroke in SEVEN:
@@ -40,7 +40,7 @@ def test_a_finger_draws_and_never_scrolls(phone: DrawingPage) -> None:
     assert phone.page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_a_second_finger_is_ignored(phone: DrawingPage) -> None:
+def test_second_finger_is_ignored(phone: DrawingPage) -> None:
     session = phone.page.context.new_cdp_session(phone.page)
     finger(phone, [(100, 60), (100, 120)], session, lift=False)
     first, second = (
@@ -55,7 +55,7 @@ def test_a_second_finger_is_ignored(phone: DrawingPage) -> None:
     assert len(ink["strokes"]) == 1
 
 
-def test_a_pen_wins_over_the_palm_and_its_pressure_is_kept(sheet: DrawingPage) -> None:
+def test_pen_wins_over_the_palm_and_keeps_pressure(sheet: DrawingPage) -> None:
     sheet.canvas.evaluate(
         """canvas => {
             const box = canvas.getBoundingClientRect();
@@ -81,7 +81,7 @@ def test_a_pen_wins_over_the_palm_and_its_pressure_is_kept(sheet: DrawingPage) -
     assert [[point[3] for point in stroke] for stroke in ink["strokes"]] == [[0.25, 0.75, 0.5]]
 
 
-def test_a_digit_is_drawn_and_corrected_with_the_keyboard_alone(sheet: DrawingPage) -> None:
+def test_digit_is_drawn_and_corrected_by_keyboard_alone(sheet: DrawingPage) -> None:
     keyboard = sheet.page.keyboard
     sheet.canvas.focus()
     keyboard.press("Space")
@@ -103,7 +103,7 @@ def test_a_digit_is_drawn_and_corrected_with_the_keyboard_alone(sheet: DrawingPa
     sheet.wait_until("empty")
 
 
-def test_single_keys_can_be_switched_off_for_good(sheet: DrawingPage) -> None:
+def test_single_key_shortcuts_can_be_switched_off(sheet: DrawingPage) -> None:
     sheet.page.get_by_text("Keyboard", exact=True).click()
     sheet.page.get_by_label("Single-key shortcuts").uncheck()
     sheet.page.reload()
@@ -115,7 +115,7 @@ def test_single_keys_can_be_switched_off_for_good(sheet: DrawingPage) -> None:
     assert not Correction.objects.exists()
 
 
-def test_an_uploaded_picture_is_shown_and_read(sheet: DrawingPage) -> None:
+def test_uploaded_picture_is_shown_and_read(sheet: DrawingPage) -> None:
     picture = encoded(picture_of(canary(7)))
 
     sheet.page.locator("[data-file]").set_input_files({"name": "seven.png", "mimeType": "image/png", "buffer": picture})
@@ -130,7 +130,7 @@ def test_an_uploaded_picture_is_shown_and_read(sheet: DrawingPage) -> None:
 
 
 @pytest.mark.parametrize(("event", "carrier"), [("paste", "clipboardData"), ("drop", "dataTransfer")])
-def test_a_pasted_or_dropped_picture_is_read(sheet: DrawingPage, event: str, carrier: str) -> None:
+def test_pasted_or_dropped_picture_is_read(sheet: DrawingPage, event: str, carrier: str) -> None:
     picture = encoded(picture_of(canary(3)))
 
     sheet.canvas.evaluate(
@@ -147,7 +147,7 @@ def test_a_pasted_or_dropped_picture_is_read(sheet: DrawingPage, event: str, car
     assert sheet.digit() == "3"
 
 
-def test_a_picture_that_cannot_be_read_says_so(sheet: DrawingPage) -> None:
+def test_unreadable_picture_shows_error(sheet: DrawingPage) -> None:
     broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"this is no picture"}
 
     sheet.page.locator("[data-file]").set_input_files(broken)  # type: ignore[arg-type]
