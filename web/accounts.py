@@ -1,4 +1,4 @@
-"""Accounts: Django's own, with sign-up, a token for programs, deletion, and the drawings that were anonymous before."""
+"""Accounts: Django's own, plus sign-up, API tokens, deletion, and adoption of earlier anonymous drawings."""
 
 from typing import Any
 
@@ -31,13 +31,13 @@ from web.numbers import decimal
 from web.throttles import client_of, limited, too_many, wait_for
 from web.visitors import forget_session, session_of
 
-OF_ONE_NAME = 10  # times the rate of one client: who tries one name from many addresses
+OF_ONE_NAME = 10  # limit per name or mailbox, in multiples of one client's rate: stops guessing from many addresses
 
 secret_and_fresh = [sensitive_post_parameters(), never_cache]
 
 
 class SignUpForm(UserCreationForm):
-    """A name that nobody has, perhaps an address, and a password twice."""
+    """Ask for an unused name, an optional e-mail address, and a password twice."""
 
     email = forms.EmailField(
         label=gettext_lazy("E-mail"),
@@ -52,7 +52,7 @@ class SignUpForm(UserCreationForm):
 
 
 class PasswordForm(forms.Form):
-    """What only the account's owner may do."""
+    """Ask for the account's password to confirm an action that only its owner may take."""
 
     password = forms.CharField(
         label=gettext_lazy("Your password"),
@@ -72,7 +72,7 @@ class PasswordForm(forms.Form):
 
 
 class EmailForm(PasswordForm):
-    """Where a new password may be sent to."""
+    """Ask for the e-mail address that password resets go to."""
 
     email = forms.EmailField(
         label=gettext_lazy("E-mail"), required=False, widget=forms.EmailInput(attrs={"autocomplete": "email"})
@@ -82,7 +82,7 @@ class EmailForm(PasswordForm):
 
 @method_decorator(secret_and_fresh, name="dispatch")
 class LogIn(views.LoginView):
-    """Log in; what was drawn before becomes the account's."""
+    """Log in and move the visitor's anonymous drawings to the account."""
 
     template_name = "account/login.html"
 
@@ -91,7 +91,7 @@ class LogIn(views.LoginView):
         return redirect("mine") if request.user.is_authenticated else super().dispatch(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Refuse whoever tries too often: from one address, one name from many, or on one device that it knows."""
+        """Limit login attempts per client address, and per known device or, on other devices, per name."""
         wait = _wait_to_log_in(request, request.POST.get("username", ""))
         return super().post(request, *args, **kwargs) if wait is None else too_many(request, wait)
 
@@ -101,7 +101,7 @@ class LogIn(views.LoginView):
 
 @method_decorator([*secret_and_fresh, limited("signups")], name="dispatch")
 class SignUp(views.RedirectURLMixin, FormView):
-    """Make an account and log in; what was drawn before becomes the account's."""
+    """Create an account, log in and move the visitor's anonymous drawings to it."""
 
     template_name = "account/signup.html"
     form_class = SignUpForm
@@ -115,7 +115,7 @@ class SignUp(views.RedirectURLMixin, FormView):
         try:
             with transaction.atomic():
                 user = form.save()
-        except IntegrityError:  # somebody took the name a moment ago
+        except IntegrityError:  # another request took the name after the form was validated
             form.add_error("username", _("That name is already taken."))
             return self.form_invalid(form)
         login(self.request, user)
@@ -126,7 +126,7 @@ class SignUp(views.RedirectURLMixin, FormView):
 
 
 class Reset(views.PasswordResetView):
-    """Send a link for a new password, if the address is an account's; the page says the same if it is not."""
+    """Send a reset link if the address belongs to an account; the page looks the same if it does not."""
 
     template_name = "account/reset.html"
     email_template_name = "account/reset_mail.txt"
@@ -134,13 +134,13 @@ class Reset(views.PasswordResetView):
     success_url = reverse_lazy("reset-sent")
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Refuse whoever asks too often: from one address, or for one mailbox from many."""
+        """Limit reset requests per client address and per mailbox."""
         wait = _wait_for(request, "resets", f"mailbox {one_spelling(request.POST.get('email', ''))}")
         return super().post(request, *args, **kwargs) if wait is None else too_many(request, wait)
 
 
 class ChangePassword(views.PasswordChangeView):
-    """A new password, for whoever knows the one until now; other devices are logged out."""
+    """Change the password after checking the current one; other devices are logged out."""
 
     template_name = "account/password.html"
     success_url = reverse_lazy("account")
@@ -151,7 +151,7 @@ class ChangePassword(views.PasswordChangeView):
 
 
 def with_drawings(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """Make what the visitor drew without an account the account's that has just logged in."""
+    """Move the visitor's anonymous drawings to the account that has just logged in."""
     session = session_of(request)
     if session is None:
         return response
@@ -172,7 +172,7 @@ def with_drawings(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 @login_required
 @never_cache
 def account(request: HttpRequest) -> HttpResponse:
-    """What the account has, and what can be done with it."""
+    """Show the account and the actions it offers."""
     return _page(request, _user(request))
 
 
@@ -181,7 +181,7 @@ def account(request: HttpRequest) -> HttpResponse:
 @never_cache
 @limited("writes")
 def make_token(request: HttpRequest) -> HttpResponse:
-    """Make a token in the place of the one before, and show it, once."""
+    """Replace the account's API token and show the new one, once."""
     user = _user(request)
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)
@@ -194,7 +194,7 @@ def make_token(request: HttpRequest) -> HttpResponse:
 @login_required
 @limited("writes")
 def revoke_token(request: HttpRequest) -> HttpResponse:
-    """Make the token worthless."""
+    """Revoke the account's API token."""
     if Token.objects.filter(user=_user(request)).delete()[0]:
         messages.info(request, _("The token has been revoked."))
     return redirect("account")
@@ -206,7 +206,7 @@ def revoke_token(request: HttpRequest) -> HttpResponse:
 @never_cache
 @limited("logins")
 def change_email(request: HttpRequest) -> HttpResponse:
-    """Set the address for new passwords, or take it away."""
+    """Set or remove the e-mail address that password resets go to."""
     user = _user(request)
     form = EmailForm(request.POST or None, user=user, initial={"email": user.email})
     if form.is_valid():
@@ -224,7 +224,7 @@ def change_email(request: HttpRequest) -> HttpResponse:
 @never_cache
 @limited("logins")
 def delete_account(request: HttpRequest) -> HttpResponse:
-    """Say what goes; then delete the account and all that was drawn with it. Staff are an admin's to delete."""
+    """Ask for confirmation, then delete the account and all its drawings. Staff accounts are deleted in the admin."""
     user = _user(request)
     if user.is_staff:
         return render(request, "account/deletion.html", {"staff": True}, status=403 if request.POST else 200)
@@ -240,7 +240,7 @@ def delete_account(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def admins_login(request: HttpRequest) -> HttpResponse:
-    """Send whoever asks for the admin's login to the site's, the only one: guessing is slowed there."""
+    """Redirect the admin's login to the site's, the only one with rate limits."""
     return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
 
 
@@ -288,7 +288,7 @@ class _NewPassword(views.PasswordResetConfirmView):
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, _("Your new password has been saved. You can log in with it now."))
         response = super().form_valid(form)
-        assert self.user is not None  # a form is shown for a good link alone
+        assert self.user is not None  # only a valid link shows the form
         remember_device(response, self.user.username)
         return response
 

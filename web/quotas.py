@@ -1,7 +1,7 @@
-"""Limits how many bytes one client, and all strangers together, may store in a day; counted like calls in throttles.
+"""Daily quotas of stored bytes, per client and for all strangers together, counted like calls in `web.throttles`.
 
-An account has a quota of its own once it is a week old. New accounts are as easy to get as new addresses, so until then
-an account counts by its address, and among the strangers.
+An account has its own quota once it is a week old. New accounts are as easy to get as new addresses, so a younger
+account counts under its address and among the strangers.
 """
 
 from django.conf import settings
