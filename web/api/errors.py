@@ -31,7 +31,7 @@ class PayloadTooLarge(APIException):
 
 
 class NoRoom(APIException):
-    """429: a quota of bytes is used up."""
+    """429: a daily quota of bytes is used up."""
 
     status_code = 429
     default_code = "no_room"
@@ -44,7 +44,7 @@ class NoRoom(APIException):
 
 
 class Conflict(APIException):
-    """409: it is no longer in the state for that."""
+    """409: the object's state does not allow the action."""
 
     status_code = 409
     default_detail = "This correction has already been decided."
@@ -69,7 +69,7 @@ class NotStored(APIException):
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Turn what the services raise into the answer that the contract names."""
+    """Convert the services' exceptions to the API's error responses."""
     match error:
         case InvalidInputError(field=str(field)):
             error = ValidationError({field: [str(error)]})
@@ -98,5 +98,5 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 @csrf_exempt
 def not_found(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
-    """Answer unknown addresses under `/api/` in JSON."""
+    """Return 404 in JSON for unknown addresses under `/api/`."""
     return JsonResponse({"detail": "Not found."}, status=404)
