@@ -1,4 +1,4 @@
-"""*Teach*: asks for the digits that the visitor gave least of and the network knows least; shows what came of them."""
+"""*Teach*: ask for the digits that the visitor gave least and the model needs most; show which versions used them."""
 
 from collections import Counter
 from typing import Any
@@ -14,13 +14,13 @@ from recognizer.owners import Owner
 from web.pages.mine import learned_by
 from web.visitors import remember_session, visitor_of
 
-LOOKED_AT = 1_000  # of the visitor's newest drawings
+LOOKED_AT = 1_000  # the visitor's newest drawings that are counted
 
 
 @require_safe
 @never_cache
 def teach(request: HttpRequest) -> HttpResponse:
-    """Ask for a digit, again and again; the page sends what is drawn with its label by the API."""
+    """Show the page that asks for one digit after another; its script stores them with their labels through the API."""
     owner = visitor_of(request)
     newest = list(Submission.objects.owned_by(owner).order_by("-pk").only("pk")[:LOOKED_AT])
     given = given_by(owner, newest)
@@ -37,7 +37,7 @@ def teach(request: HttpRequest) -> HttpResponse:
 
 
 def given_by(owner: Owner, drawings: list[Submission]) -> Counter[int]:
-    """Count what somebody said of their own drawings and did not take back: digit → how many times."""
+    """Count an owner's standing digit labels on these drawings, by digit."""
     said = Correction.objects.standing().filter(
         submission__in=[drawing.pk for drawing in drawings], digit__isnull=False
     )
@@ -45,7 +45,7 @@ def given_by(owner: Owner, drawings: list[Submission]) -> Counter[int]:
 
 
 def order_of_need() -> list[int]:
-    """Order the digits by how little the active version knows: the fewest labels learned first, then the worst read."""
+    """Order the digits by the active version's need: fewest labels in its training data first, then lowest recall."""
     active = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).only("metrics", "lineage").first()
     metrics, lineage = (active.metrics, active.lineage) if active else ({}, {})
     counts = lineage.get("drawings", {})
