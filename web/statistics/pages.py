@@ -1,4 +1,4 @@
-"""The statistics' page, for everybody. Nobody's drawing is on it: its pictures are MNIST's."""
+"""The public statistics page. It shows nobody's drawings: its pictures are MNIST's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart and its numbers as a table, whose first column names the rows."""
+    """A chart and a table of its numbers; the first column names the rows."""
 
     title: str
     charts: list[SafeString]
@@ -60,18 +60,18 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Confused:
-    """What is read as something that people say it is not."""
+    """A frequent error: the answer and what people corrected it to."""
 
     answered: str
     said: str
     count: str
-    bar: SafeString  # the most frequent one's being full
-    pictures: tuple[str, str] | None  # of the answer, of what was said, "" if that is no digit; None: no MNIST here
+    bar: SafeString  # frequency; full for the most frequent pair
+    pictures: tuple[str, str] | None  # of answer and label, "" for not a digit; None if this host has no MNIST
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One property of drawings, of late against before."""
+    """One property of drawings, recent against reference."""
 
     figure: Figure
     state: str
@@ -83,7 +83,7 @@ class Drift:
 
 @require_safe
 def statistics(request: HttpRequest) -> HttpResponse:
-    """What was drawn and said in the last days, counted; nothing of it is looked up among the drawings."""
+    """Show the counts of the last days; no drawing is queried for them."""
     counts = figures.read_counts(now())
     context: dict[str, Any] = {"counts": counts, "days": figures.DAYS}
     if counts.drawings:
@@ -107,7 +107,7 @@ def statistics(request: HttpRequest) -> HttpResponse:
 
 
 def _headline(counts: Counts) -> list[tuple[str, str, str]]:
-    """Return the main numbers, each with its name and a note."""
+    """Return the main numbers as name, value and note."""
     said = figures.accuracy(counts.lines)
     sure = figures.by_verdict(counts)[Verdict.SURE]
     numbers = [
@@ -209,7 +209,7 @@ def _bins(title: str, name: str, feature: str, bins: list[int], before: list[int
 
 
 def _labels(feature: str) -> tuple[list[str], list[str]]:
-    """Name the bins of a feature, for a chart and for a table."""
+    """Return the labels of a feature's bins, for the chart and for the table."""
     if feature == "digit":
         return [*map(str, DIGITS), "∅"], [labels.name(label) for label in labels.LABELS]
     edges = [brief(100 * edge, 4) for edge in (0, *(CONFIDENCE_EDGES if feature == "confidence" else INK_EDGES), 1)]
@@ -236,7 +236,7 @@ def _picture(pictures: Sequence[str], digit: int | None) -> str:
 
 
 def _pictures() -> Sequence[str]:
-    """Show one of MNIST's test digits for each digit; whatever keeps it from being read, there are none."""
+    """Return one picture per digit from MNIST's test set; empty if the set is missing or unreadable."""
     try:
         folder = find_mnist()
         return _examples(folder) if folder else ()
@@ -246,7 +246,7 @@ def _pictures() -> Sequence[str]:
 
 @lru_cache(maxsize=4)
 def _examples(folder: Path) -> tuple[str, ...]:
-    """Read the test set, keep ten pictures: of each digit the one that is nearest to the mean of all."""
+    """Read the test set and cache ten pictures: for each digit, the one nearest to the digit's mean."""
     digits = load_test_digits(folder)
     if set(DIGITS) - set(digits.labels.tolist()):
         return ()
@@ -254,7 +254,7 @@ def _examples(folder: Path) -> tuple[str, ...]:
 
 
 def _most_usual(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the one of images `(n, 28, 28)` that is nearest to their mean."""
+    """Return the image of `(n, 28, 28)` that is nearest to the mean of all n."""
     distances = ((images - images.mean(axis=0)) ** 2).sum(axis=(1, 2))  # (n,)
     usual: npt.NDArray[np.uint8] = images[int(distances.argmin())]
     return usual
