@@ -1,4 +1,4 @@
-"""How the site sends mail, as `EMAIL_URL` says."""
+"""Mail settings, parsed from `EMAIL_URL`."""
 
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -9,7 +9,7 @@ WRONG = "EMAIL_URL must be like smtp://user:password@host:587/?from=digits@examp
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What Django's settings need to know; as it is, mail is printed."""
+    """Values for Django's mail settings; by default mail is printed to the console."""
 
     sender: str
     backend: str = "django.core.mail.backends.console.EmailBackend"
@@ -22,14 +22,14 @@ class Mail:
 
 
 def parse_mail_url(url: str, sender: str) -> Mail:
-    """Parse the variable; `smtp` with a user turns to TLS first, without one it is a relay that asks for nothing.
+    """Parse `EMAIL_URL`. `smtp` with a user uses STARTTLS; without a user it is a relay without TLS or login.
 
     Args:
-        url: its value; empty where it is not set.
-        sender: whose mail it is unless the URL says so.
+        url: the variable's value; empty if unset.
+        sender: sender address unless the URL has `from`.
 
     Raises:
-        SystemExit: it is no such URL.
+        SystemExit: the URL is malformed.
     """
     if not url:
         return Mail(sender)

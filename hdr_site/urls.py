@@ -1,4 +1,4 @@
-"""Every address of the site."""
+"""All URLs of the site."""
 
 from django.contrib import admin
 from django.urls import include, path, re_path
@@ -17,7 +17,7 @@ from web.statistics.pages import statistics
 from web.versions import pages as versions
 
 _STARTED = timezone.now()
-words = last_modified(lambda _: _STARTED)(JavaScriptCatalog.as_view())  # what the scripts say, in the page's language
+words = last_modified(lambda _: _STARTED)(JavaScriptCatalog.as_view())  # the scripts' texts in the page's language
 
 handler500 = "web.faults.answer_fault"
 

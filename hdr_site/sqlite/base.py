@@ -9,14 +9,14 @@ from recognizer import database_file
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """A connection to SQLite that checks, once a request and before each commit, that its file is still there."""
+    """A connection to SQLite that checks once per request and before each commit that its file is still the same."""
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Connect.
 
         Raises:
             OperationalError: the file was removed or replaced since this process opened it, is being restored, or is
-                read-only. SQLite would open a read-only file, but then no connection of this process could ever write.
+                read-only. SQLite would open a read-only file, but then no connection of this process could write again.
         """
         self._look()
         if not database_file.is_writable(self._file):
@@ -31,7 +31,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
     def is_usable(self) -> bool:
-        """Return whether the file is still the same one; with `CONN_HEALTH_CHECKS` Django asks once a request."""
+        """Return whether the file is still the same; with `CONN_HEALTH_CHECKS` Django calls this once per request."""
         return database_file.problem(self._file) is None
 
     def _commit(self) -> None:

@@ -1,4 +1,4 @@
-"""`prepare`: bring the data directory and the database to where the site can start. Safe to repeat."""
+"""`prepare`: set up the data directory and the database so that the site can start. Safe to repeat."""
 
 import hashlib
 import secrets
@@ -15,7 +15,7 @@ from hdr_site import environment
 from hdr_site.schedule import ensure_schedule
 from recognizer import registry
 
-UNSERVED = ["redoc", "rest_framework"]  # shipped by packages, linked by no page of ours
+UNSERVED = ["redoc", "rest_framework"]  # files of packages that none of our pages links
 
 
 class Command(BaseCommand):
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         self._ensure_admin()
 
     def _collect_static(self) -> None:
-        """Hash and compress the static files, if any of them changed since; processes of before still find theirs."""
+        """Hash and compress the static files if any changed. Old files stay, so that running processes find theirs."""
         stamp = settings.STATIC_ROOT / "sources.sha256"
         digest = _static_sources_digest()
         if stamp.is_file() and stamp.read_text() == digest:
@@ -55,7 +55,7 @@ class Command(BaseCommand):
 
 
 def _static_sources_digest() -> str:
-    """Fingerprint every source file by name, size and time, without reading it."""
+    """Return a digest of every source file's name, size and modification time, without reading the files."""
     digest = hashlib.sha256()
     for finder in get_finders():
         for path, storage in finder.list(UNSERVED):
