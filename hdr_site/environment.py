@@ -12,9 +12,9 @@ import dj_database_url
 
 SEVERAL_HOSTS = re.compile(r"(?P<before>postgres\w*://(?:[^/?#@]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<after>.*)")
 
-SHORTEST_SECRET = 20  # characters; a shorter key can be guessed, whatever its alphabet
-FEWEST_DIFFERENT = 10  # different characters
-PUBLISHED = "django-insecure-"  # prefix of the keys that Django writes into a new project's settings
+MIN_SECRET_LENGTH = 20  # characters; a shorter key can be guessed, whatever its alphabet
+MIN_DISTINCT = 10  # different characters
+DJANGO_PREFIX = "django-insecure-"  # prefix of the keys that Django writes into a new project's settings
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -112,7 +112,7 @@ def refuse_guessable(name: str) -> None:
 
 def is_guessable(secret: str) -> bool:
     """Return whether a secret is short, has few different characters, or is one that Django generated in a file."""
-    return len(secret) < SHORTEST_SECRET or len(set(secret)) < FEWEST_DIFFERENT or secret.startswith(PUBLISHED)
+    return len(secret) < MIN_SECRET_LENGTH or len(set(secret)) < MIN_DISTINCT or secret.startswith(DJANGO_PREFIX)
 
 
 def is_public() -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
 PORTS = {"smtp": 587, "smtps": 465}
-WRONG = "EMAIL_URL must be like smtp://user:password@host:587/?from=digits@example.org, or smtps://…"
+MALFORMED_URL = "EMAIL_URL must be like smtp://user:password@host:587/?from=digits@example.org, or smtps://…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ def parse_mail_url(url: str, sender: str) -> Mail:
         parts = urlsplit(url)
         port = parts.port or PORTS[parts.scheme]
     except (KeyError, ValueError) as error:
-        raise SystemExit(WRONG) from error
+        raise SystemExit(MALFORMED_URL) from error
     if parts.scheme not in PORTS or not parts.hostname:
-        raise SystemExit(WRONG)
+        raise SystemExit(MALFORMED_URL)
     return Mail(
         sender=parse_qs(parts.query).get("from", [sender])[0],
         backend="django.core.mail.backends.smtp.EmailBackend",

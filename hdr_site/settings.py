@@ -55,7 +55,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "web.middleware.note_staff",
+    "web.middleware.audit_staff",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -292,7 +292,7 @@ FORMAT_MODULE_PATH = "hdr_site.formats"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"of_request": {"()": "web.logs.OfRequest"}},
+    "filters": {"request_id": {"()": "web.logs.RequestIdFilter"}},
     "formatters": {
         "text": {"format": "{asctime} {levelname} {name} {request_id}: {message}", "style": "{"},
         "json": {"()": "web.logs.JsonFormatter"},
@@ -300,7 +300,7 @@ LOGGING = {
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "filters": ["of_request"],
+            "filters": ["request_id"],
             "formatter": environment.choice("HDR_LOGS", ("text", "json")),
         }
     },

@@ -50,7 +50,7 @@ urlpatterns = [
     path("metrics", metrics),
     path("admin/data/", admin.site.admin_view(data.data), name="data"),
     path("admin/data/<str:name>", admin.site.admin_view(data.download), name="data-download"),
-    path("admin/login/", accounts.admins_login),
+    path("admin/login/", accounts.redirect_admin_login),
     path("admin/password_change/", RedirectView.as_view(pattern_name="password")),
     path("admin/", admin.site.urls),
 ]

@@ -3,7 +3,7 @@
 
 const SHELL = "shell-{{ version }}";
 const FILES = [{% for file in files %}"{{ file|escapejs }}", {% endfor %}"/offline"];
-const LOOSELY = { ignoreVary: true }; // the cache belongs to this browser only
+const IGNORE_VARY = { ignoreVary: true }; // the cache belongs to this browser only
 const PAGES = ["/", "/words.js"]; // fetched each time; the cached copy is used if that fails
 const PERSONAL = /<!-- personal -->[^]*?<!-- \/personal -->/g; // user names and the like: the cached copy outlives a login
 
@@ -21,12 +21,12 @@ addEventListener("fetch", (event) => {
   const { request } = event;
   const { origin, pathname } = new URL(request.url);
   if (request.method !== "GET" || origin !== location.origin) return;
-  if (FILES.includes(pathname)) event.respondWith(keptFirst(request));
+  if (FILES.includes(pathname)) event.respondWith(cacheFirst(request));
   else if (PAGES.includes(pathname) || request.mode === "navigate") event.respondWith(networkFirst(request, pathname));
 });
 
-async function keptFirst(request) {
-  return (await caches.match(request, LOOSELY)) ?? fetch(request);
+async function cacheFirst(request) {
+  return (await caches.match(request, IGNORE_VARY)) ?? fetch(request);
 }
 
 async function networkFirst(request, pathname) {
@@ -37,7 +37,7 @@ async function networkFirst(request, pathname) {
     }
     return response;
   } catch (error) {
-    const kept = (await caches.match(request, LOOSELY)) ?? (request.mode === "navigate" && (await caches.match("/offline")));
+    const kept = (await caches.match(request, IGNORE_VARY)) ?? (request.mode === "navigate" && (await caches.match("/offline")));
     if (kept) return kept;
     throw error;
   }

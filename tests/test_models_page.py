@@ -153,7 +153,7 @@ def test_gates_are_told_in_words_what_failed_first(history: list[ModelVersion], 
 
 
 def test_every_gate_has_its_words() -> None:
-    for row in gate_words.in_words([*gate_report(), *gate_report(list(FAILING))]):
+    for row in gate_words.format_report([*gate_report(), *gate_report(list(FAILING))]):
         assert row.title and row.question.endswith("?") and row.measured and row.needed
 
 

@@ -26,14 +26,14 @@ from rest_framework.authtoken.models import Token
 from recognizer import submissions
 from recognizer.models import Correction, Submission
 from recognizer.owners import Owner
-from web.devices import device_of, one_spelling, remember_device
+from web.devices import device_of, normalize_name, remember_device
 from web.numbers import decimal
 from web.throttles import client_of, limited, too_many, wait_for
 from web.visitors import forget_session, session_of
 
-OF_ONE_NAME = 10  # limit per name or mailbox, in multiples of one client's rate: stops guessing from many addresses
+PER_TARGET_FACTOR = 10  # limit per name or mailbox, in multiples of one client's: against guessing from many addresses
 
-secret_and_fresh = [sensitive_post_parameters(), never_cache]
+sensitive_and_uncached = [sensitive_post_parameters(), never_cache]
 
 
 class SignUpForm(UserCreationForm):
@@ -80,7 +80,7 @@ class EmailForm(PasswordForm):
     field_order = ("email", "password")
 
 
-@method_decorator(secret_and_fresh, name="dispatch")
+@method_decorator(sensitive_and_uncached, name="dispatch")
 class LogIn(views.LoginView):
     """Log in and move the visitor's anonymous drawings to the account."""
 
@@ -96,10 +96,10 @@ class LogIn(views.LoginView):
         return super().post(request, *args, **kwargs) if wait is None else too_many(request, wait)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        return _arrived(self.request, super().form_valid(form))
+        return _after_login(self.request, super().form_valid(form))
 
 
-@method_decorator([*secret_and_fresh, limited("signups")], name="dispatch")
+@method_decorator([*sensitive_and_uncached, limited("signups")], name="dispatch")
 class SignUp(views.RedirectURLMixin, FormView):
     """Create an account, log in and move the visitor's anonymous drawings to it."""
 
@@ -119,7 +119,7 @@ class SignUp(views.RedirectURLMixin, FormView):
             form.add_error("username", _("That name is already taken."))
             return self.form_invalid(form)
         login(self.request, user)
-        return _arrived(self.request, redirect(self.get_success_url()))
+        return _after_login(self.request, redirect(self.get_success_url()))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**kwargs) | {"next": self.get_redirect_url()}
@@ -135,7 +135,7 @@ class Reset(views.PasswordResetView):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Limit reset requests per client address and per mailbox."""
-        wait = _wait_for(request, "resets", f"mailbox {one_spelling(request.POST.get('email', ''))}")
+        wait = _wait_for(request, "resets", f"mailbox {normalize_name(request.POST.get('email', ''))}")
         return super().post(request, *args, **kwargs) if wait is None else too_many(request, wait)
 
 
@@ -150,7 +150,7 @@ class ChangePassword(views.PasswordChangeView):
         return super().form_valid(form)
 
 
-def with_drawings(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+def adopt_drawings(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """Move the visitor's anonymous drawings to the account that has just logged in."""
     session = session_of(request)
     if session is None:
@@ -235,11 +235,11 @@ def delete_account(request: HttpRequest) -> HttpResponse:
         user.delete()
         messages.info(request, _("Your account and all its drawings have been deleted."))
         return redirect("mine")
-    return render(request, "account/deletion.html", {"form": form, **_belongings(user)})
+    return render(request, "account/deletion.html", {"form": form, **_data_counts(user)})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def admins_login(request: HttpRequest) -> HttpResponse:
+def redirect_admin_login(request: HttpRequest) -> HttpResponse:
     """Redirect the admin's login to the site's, the only one with rate limits."""
     return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
 
@@ -247,17 +247,17 @@ def admins_login(request: HttpRequest) -> HttpResponse:
 def _wait_to_log_in(request: HttpRequest, name: str) -> float | None:
     if device := device_of(request, name):
         return _wait_for(request, "logins", f"device {device}", times=1)
-    return _wait_for(request, "logins", f"name {one_spelling(name)}")
+    return _wait_for(request, "logins", f"name {normalize_name(name)}")
 
 
-def _wait_for(request: HttpRequest, scope: str, target: str, times: int = OF_ONE_NAME) -> float | None:
+def _wait_for(request: HttpRequest, scope: str, target: str, times: int = PER_TARGET_FACTOR) -> float | None:
     wait = wait_for(scope, client_of(request))
     return wait_for(scope, target, times) if wait is None else wait
 
 
-def _arrived(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+def _after_login(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     remember_device(response, _user(request).username)
-    return with_drawings(request, response)
+    return adopt_drawings(request, response)
 
 
 def _user(request: HttpRequest) -> User:
@@ -268,16 +268,16 @@ def _user(request: HttpRequest) -> User:
 def _page(request: HttpRequest, user: User, token: str | None = None) -> HttpResponse:
     made = Token.objects.filter(user=user).values_list("created", flat=True).first()
     context = {"token": token, "token_made": made, "example": request.build_absolute_uri("/api/v1/submissions")}
-    return render(request, "account/account.html", context | _belongings(user))
+    return render(request, "account/account.html", context | _data_counts(user))
 
 
-def _belongings(user: User) -> dict[str, Any]:
+def _data_counts(user: User) -> dict[str, Any]:
     drawings = Submission.objects.owned_by(Owner(account=user.pk))
     said = Correction.objects.standing().filter(account=user)
     return {"drawings": drawings.count(), "said": said.count()}
 
 
-class _Sent(views.PasswordResetDoneView):
+class _ResetSent(views.PasswordResetDoneView):
     template_name = "account/reset_sent.html"
 
 
@@ -300,7 +300,7 @@ urlpatterns: list[URLPattern] = [
     path("email", change_email, name="email"),
     path("password", limited("logins")(ChangePassword.as_view()), name="password"),
     path("reset", Reset.as_view(), name="reset"),
-    path("reset/sent", _Sent.as_view(), name="reset-sent"),
+    path("reset/sent", _ResetSent.as_view(), name="reset-sent"),
     path("reset/<uidb64>/<token>", _NewPassword.as_view(), name="reset-password"),
     path("token", make_token, name="token"),
     path("token/revocation", revoke_token, name="token-revocation"),

@@ -14,20 +14,20 @@ from web.logs import request_id
 logger = logging.getLogger("digits.audit")
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
-TAKES_OUT = "/admin/data/"  # a GET here exports data
-READS_ONLY = {"/api/v1/previews"}  # a POST here changes nothing, and one drawing sends about twenty
+EXPORTS = "/admin/data/"  # a GET here exports data
+READ_ONLY_PATHS = {"/api/v1/previews"}  # a POST here changes nothing, and one drawing sends about twenty
 WORD = re.compile(r"\w{1,40}", re.ASCII)
-TOLD = ("action", "_selected_action", "act", "correction", "digit")  # form fields that name the rows and the action
+LOGGED_FIELDS = ("action", "_selected_action", "act", "correction", "digit")  # the form fields that are recorded
 
 
-def is_noted(request: HttpRequest) -> bool:
+def is_audited(request: HttpRequest) -> bool:
     """Return whether a request belongs in the audit trail if staff sent it."""
-    if request.path in READS_ONLY:
+    if request.path in READ_ONLY_PATHS:
         return False
-    return request.method not in SAFE or request.path.startswith(TAKES_OUT)
+    return request.method not in SAFE or request.path.startswith(EXPORTS)
 
 
-def note(user: Any, request: HttpRequest, response: HttpResponse) -> None:
+def record(user: Any, request: HttpRequest, response: HttpResponse) -> None:
     """Record what a staff member did and the status of the response, in the log and in the database."""
     path = escape_uri_path(request.path)  # the path may contain line breaks
     name, status = user.get_username(), response.status_code
@@ -47,5 +47,5 @@ def note(user: Any, request: HttpRequest, response: HttpResponse) -> None:
 
 def _fields(request: HttpRequest) -> dict[str, list[str]]:
     """Return the form fields that name the rows and the action, without any free text."""
-    told = {name: request.POST.getlist(name) for name in TOLD}
+    told = {name: request.POST.getlist(name) for name in LOGGED_FIELDS}
     return {name: [value for value in values if WORD.fullmatch(value)] for name, values in told.items() if values}

@@ -16,14 +16,14 @@ COOKIE_AGE = timedelta(days=365)
 COOKIE_PATH = "/account"  # the login page is below it
 
 
-def one_spelling(typed: str) -> str:
+def normalize_name(typed: str) -> str:
     """Normalize a name or an address, so that spellings which Django's forms treat as one are counted as one."""
     return unicodedata.normalize("NFKC", typed).strip().casefold()
 
 
 def device_of(request: HttpRequest, name: str) -> str | None:
     """Return the id of a device on which this name has logged in before, else None."""
-    device: str | None = request.get_signed_cookie(COOKIE, default=None, salt=one_spelling(name), max_age=COOKIE_AGE)
+    device: str | None = request.get_signed_cookie(COOKIE, default=None, salt=normalize_name(name), max_age=COOKIE_AGE)
     return device
 
 
@@ -32,7 +32,7 @@ def remember_device(response: HttpResponse, name: str) -> None:
     response.set_signed_cookie(
         COOKIE,
         uuid.uuid4().hex,
-        salt=one_spelling(name),
+        salt=normalize_name(name),
         max_age=COOKIE_AGE,
         path=COOKIE_PATH,
         httponly=True,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
-class OfRequest(logging.Filter):
+class RequestIdFilter(logging.Filter):
     """Add `request_id` to every record: the id from the middleware, or a dash outside a request."""
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from recognizer.metrics import REQUEST_SECONDS
-from web.audit import is_noted, note
+from web.audit import is_audited, record
 from web.logs import request_id
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
-LONGEST_LENGTH = 18  # digits in a Content-Length; a longer number is refused without parsing it
+MAX_LENGTH_DIGITS = 18  # digits in a Content-Length; a longer number is refused without parsing it
 REQUEST_ID = re.compile(r"[\w.-]{8,64}", re.ASCII)
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -40,17 +40,17 @@ def identify(get_response: GetResponse) -> GetResponse:
     return middleware
 
 
-def note_staff(get_response: GetResponse) -> GetResponse:
+def audit_staff(get_response: GetResponse) -> GetResponse:
     """Record in the audit trail what staff change or export, by page, admin or API."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        if not is_noted(request):
+        if not is_audited(request):
             return get_response(request)
         before = request.user  # a logout makes the user anonymous afterwards
         was_staff = before.is_staff
         response = get_response(request)
         if was_staff or request.user.is_staff:  # a login or a token sets the user only afterwards
-            note(before if was_staff else request.user, request, response)
+            record(before if was_staff else request.user, request, response)
         return response
 
     return middleware
@@ -76,7 +76,7 @@ def bound_body(get_response: GetResponse) -> GetResponse:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         length = request.META.get("CONTENT_LENGTH") or "0"
-        if not length.isdecimal() or len(length) > LONGEST_LENGTH or int(length) > limit:
+        if not length.isdecimal() or len(length) > MAX_LENGTH_DIGITS or int(length) > limit:
             return JsonResponse({"detail": f"The body is larger than {limit // 1024**2} MiB."}, status=413)
         if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
             return JsonResponse({"detail": "The Content-Length header is required."}, status=411)

@@ -18,11 +18,11 @@ _LEFT_TO_RIGHT = "\u200e"  # keeps the sign before its number in right-to-left t
 
 def decimal(value: float | Decimal, places: int = 0) -> str:
     """Format `1234.5` as `1,234.50` with two places; a half is rounded up."""
-    rounded = _exactly(value).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    rounded = _to_decimal(value).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
     return formats.number_format(rounded, places, force_grouping=True)
 
 
-def _exactly(value: float | Decimal) -> Decimal:
+def _to_decimal(value: float | Decimal) -> Decimal:
     """Convert a float to its shortest decimal, as browsers do: 100 × 0.285 is 28.5."""
     return value if isinstance(value, Decimal) else Decimal(repr(float(value)))
 
@@ -36,20 +36,20 @@ def signed(value: float, places: int = 0) -> str:
 
 def percent(share: float, places: int = 1) -> str:
     """Format `0.987` as `98.7%`; only exactly 1 reads as 100%."""
-    number = decimal(_exactly(share).scaleb(2), places)
+    number = decimal(_to_decimal(share).scaleb(2), places)
     if share < 1 and number == decimal(100, places):
         return ">" + percent(1 - 0.1 ** (places + 2), places)
-    return of_hundred(number)
+    return with_percent(number)
 
 
-def of_hundred(number: str) -> str:
+def with_percent(number: str) -> str:
     """Add the percent sign to a formatted number or range."""
-    return _whole(pgettext("a share of 100", "%(number)s%%"), number)
+    return _with_unit(pgettext("a share of 100", "%(number)s%%"), number)
 
 
 def points(share: float, places: int = 2) -> str:
     """Format `0.0012` as `0.12`, in percentage points and without a sign."""
-    return decimal(abs(_exactly(share)).scaleb(2), places)
+    return decimal(abs(_to_decimal(share)).scaleb(2), places)
 
 
 def p_value(p: float) -> str:
@@ -65,20 +65,20 @@ def brief(value: float, digits: int = 2) -> str:
 
 def ratio(value: float) -> str:
     """Format `1.05` as `1.05×`."""
-    return _whole(pgettext("times as much", "%(number)s×"), decimal(value, 2))
+    return _with_unit(pgettext("times as much", "%(number)s×"), decimal(value, 2))
 
 
 def seconds(value: float, places: int = 1) -> str:
     """Format `12.34` as `12.3 s`."""
-    return _whole(pgettext("seconds", "%(number)s s"), decimal(value, places))
+    return _with_unit(pgettext("seconds", "%(number)s s"), decimal(value, places))
 
 
 def kilobytes(size: float) -> str:
     """Format `664_000` bytes as `664 KB`."""
-    return _whole(pgettext("1,000 bytes", "%(number)s KB"), decimal(size / 1000))
+    return _with_unit(pgettext("1,000 bytes", "%(number)s KB"), decimal(size / 1000))
 
 
-def _whole(pattern: str, number: str) -> str:
+def _with_unit(pattern: str, number: str) -> str:
     """Insert a number into a pattern, with no line break between the number and its unit."""
     return (pattern % {"number": number}).replace(" ", _NO_BREAK)
 

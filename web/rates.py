@@ -18,8 +18,8 @@ PERIODS = {
 
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
-KEPT = ("submissions", "corrections", "signups")  # these store rows, so all clients together are limited too
-TOGETHER = 50  # default limit of all clients, in multiples of one client's; `all_submissions` and the like override it
+STORED_SCOPES = ("submissions", "corrections", "signups")  # these store rows, so all clients together are limited too
+ALL_CLIENTS_FACTOR = 50  # default limit of all clients, in multiples of one client's; `all_…` scopes override it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def parse_rates(text: str, defaults: Mapping[str, str]) -> dict[str, Rate]:
     if text.strip().lower() == "off":
         return {}
     rates = {scope: _parse_rate(rate) for scope, rate in defaults.items()}
-    together = {f"all_{scope}": scope for scope in KEPT if scope in defaults}
+    together = {f"all_{scope}": scope for scope in STORED_SCOPES if scope in defaults}
     for part in filter(None, (part.strip() for part in text.split(","))):
         scope, _, rate = (piece.strip() for piece in part.partition("="))
         if scope not in defaults and scope not in together:
@@ -51,7 +51,7 @@ def parse_rates(text: str, defaults: Mapping[str, str]) -> dict[str, Rate]:
             )
         rates[scope] = _parse_rate(rate)
     for name, scope in together.items():
-        rates.setdefault(name, Rate(TOGETHER * rates[scope].calls, rates[scope].period))
+        rates.setdefault(name, Rate(ALL_CLIENTS_FACTOR * rates[scope].calls, rates[scope].period))
     return rates
 
 

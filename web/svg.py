@@ -32,7 +32,7 @@ def figure(width: float, height: float, css_class: str, name: str, title: str, d
     return svg
 
 
-def line_of_bars(css_class: str) -> Element:
+def bar_row(css_class: str) -> Element:
     """Start a row of bars, 100 × 8 units, hidden from screen readers because the text beside it has the numbers."""
     svg = Element("svg", {"class": css_class, "viewBox": "0 0 100 8", "aria-hidden": "true"})
     svg.set("preserveAspectRatio", "none")

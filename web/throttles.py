@@ -45,22 +45,22 @@ class Counter(Protocol):
 class RedisCounter:
     """Counter shared by all hosts; while Redis does not answer, for this host alone."""
 
-    AWAY = 5.0  # seconds until Redis is tried again, so that only a few requests wait for its timeout
+    RETRY_SECONDS = 5.0  # seconds until Redis is tried again, so that only a few requests wait for its timeout
 
     def __init__(self, path: Path) -> None:
         self._redis = caches["default"]._cache.get_client(write=True)  # type: ignore[attr-defined]
-        self._here = FileCounter(path)
-        self._away_until = 0.0
+        self._fallback = FileCounter(path)
+        self._retry_at = 0.0
 
     def count(self, key: str, period: int, amount: int = 1) -> tuple[int, float]:
-        if time.monotonic() < self._away_until:
-            return self._here.count(key, period, amount)
+        if time.monotonic() < self._retry_at:
+            return self._fallback.count(key, period, amount)
         try:
             return self._count(key, period, amount)
         except RedisError as error:
-            self._away_until = time.monotonic() + self.AWAY
+            self._retry_at = time.monotonic() + self.RETRY_SECONDS
             logger.warning("Redis does not answer, so this host counts alone: %s", error)
-            return self._here.count(key, period, amount)
+            return self._fallback.count(key, period, amount)
 
     def _count(self, key: str, period: int, amount: int) -> tuple[int, float]:
         pipeline = self._redis.pipeline()

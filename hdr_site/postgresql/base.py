@@ -55,7 +55,7 @@ def is_readable(connection: Any) -> bool:
     return bool(poll.poll(0))
 
 
-def only_reads(connection: Any) -> bool:
+def is_read_only(connection: Any) -> bool:
     """Return whether the server reported, in its latest response, that it is a standby or read-only."""
     said = map(connection.info.parameter_status, ("in_hot_standby", "default_transaction_read_only"))
     return "on" in said
@@ -89,8 +89,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         queried. A connection to a read-only server is dropped: after a failover, another server accepts writes.
         """
         if self.errors_occurred or self.connection.closed or is_readable(self.connection):
-            return bool(super().is_usable()) and not only_reads(self.connection)
-        return not only_reads(self.connection)
+            return bool(super().is_usable()) and not is_read_only(self.connection)
+        return not is_read_only(self.connection)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Connect.

@@ -18,7 +18,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             OperationalError: the file was removed or replaced since this process opened it, is being restored, or is
                 read-only. SQLite would open a read-only file, but then no connection of this process could write again.
         """
-        self._look()
+        self._check_file()
         if not database_file.is_writable(self._file):
             raise OperationalError("the database can only be read")
         if not self.is_in_memory_db():
@@ -35,10 +35,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return database_file.problem(self._file) is None
 
     def _commit(self) -> None:
-        self._look()
+        self._check_file()
         super()._commit()  # type: ignore[misc]  # the stubs leave it out
 
-    def _look(self) -> None:
+    def _check_file(self) -> None:
         if problem := database_file.problem(self._file):
             raise OperationalError(problem)
 

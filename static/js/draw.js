@@ -19,7 +19,7 @@ const ink = new Ink();
 const sheet = new Sheet(part("canvas"), ink);
 const view = new AnswerView(part("reading"));
 const notice = new Notice(part("alert"));
-const previews = new Previews(showLive, restLive);
+const previews = new Previews(showLive, previewFailed);
 const feedback = new Feedback(part("feedback"), { forget, changed: render, refused: showError });
 const why = new Why(part("why"), part("why-toggle"), showError);
 
@@ -38,7 +38,7 @@ const page = {
 
 sheet.addEventListener("strokestart", () => {
   clearTimeout(page.idle);
-  if (page.picture || feedback.isAnswered) startAfresh();
+  if (page.picture || feedback.isAnswered) reset();
   page.inking = true;
   render();
 });
@@ -57,7 +57,7 @@ sheet.addEventListener("strokeend", ({ detail }) => {
 sheet.addEventListener("strokecancel", () => {
   page.inking = false;
   if (ink.isFull) notice.show(gettext("The sheet is full. Clear it to draw again."));
-  else if (ink.isEmpty) startAfresh();
+  else if (ink.isEmpty) reset();
   else if (!page.storedId) finishLater(PEN_UP_MS);
   render();
 });
@@ -96,17 +96,17 @@ function undoStroke() {
 /** Empty the sheet on request. An unfinished drawing is not stored. */
 function clear() {
   sheet.lift();
-  startAfresh();
+  reset();
   announce(gettext("The sheet is empty."));
 }
 
 /** Empty the sheet after its submission was deleted. */
 function forget() {
-  startAfresh();
+  reset();
   part("canvas").focus({ preventScroll: true }); // the delete button, which had the focus, is hidden
 }
 
-function startAfresh() {
+function reset() {
   announce("");
   clearTimeout(page.idle);
   previews.cancel();
@@ -131,7 +131,7 @@ function showLive(answer) {
 }
 
 /** Handle a failed preview. Only throttling is announced: other errors will show when the drawing is stored. */
-function restLive(error) {
+function previewFailed(error) {
   if (error.kind === "throttled") announce(gettext("Live reading is paused for a moment."));
 }
 
@@ -182,7 +182,7 @@ function discard(id) {
 /** Show an error with an action that resolves it. */
 function showError(error, retry) {
   if (page.picture && error.kind === "refused") {
-    startAfresh();
+    reset();
     notice.show(error.message, gettext("Choose another"), () => part("file").click());
   } else if (error.kind === "throttled") {
     notice.countDown(`${error.message} ${gettext("Retrying")}`, error.wait, retry);
@@ -206,7 +206,7 @@ function kept() {
 function readPicture(file) {
   if (!file.type.startsWith("image/")) return notice.show(gettext("That is not a picture."));
   sheet.lift();
-  startAfresh();
+  reset();
   page.picture = { file, url: URL.createObjectURL(file) };
   part("picture").src = page.picture.url;
   return predict();

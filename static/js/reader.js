@@ -3,10 +3,10 @@
 import { gettext } from "./words.js";
 
 const API = "/api/v1";
-const PATIENCE_MS = 20_000;
+const TIMEOUT_MS = 20_000;
 const PREVIEW_GAP_MS = 120; // pause between previews, so that slow drawing does not flood the site
-const USUAL_WAIT_S = 5; // if a 429 response has no Retry-After
-const LONGEST_WAIT_S = 600; // longest countdown; a longer wait is a daily quota
+const DEFAULT_WAIT_S = 5; // if a 429 response has no Retry-After
+const MAX_WAIT_S = 600; // longest countdown; a longer wait is a daily quota
 
 /** A failed call; `kind` is `offline`, `throttled`, `full`, `refused`, `expired`, `gone`, `decided` or `server`. */
 export class ReadingError extends Error {
@@ -114,8 +114,8 @@ async function call(method, path, { json, form, signal } = {}) {
   const headers = { Accept: "application/json", "X-CSRFToken": csrfToken() };
   if (json) headers["Content-Type"] = "application/json";
   const body = json ? JSON.stringify(json) : form;
-  const patience = AbortSignal.timeout(PATIENCE_MS);
-  const stop = signal ? AbortSignal.any([signal, patience]) : patience;
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  const stop = signal ? AbortSignal.any([signal, timeout]) : timeout;
   let response;
   let content;
   try {
@@ -157,21 +157,21 @@ function failure(response, data) {
     case 415:
       return new ReadingError("refused", said ?? gettext("This type of file is not supported. Use PNG, JPEG, WebP, GIF or BMP."));
     case 429:
-      return tooMuch(seconds(response.headers.get("Retry-After")));
+      return throttlingError(seconds(response.headers.get("Retry-After")));
     default:
       if (response.status < 500) return new ReadingError("refused", said ?? gettext("This could not be read."));
       return new ReadingError("server", gettext("Something went wrong on the site."));
   }
 }
 
-function tooMuch(wait) {
-  if (wait > LONGEST_WAIT_S) return new ReadingError("full", gettext("The daily storage limit is reached."), { wait });
+function throttlingError(wait) {
+  if (wait > MAX_WAIT_S) return new ReadingError("full", gettext("The daily storage limit is reached."), { wait });
   return new ReadingError("throttled", gettext("Too many requests."), { wait });
 }
 
 function seconds(retryAfter) {
   const wait = Number(retryAfter);
-  return wait > 0 ? Math.ceil(wait) : USUAL_WAIT_S;
+  return wait > 0 ? Math.ceil(wait) : DEFAULT_WAIT_S;
 }
 
 /** Return the first sentence in an error's body: `{detail: "…"}` or `{field: ["…"]}`. */

@@ -3,8 +3,8 @@
 import { gettext } from "./words.js";
 
 const SIDE = 560; // side of the canvas, in pixels
-const USUAL_MS = 12; // pause between points without times
-const LONGEST_MS = 500; // longest pause between points
+const DEFAULT_MS = 12; // pause between points without times
+const MAX_MS = 500; // longest pause between points
 const WIDTH = 0.045; // pen width, as a share of the longer side of surface and ink
 
 /** Replay a submission's ink; reject with a sentence if the ink cannot be loaded. */
@@ -30,7 +30,7 @@ export async function replay(paper, submission) {
   for (const stroke of strokes) {
     let from = stroke[0];
     for (const point of stroke) {
-      if (!still && last) await pause(Math.min(point[2] - last[2] || USUAL_MS, LONGEST_MS));
+      if (!still && last) await pause(Math.min(point[2] - last[2] || DEFAULT_MS, MAX_MS));
       if (!canvas.isConnected) return; // the card was decided or the replay restarted
       pen.beginPath();
       pen.moveTo(from[0], from[1]);

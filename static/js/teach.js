@@ -87,7 +87,7 @@ async function save(request = ink.toRequest(), digit = asked) {
   }
 }
 
-async function takeBack() {
+async function undoLast() {
   const { id, digit } = last;
   try {
     await removeSubmission(id);
@@ -122,7 +122,7 @@ part("canvas").addEventListener("keydown", ({ key }) => {
 sheet.addEventListener("strokecancel", () => finishLater(PEN_UP_MS));
 sheet.addEventListener("pen", ({ detail }) => say(detail));
 part("clear").addEventListener("click", clear);
-part("back").addEventListener("click", takeBack);
+part("back").addEventListener("click", undoLast);
 part("skip").addEventListener("click", () => {
   clear();
   order.push(...order.splice(order.indexOf(asked), 1)); // ask for it last

@@ -3,9 +3,9 @@
 import { decimal, percent } from "./words.js";
 
 const LIVE = new Set(["queued", "running"]);
-const SOON = 2000; // polling interval while a run is live, in ms
-const LATER = 15_000; // while none is live, because the schedule may start one
-const LONGEST = 60_000; // longest interval while the site does not answer
+const LIVE_POLL_MS = 2000; // polling interval while a run is live, in ms
+const IDLE_POLL_MS = 15_000; // while none is live, because the schedule may start one
+const MAX_POLL_MS = 60_000; // longest interval while the site does not answer
 const [LEFT, RIGHT, TOP, BOTTOM] = [62, 336, 14, 122]; // edges of the loss curve, in SVG units
 
 class Watch {
@@ -31,7 +31,7 @@ class Watch {
 
   /** Fetch and show the newest run, then schedule the next poll. */
   async #look() {
-    let pause = LATER;
+    let pause = IDLE_POLL_MS;
     try {
       const response = await fetch(`${this.#root.dataset.runs}?page_size=1`, { headers: { Accept: "application/json" } });
       if (response.status === 401 || response.status === 403) {
@@ -44,11 +44,11 @@ class Watch {
       this.#part("trouble").textContent = "";
       if (run) this.#render(run);
       if (run?.model_version && run.model_version !== this.#version) await this.#showVersions(run.model_version);
-      if (run && LIVE.has(run.state)) pause = SOON;
+      if (run && LIVE.has(run.state)) pause = LIVE_POLL_MS;
     } catch {
       this.#failures += 1;
       this.#part("trouble").textContent = this.#word("away");
-      pause = Math.min(SOON * 2 ** this.#failures, LONGEST);
+      pause = Math.min(LIVE_POLL_MS * 2 ** this.#failures, MAX_POLL_MS);
     }
     clearTimeout(this.#wait);
     if (!document.hidden) this.#wait = setTimeout(() => this.#look(), pause);

@@ -4,9 +4,9 @@ import { nameOf } from "./answer.js";
 import { ReadingError, explainSubmission } from "./reader.js";
 import { gettext, percent } from "./words.js";
 
-const WORTH_NAMING = 0.2; // places with a smaller share of the marked ink are left out
+const MIN_SHARE = 0.2; // places with a smaller share of the marked ink are left out
 const MOST_PLACES = 2;
-const LEAST_LIKELY = 0.001;
+const MIN_PROBABILITY = 0.001;
 const SOURCES = { yours: gettext("Yours"), accepted: gettext("Accepted"), mnist: "MNIST" };
 const PLACES = {
   "upper left": gettext("at the upper left"),
@@ -126,7 +126,7 @@ function answerInWords(explanation, answer) {
 }
 
 function runnerUpInWords({ digit, runner_up: { digit: other, probability, without } }) {
-  const chance = probability < LEAST_LIKELY ? gettext("under %(share)s", { share: percent(LEAST_LIKELY) }) : percent(probability);
+  const chance = probability < MIN_PROBABILITY ? gettext("under %(share)s", { share: percent(MIN_PROBABILITY) }) : percent(probability);
   const values = { a_digit: nameOf(other), chance, share: without && percent(without.share, 0) };
   const next = digit === null ? gettext("If it were a digit: most likely %(a_digit)s, %(chance)s.", values) : gettext("Next most likely: %(a_digit)s, %(chance)s.", values);
   const taken = without
@@ -136,7 +136,7 @@ function runnerUpInWords({ digit, runner_up: { digit: other, probability, withou
 }
 
 function places({ marked }) {
-  const worth = marked.places.filter((place, index) => index === 0 || place.share >= WORTH_NAMING);
+  const worth = marked.places.filter((place, index) => index === 0 || place.share >= MIN_SHARE);
   return worth.slice(0, MOST_PLACES).map(({ place }) => PLACES[place] ?? place).join(gettext(" and "));
 }
 

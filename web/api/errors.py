@@ -17,7 +17,7 @@ from recognizer.preprocessing import PreprocessingError
 from recognizer.registry import UnservableError
 from recognizer.submissions import AlreadyDecidedError
 from web.health import is_database_failure
-from web.quotas import NoRoomError
+from web.quotas import QuotaExceededError
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +30,13 @@ class PayloadTooLarge(APIException):
     default_code = "too_large"
 
 
-class NoRoom(APIException):
+class QuotaExceeded(APIException):
     """429: a daily quota of bytes is used up."""
 
     status_code = 429
     default_code = "no_room"
 
-    def __init__(self, error: NoRoomError) -> None:
+    def __init__(self, error: QuotaExceededError) -> None:
         self.wait = math.ceil(error.wait)  # seconds, in `Retry-After`
         hours = math.ceil(error.wait / 3600)
         again = "in an hour" if hours == 1 else f"in {hours} hours"
@@ -81,8 +81,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
             error = PayloadTooLarge()
         case TooManyFieldsSent() | TooManyFilesSent() | SuspiciousOperation() | UnreadablePostError():
             error = ParseError(str(error))
-        case NoRoomError():
-            error = NoRoom(error)
+        case QuotaExceededError():
+            error = QuotaExceeded(error)
         case AlreadyDecidedError():
             error = Conflict()
         case UnservableError():

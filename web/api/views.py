@@ -36,7 +36,7 @@ from web.api.presentation import (
     submission_json,
     version_json,
 )
-from web.quotas import make_room
+from web.quotas import charge_quota
 from web.throttles import throttled
 
 
@@ -59,7 +59,7 @@ class NewestFirst(Pages):
     ordering = "-id"
 
 
-class InTurns(Pages):
+class QueuePages(Pages):
     """Pagination of the review queue. A cursor holds turn, confidence and id, as very many corrections share a turn."""
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
@@ -134,7 +134,7 @@ class SubmissionsView(APIView):
     def post(self, request: Request) -> HttpResponse:
         """Read a drawing and store it."""
         drawing = parse_drawing(request.data)
-        make_room(request, drawing)
+        charge_quota(request, drawing)
         answer = submissions.read(drawing)
         submission = submissions.store(drawing, answer, owner_of(request))
         return json_response(submission_json(submission, answer.model.version), status=201)
@@ -219,7 +219,7 @@ class CorrectionsView(APIView):
             if status not in Correction.State.values:
                 raise ValidationError({"status": [f"Expected one of {', '.join(Correction.State.values)}."]})
             rows = rows.filter(state=status)
-        pages = InTurns()
+        pages = QueuePages()
         page = pages.paginate_queryset(rows, request, self)
         return pages.get_paginated_response([queued_correction_json(row) for row in page or []])
 

@@ -18,7 +18,7 @@ from web.api.presentation import png_data_url, stored_input
 from web.visitors import visitor_of
 
 CANARY_SIDE = 100  # side of the surface that the canary drawings were made on
-OURS = 6  # index of the canary drawing shown to visitors without drawings
+EXAMPLE_CANARY = 6  # index of the canary drawing shown to visitors without drawings
 MOST_POINTS = 3000  # ink with more points is not shown as strokes
 
 
@@ -44,7 +44,7 @@ def about(request: HttpRequest) -> HttpResponse:
 def _example(request: HttpRequest) -> Example:
     last = Submission.objects.owned_by(visitor_of(request)).order_by("-pk").only("ink", "input").first()
     if last is None:
-        drawn = json.loads(CANARY_FILE.read_text())[OURS]["strokes"]
+        drawn = json.loads(CANARY_FILE.read_text())[EXAMPLE_CANARY]["strokes"]
         image = ink_to_input([np.array(stroke, np.float64) for stroke in drawn], CANARY_SIDE)
         return Example(image, _polylines(drawn), CANARY_SIDE, CANARY_SIDE, own=False)
     ink = last.ink or {"strokes": [], "width": 1, "height": 1}

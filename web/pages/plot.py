@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-from web.numbers import brief, of_hundred
+from web.numbers import brief, with_percent
 from web.svg import add_shape, add_text, figure, markup
 
 TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # percent; the axis starts and ends at one of them
@@ -87,7 +87,7 @@ class _Plot:
         for tick in (tick for tick in TICKS if tick >= self._low):
             y = self._y(tick)
             add_shape(svg, "path", "plot__rule", d=f"M{layout.left} {y}H{right}")
-            add_text(svg, "plot__tick plot__tick--error", layout.left - 8, y, of_hundred(brief(tick)))
+            add_text(svg, "plot__tick plot__tick--error", layout.left - 8, y, with_percent(brief(tick)))
         step = -(-self._epochs // layout.epoch_ticks)
         for epoch in range(1, self._epochs + 1):
             if epoch == 1 or epoch % step == 0:

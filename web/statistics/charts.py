@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from recognizer.labels import LABELS
 from web import numbers
 from web.statistics.measures import Share
-from web.svg import add_rule, add_shape, add_text, figure, line_of_bars, markup, ticks
+from web.svg import add_rule, add_shape, add_text, bar_row, figure, markup, ticks
 
 MOST_LABELS = 8  # at most, along the horizontal axis
 
@@ -74,7 +74,7 @@ def shares_chart(points: Sequence[tuple[str, Share | None]], name: str, title: s
     ends = [100 * end for _, share in points if share for end in share.interval]
     marks = ticks(max(0.0, min(ends) - 1), min(100.0, max(ends) + 1))
     low, high = marks[0], marks[-1]
-    _rules(svg, NARROW, [((mark - low), numbers.of_hundred(numbers.brief(mark, 4))) for mark in marks], high - low)
+    _rules(svg, NARROW, [((mark - low), numbers.with_percent(numbers.brief(mark, 4))) for mark in marks], high - low)
     step, every = NARROW.inner / len(points), -(-len(points) // NARROW.labels)
     for index, (label, share) in enumerate(points):
         x = round(NARROW.left + (index + 0.5) * step, 1)
@@ -93,7 +93,7 @@ def bins_chart(
     """Draw a histogram of shares, with a mark at each bin's earlier share unless that is None."""
     svg = _svg(BINS, name, "chart", title, description)
     marks = ticks(0, 100 * max(0.01, *(max(share, before or 0) for _, share, before in bins)), 5)
-    _rules(svg, BINS, [(mark, numbers.of_hundred(numbers.brief(mark, 4))) for mark in marks], marks[-1])
+    _rules(svg, BINS, [(mark, numbers.with_percent(numbers.brief(mark, 4))) for mark in marks], marks[-1])
     step = BINS.inner / len(bins)
     for index, (label, share, before) in enumerate(bins):
         x, width = BINS.left + (index + 0.14) * step, step * 0.72
@@ -108,7 +108,7 @@ def bins_chart(
 
 def strip(parts: Sequence[tuple[str, float]]) -> SafeString:
     """Draw the parts of a whole side by side; each has the suffix of its CSS class. The text beside it names them."""
-    svg = line_of_bars("strip")
+    svg = bar_row("strip")
     x = 0.0
     for style, share in parts:
         add_shape(

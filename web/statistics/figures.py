@@ -20,7 +20,7 @@ VERSIONS = 8  # the newest versions that people judged, at most
 PAIRS = 8  # the most frequent pairs, at most
 
 RECENT, REFERENCE = 7, 28  # days; the reference period ends where the recent one starts
-ENOUGH = 100  # drawings that each period needs for a comparison
+MIN_DRAWINGS = 100  # drawings that each period needs for a comparison
 
 Pair = tuple[Label, Label]
 
@@ -152,7 +152,7 @@ def by_day(counts: Counts) -> list[tuple[date, int, int]]:
 
 def accuracy(lines: Iterable[VerdictCounts]) -> Share | None:
     """Return the share of judged answers that people confirmed; None if nobody judged any."""
-    confirmed, corrected = _said(lines)
+    confirmed, corrected = _judged_counts(lines)
     return Share(confirmed, confirmed + corrected) if confirmed + corrected else None
 
 
@@ -190,16 +190,16 @@ def confidence(counts: Counts) -> list[int]:
 
 def confused(counts: Counts) -> list[tuple[Pair, int]]:
     """Return the most frequent pairs of answer and corrected label, most frequent first."""
-    return sorted(counts.pairs.items(), key=lambda pair: (-pair[1], _place(pair[0])))[:PAIRS]
+    return sorted(counts.pairs.items(), key=lambda pair: (-pair[1], _pair_order(pair[0])))[:PAIRS]
 
 
 def drift(counts: Counts) -> list[Feature] | None:
-    """Compare the recent period with the reference period; None if either has fewer than `ENOUGH` drawings."""
+    """Compare the recent period with the reference period; None if either has fewer than `MIN_DRAWINGS` drawings."""
     start = counts.today - timedelta(days=RECENT - 1)
     before = start - timedelta(days=REFERENCE)
     recent = [answer for answer in counts.answers if answer.day >= start]
     reference = [answer for answer in counts.answers if before <= answer.day < start]
-    if min(_drawings(recent), _drawings(reference)) < ENOUGH:
+    if min(_drawings(recent), _drawings(reference)) < MIN_DRAWINGS:
         return None
 
     def both(bins: dict[date, list[int]], size: int) -> tuple[list[int], list[int]]:
@@ -216,7 +216,7 @@ def drift(counts: Counts) -> list[Feature] | None:
     ]
 
 
-def _said(lines: Iterable[VerdictCounts]) -> tuple[int, int]:
+def _judged_counts(lines: Iterable[VerdictCounts]) -> tuple[int, int]:
     confirmed = corrected = 0
     for line in lines:
         confirmed += line.confirmed
@@ -249,5 +249,5 @@ def _sum(rows: Iterable[list[int]], size: int) -> list[int]:
     return [sum(column) for column in zip(*fitting, strict=True)] if fitting else [0] * size
 
 
-def _place(pair: Pair) -> tuple[int, ...]:
+def _pair_order(pair: Pair) -> tuple[int, ...]:
     return tuple(map(position, pair))

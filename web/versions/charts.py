@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from training.evaluation import CalibrationBin
 from web import numbers
-from web.svg import add_rule, add_shape, add_text, figure, line_of_bars, markup, ticks
+from web.svg import add_rule, add_shape, add_text, bar_row, figure, markup, ticks
 
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 34
@@ -35,8 +35,8 @@ def versions_chart(points: Sequence[Point], name: str, title: str, description: 
     padding = max(0.05, 0.1 * (max(values) - min(values)))
     marks = ticks(max(0.0, min(values) - padding), min(100.0, max(values) + padding))
     svg = _svg(name, title, description)
-    places = [_along(index, len(points)) for index in range(len(points))]
-    heights = [_height(value, marks) for value in values]
+    places = [_x(index, len(points)) for index in range(len(points))]
+    heights = [_y(value, marks) for value in values]
     _rules(svg, marks)
     step = -(-len(points) // MOST_LABELS)
     for index, (x, point) in enumerate(zip(places, points, strict=True)):
@@ -55,7 +55,7 @@ def loss_chart(losses: Sequence[float], title: str, description: str) -> SafeStr
     marks = ticks(min(losses), max(losses), 5)
     svg = _svg("loss", title, description)
     _rules(svg, marks, str)
-    places = [(_along(index, len(losses)), _height(loss, marks)) for index, loss in enumerate(losses)]
+    places = [(_x(index, len(losses)), _y(loss, marks)) for index, loss in enumerate(losses)]
     step = -(-len(losses) // MOST_LABELS)
     for epoch, (x, _) in enumerate(places, 1):
         if (epoch - 1) % step == 0:
@@ -85,7 +85,7 @@ def reliability_chart(bins: Sequence[CalibrationBin], title: str, description: s
 
 def bar(share: float) -> SafeString:
     """Draw a bar that fills a share of 0…1 of its width; the text beside it says what it means."""
-    svg = line_of_bars("bar-line")
+    svg = bar_row("bar-line")
     add_shape(svg, "rect", "bar-line__track", width="100", height="8")
     add_shape(svg, "rect", "bar-line__ink", width=f"{100 * min(max(share, 0.0), 1.0):.1f}", height="8")
     return markup(svg)
@@ -95,17 +95,17 @@ def _svg(name: str, title: str, description: str, height: int = HEIGHT) -> Eleme
     return figure(WIDTH, height, "chart", f"chart-{name}", title, description)
 
 
-def _rules(svg: Element, marks: Sequence[float], write: Callable[[str], str] = numbers.of_hundred) -> None:
+def _rules(svg: Element, marks: Sequence[float], write: Callable[[str], str] = numbers.with_percent) -> None:
     places = max(0, -floor(log10(marks[1] - marks[0]) + 1e-9))
     for mark in marks:
-        add_rule(svg, LEFT, WIDTH - RIGHT, _height(mark, marks), write(numbers.decimal(mark, places)))
+        add_rule(svg, LEFT, WIDTH - RIGHT, _y(mark, marks), write(numbers.decimal(mark, places)))
 
 
-def _along(index: int, count: int) -> float:
+def _x(index: int, count: int) -> float:
     left, right = LEFT + 10, WIDTH - RIGHT - 10
     return round((left + right) / 2 if count == 1 else left + (right - left) * index / (count - 1), 1)
 
 
-def _height(value: float, marks: Sequence[float]) -> float:
+def _y(value: float, marks: Sequence[float]) -> float:
     share = (value - marks[0]) / (marks[-1] - marks[0])
     return round(HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP), 1)

@@ -46,12 +46,12 @@ _WRITERS: dict[Unit, tuple[Callable[[float], str], Callable[[float], str]]] = {
 }
 
 
-def in_words(report: Sequence[dict[str, Any]]) -> list[Row]:
+def format_report(report: Sequence[dict[str, Any]]) -> list[Row]:
     """Format a gate report, failed gates first; a gate of an older release shows the explanation stored with it."""
     return sorted((_row(row) for row in report), key=lambda row: row.passed)
 
 
-def title_of(name: str) -> str:
+def gate_title(name: str) -> str:
     """Return a gate's title."""
     gate = _GATES.get(name)
     return _(gate.title) if gate else name.replace("_", " ")
@@ -65,4 +65,4 @@ def _row(row: dict[str, Any]) -> Row:
         needed = _(gate.needed) % threshold(row["threshold"])
     else:
         question, measured, needed = row.get("explanation", ""), f"{row['value']:g}", f"{row['threshold']:g}"
-    return Row(title_of(row["gate"]), question, measured, needed, row["n"], row.get("owners"), row["passed"])
+    return Row(gate_title(row["gate"]), question, measured, needed, row["n"], row.get("owners"), row["passed"])

@@ -50,7 +50,7 @@ def version(request: HttpRequest, version: int) -> HttpResponse:
     """Show one version: its gates, errors, training data and files."""
     found = _find(version)
     run = _runs().filter(version=found).first()
-    report = gate_words.in_words(found.gate_report or [])
+    report = gate_words.format_report(found.gate_report or [])
     context = {
         "entry": _entry(version),
         "model": found,
@@ -155,7 +155,7 @@ def _charts() -> list[tuple[str, SafeString]]:
         "people": (_("Accuracy on the holdout"), people),
     }
     return [
-        (title, charts.versions_chart(points, name, title, rows.spoken(points)))
+        (title, charts.versions_chart(points, name, title, rows.describe_points(points)))
         for name, (title, points) in names.items()
         if len(points) > 1
     ]

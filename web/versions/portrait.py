@@ -24,10 +24,10 @@ from web.versions import charts
 
 ANCESTORS = 9  # shown at most
 DESCENDANTS = 12  # shown at most
-LOOKED_THROUGH = 500  # older versions that are searched for ancestors
+SEARCH_LIMIT = 500  # older versions that are searched for ancestors
 PICTURES = 24  # changed test digits shown at most
 
-HEATS = (1, 2, 4, 8)  # number of wrong answers at which a cell of the confusion matrix gets the next warmer colour
+WARMTH_STEPS = (1, 2, 4, 8)  # number of wrong answers at which a cell of the confusion matrix gets warmer
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def digit_rows(metrics: dict[str, Any]) -> list[DigitRow] | None:
 
 
 def _warmth(count: int) -> str:
-    return f"warm-{sum(count >= heat for heat in HEATS)}" if count else "none"
+    return f"warm-{sum(count >= heat for heat in WARMTH_STEPS)}" if count else "none"
 
 
 def recalls(metrics: dict[str, Any]) -> list[tuple[int, str]]:
@@ -187,7 +187,7 @@ def changes(metrics: dict[str, Any]) -> ChangedDigits | None:
     told = metrics.get("mnist_test", {}).get("changes")
     if told is None:
         return None
-    rows = _spread(told["digits"])
+    rows = _choose_shown(told["digits"])
     pictures = _pictures(tuple(place for place, *_ in rows))
     shown = [
         Change(
@@ -203,7 +203,7 @@ def changes(metrics: dict[str, Any]) -> ChangedDigits | None:
     return ChangedDigits(told["from"], told["won"], told["lost"], told["other"], shown)
 
 
-def _spread(digits: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+def _choose_shown(digits: Sequence[Sequence[int]]) -> list[Sequence[int]]:
     """Choose at most `PICTURES` changed digits, about equally many of each kind, won ones first."""
     kinds: dict[str, list[Sequence[int]]] = {"won": [], "lost": [], "other": []}
     for row in digits:
@@ -230,13 +230,13 @@ def _pictures(places: tuple[int, ...]) -> dict[int, str]:
     """Return pictures of digits of MNIST's test set; empty if the set is missing or unreadable."""
     try:
         folder = find_mnist()
-        return _drawn(folder, places) if folder and places else {}
+        return _read_pictures(folder, places) if folder and places else {}
     except (MnistError, OSError):
         return {}
 
 
 @lru_cache(maxsize=32)
-def _drawn(folder: Path, places: tuple[int, ...]) -> dict[int, str]:
+def _read_pictures(folder: Path, places: tuple[int, ...]) -> dict[int, str]:
     """Read the test set and cache only these pictures, about 10 KB per version."""
     images = load_test_digits(folder).images
     return {place: png_data_url(images[place]) for place in places if place < len(images)}
@@ -272,9 +272,7 @@ def ancestors(version: ModelVersion) -> list[int | None]:
     if version.parent_id is None:
         return []
     older = ModelVersion.objects.filter(version__lt=version.version).order_by("-version")
-    rows = {
-        pk: (number, parent) for pk, number, parent in older.values_list("pk", "version", "parent")[:LOOKED_THROUGH]
-    }
+    rows = {pk: (number, parent) for pk, number, parent in older.values_list("pk", "version", "parent")[:SEARCH_LIMIT]}
     line: list[int | None] = []
     above: int | None = version.parent_id
     while above in rows:

@@ -13,7 +13,7 @@ from recognizer.models import ModelVersion, Promotion
 from recognizer.registry import FIRST_VERSION
 from web.numbers import percent, signed
 from web.versions.charts import Point
-from web.versions.gate_words import title_of
+from web.versions.gate_words import gate_title
 
 State = ModelVersion.State
 
@@ -118,7 +118,7 @@ def entry(row: dict[str, Any]) -> TimelineEntry:
         holdout=_measured(row, "holdout"),
         validation=_measured(row, "validation"),
         gates=len(report),
-        failed=[title_of(gate["gate"]) for gate in report if not gate["passed"]],
+        failed=[gate_title(gate["gate"]) for gate in report if not gate["passed"]],
     )
 
 
@@ -147,7 +147,7 @@ def _points(rows: Any) -> list[Point]:
     return [Point(version, 100 * value, state) for version, state, value in rows if value is not None]
 
 
-def spoken(points: Sequence[Point]) -> str:
+def describe_points(points: Sequence[Point]) -> str:
     """Describe a chart of versions for screen readers."""
     return "; ".join(
         _("version %(number)s: %(share)s") % {"number": point.version, "share": percent(point.value / 100, 2)}

@@ -15,7 +15,7 @@ from hdr_site import environment
 from hdr_site.schedule import ensure_schedule
 from recognizer import registry
 
-UNSERVED = ["redoc", "rest_framework"]  # files of packages that none of our pages links
+IGNORED_STATIC = ["redoc", "rest_framework"]  # files of packages that none of our pages links
 
 
 class Command(BaseCommand):
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         digest = _static_sources_digest()
         if stamp.is_file() and stamp.read_text() == digest:
             return
-        call_command("collectstatic", verbosity=0, interactive=False, ignore_patterns=UNSERVED)
+        call_command("collectstatic", verbosity=0, interactive=False, ignore_patterns=IGNORED_STATIC)
         stamp.write_text(digest)
 
     def _ensure_admin(self) -> None:
@@ -58,7 +58,7 @@ def _static_sources_digest() -> str:
     """Return a digest of every source file's name, size and modification time, without reading the files."""
     digest = hashlib.sha256()
     for finder in get_finders():
-        for path, storage in finder.list(UNSERVED):
+        for path, storage in finder.list(IGNORED_STATIC):
             status = Path(storage.path(path)).stat()
             digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
