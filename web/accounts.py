@@ -87,7 +87,7 @@ class LogIn(views.LoginView):
     template_name = "account/login.html"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Send whoever is logged in on their way."""
+        """Redirect logged-in users to their drawings."""
         return redirect("mine") if request.user.is_authenticated else super().dispatch(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -108,7 +108,7 @@ class SignUp(views.RedirectURLMixin, FormView):
     next_page = "mine"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Send whoever is logged in on their way."""
+        """Redirect logged-in users to their drawings."""
         return redirect("mine") if request.user.is_authenticated else super().dispatch(request, *args, **kwargs)
 
     def form_valid(self, form: SignUpForm) -> HttpResponse:
