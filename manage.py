@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line for the digit site."""
+"""Django's command-line utility for the digit site."""
 
 import os
 import sys

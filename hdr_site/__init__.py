@@ -1,1 +1,1 @@
-"""The Django project: settings, URLs, schedule, and the processes that the site consists of."""
+"""The Django project: settings, URLs, the schedule and the site's processes."""

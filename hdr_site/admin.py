@@ -14,7 +14,9 @@ admin.site.unregister(PeriodicTask)
 
 @admin.register(PeriodicTask)
 class ScheduleAdmin(PeriodicTaskAdmin):
-    """The schedule. The site's own lines are changed or disabled; deleted, they would be back at the next start."""
+    """Admin of the schedule. The site's own entries can be changed or disabled, but not deleted: `prepare` would add
+    them again at the next start.
+    """
 
     change_form_template = "admin/change_form.html"  # the package's has an inline script, which the CSP forbids
 

@@ -1,4 +1,4 @@
-"""The project as an app: its commands, and the Celery application that tasks belong to."""
+"""The project as an app: its management commands, and the Celery application of all tasks."""
 
 from django.apps import AppConfig
 
@@ -8,4 +8,4 @@ class SiteConfig(AppConfig):
     verbose_name = "Site"
 
     def ready(self) -> None:
-        from hdr_site import celery  # noqa: F401 - from here on it is the current one
+        from hdr_site import celery  # noqa: F401 - the import makes it Celery's current app

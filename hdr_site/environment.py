@@ -1,4 +1,4 @@
-"""The environment variables that the site reads, parsed; each has a default that lets it run with none."""
+"""Parsing of the site's environment variables. Each has a default, so the site runs without any."""
 
 import os
 import re
@@ -12,9 +12,9 @@ import dj_database_url
 
 SEVERAL_HOSTS = re.compile(r"(?P<before>postgres\w*://(?:[^/?#@]*@)?)(?P<hosts>[^/?#@]*,[^/?#@]*)(?P<after>.*)")
 
-SHORTEST_SECRET = 20  # characters; a key that nobody guesses takes as many, whatever their alphabet
-FEWEST_DIFFERENT = 10  # of them
-PUBLISHED = "django-insecure-"  # how keys begin that Django writes into a new project's settings
+MIN_SECRET_LENGTH = 20  # characters; a shorter key can be guessed, whatever its alphabet
+MIN_DISTINCT = 10  # different characters
+DJANGO_PREFIX = "django-insecure-"  # prefix of the keys that Django writes into a new project's settings
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -32,7 +32,7 @@ def number(name: str, default: int) -> int:
     """Read a whole number of at least 0.
 
     Raises:
-        SystemExit: it is not one.
+        SystemExit: the value is not a whole number.
     """
     value = text(name, str(default))
     if not value.isdecimal():
@@ -41,10 +41,10 @@ def number(name: str, default: int) -> int:
 
 
 def choice(name: str, choices: Sequence[str]) -> str:
-    """Read one of a few words; the first is the default.
+    """Read one of the given words; the first is the default.
 
     Raises:
-        SystemExit: it is none of them.
+        SystemExit: the value is not one of them.
     """
     value = text(name, choices[0])
     if value not in choices:
@@ -53,15 +53,15 @@ def choice(name: str, choices: Sequence[str]) -> str:
 
 
 def words(name: str, default: str = "") -> list[str]:
-    """Read a list separated by commas."""
+    """Read a comma-separated list."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
 def database(name: str, default: str) -> dict[str, Any]:
-    """Read a database's URL; like libpq's, a PostgreSQL's may name several hosts, each with its port: `a:5432,b:5432`.
+    """Read a database URL; as in libpq, a PostgreSQL URL may name several hosts, each with its port: `a:5432,b:5432`.
 
     Raises:
-        SystemExit: it is no such URL.
+        SystemExit: the value is not a database URL.
     """
     url = text(name, default)
     several = SEVERAL_HOSTS.fullmatch(url)
@@ -77,10 +77,10 @@ def database(name: str, default: str) -> dict[str, Any]:
 
 
 def secret(name: str, file: Path) -> str:
-    """Read a secret, else the one kept in a file, which is made once and readable by its owner alone.
+    """Read a secret, else the one in a file, which is generated once and readable by its owner only.
 
     Raises:
-        SystemExit: it is easy to guess.
+        SystemExit: the variable's value is easy to guess and the site is public.
     """
     if value := text(name):
         refuse_guessable(name)
@@ -95,10 +95,10 @@ def secret(name: str, file: Path) -> str:
 
 
 def refuse_guessable(name: str) -> None:
-    """Refuse a secret that is easy to guess, where strangers can reach the site.
+    """Stop if a secret is easy to guess and strangers can reach the site; not with `DEBUG`.
 
     Raises:
-        SystemExit: it is one.
+        SystemExit: the secret is easy to guess.
     """
     value = text(name)
     if not value or not is_guessable(value) or flag("DEBUG") or not is_public():
@@ -111,10 +111,10 @@ def refuse_guessable(name: str) -> None:
 
 
 def is_guessable(secret: str) -> bool:
-    """Say whether a secret is short, made of few characters, or one that Django has written into a file."""
-    return len(secret) < SHORTEST_SECRET or len(set(secret)) < FEWEST_DIFFERENT or secret.startswith(PUBLISHED)
+    """Return whether a secret is short, has few different characters, or is one that Django generated in a file."""
+    return len(secret) < MIN_SECRET_LENGTH or len(set(secret)) < MIN_DISTINCT or secret.startswith(DJANGO_PREFIX)
 
 
 def is_public() -> bool:
-    """Say whether strangers can reach the site: it listens on the network, or stands behind a proxy."""
+    """Return whether strangers can reach the site: it listens on the network or is behind a proxy."""
     return text("HOST", "127.0.0.1") not in LOOPBACK or number("HDR_PROXIES", 0) > 0 or flag("HDR_HTTPS")

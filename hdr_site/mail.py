@@ -1,15 +1,15 @@
-"""How the site sends mail, as `EMAIL_URL` says."""
+"""Mail settings, parsed from `EMAIL_URL`."""
 
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
 PORTS = {"smtp": 587, "smtps": 465}
-WRONG = "EMAIL_URL must be like smtp://user:password@host:587/?from=digits@example.org, or smtps://…"
+MALFORMED_URL = "EMAIL_URL must be like smtp://user:password@host:587/?from=digits@example.org, or smtps://…"
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What Django's settings need to know; as it is, mail is printed."""
+    """Values for Django's mail settings; by default mail is printed to the console."""
 
     sender: str
     backend: str = "django.core.mail.backends.console.EmailBackend"
@@ -22,14 +22,14 @@ class Mail:
 
 
 def parse_mail_url(url: str, sender: str) -> Mail:
-    """Parse the variable; `smtp` with a user turns to TLS first, without one it is a relay that asks for nothing.
+    """Parse `EMAIL_URL`. `smtp` with a user uses STARTTLS; without a user it is a relay without TLS or login.
 
     Args:
-        url: its value; empty where it is not set.
-        sender: whose mail it is unless the URL says so.
+        url: the variable's value; empty if unset.
+        sender: sender address unless the URL has `from`.
 
     Raises:
-        SystemExit: it is no such URL.
+        SystemExit: the URL is malformed.
     """
     if not url:
         return Mail(sender)
@@ -37,9 +37,9 @@ def parse_mail_url(url: str, sender: str) -> Mail:
         parts = urlsplit(url)
         port = parts.port or PORTS[parts.scheme]
     except (KeyError, ValueError) as error:
-        raise SystemExit(WRONG) from error
+        raise SystemExit(MALFORMED_URL) from error
     if parts.scheme not in PORTS or not parts.hostname:
-        raise SystemExit(WRONG)
+        raise SystemExit(MALFORMED_URL)
     return Mail(
         sender=parse_qs(parts.query).get("from", [sender])[0],
         backend="django.core.mail.backends.smtp.EmailBackend",

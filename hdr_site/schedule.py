@@ -1,4 +1,4 @@
-"""What the site does by itself, and when, unless an admin changes it (*Periodic tasks* in the admin)."""
+"""The schedule of background tasks. Admins can change it under *Periodic tasks* in the admin."""
 
 import json
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from training import tasks as training
 
 @dataclass(frozen=True, slots=True)
 class ScheduledTask:
-    """One line of the schedule: a time of day (hour, minute in UTC) or an interval."""
+    """One entry of the schedule: a daily time (hour, minute in UTC) or an interval."""
 
     name: str
     task: "Task[Any, Any]"
@@ -24,7 +24,7 @@ class ScheduledTask:
 
     @property
     def expires(self) -> timedelta:
-        """Return after how long a message that no worker took is worth nothing; wide, for hosts' clocks differ."""
+        """Return how long an unclaimed message stays valid; generous, because hosts' clocks differ."""
         return timedelta(hours=1) if isinstance(self.when, tuple) else max(2 * self.when, timedelta(minutes=2))
 
 
@@ -90,7 +90,7 @@ NAMES = frozenset(entry.name for entry in SCHEDULE)
 
 
 def ensure_schedule() -> None:
-    """Add the lines that are missing, by name; what an admin changed or disabled stays as it is."""
+    """Add missing entries by name; entries that an admin changed or disabled stay as they are."""
     known = set(PeriodicTask.objects.values_list("name", flat=True))
     for entry in SCHEDULE:
         if entry.name not in known:

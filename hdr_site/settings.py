@@ -1,4 +1,4 @@
-"""The one settings file. It needs no environment at all; README's table names what the environment can change."""
+"""Django settings. The site runs without any environment variables; the README lists those that it reads."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -55,7 +55,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "web.middleware.note_staff",
+    "web.middleware.audit_staff",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -88,27 +88,28 @@ DATABASES: dict[str, Any] = {
     | {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["ENGINE"] = "hdr_site.sqlite"  # Django's, that notices when the file was removed or replaced
-    # Readers never wait for the writer (WAL); a writer takes the lock at once and waits for it, so none fails half-way.
+    DATABASES["default"]["ENGINE"] = "hdr_site.sqlite"  # detects that the file was removed or replaced
+    # With WAL, readers never wait for the writer. A writer waits for the lock at the start of its transaction
+    # (IMMEDIATE), so that none fails half-way.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,  # seconds
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
     }
-    # In memory, Django's default for tests, SQLite neither has a WAL nor waits for locks.
+    # Not in memory, which is Django's default for tests: there SQLite has no WAL and does not wait for locks.
     DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    DATABASES["default"]["ENGINE"] = "hdr_site.postgresql"  # Django's, that does not wait for it again and again
-    # A host behind a pulled cable answers nothing, not even no; by itself the kernel waits a quarter of an hour for it.
+    DATABASES["default"]["ENGINE"] = "hdr_site.postgresql"  # with a circuit breaker
+    # An unplugged host does not even refuse a connection; by default the kernel waits a quarter of an hour for it.
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 3,  # seconds
-        "tcp_user_timeout": 3000,  # milliseconds, for what was sent to arrive
-        "keepalives_idle": 3,  # seconds without an answer, before it is looked whether the host is there …
-        "keepalives_interval": 1,  # … each second …
-        "keepalives_count": 3,
-        # Of several hosts, the one that is no standby.
+        "tcp_user_timeout": 3000,  # milliseconds until sent data must be acknowledged
+        "keepalives_idle": 3,  # seconds without traffic before the first probe
+        "keepalives_interval": 1,  # seconds between probes
+        "keepalives_count": 3,  # unanswered probes before the connection is closed
+        # Of several hosts, use the one that accepts writes.
         "target_session_attrs": "read-write" if "," in str(DATABASES["default"]["HOST"]) else "any",
-    } | DATABASES["default"].get("OPTIONS", {})  # what DATABASE_URL says goes first
+    } | DATABASES["default"].get("OPTIONS", {})  # options in DATABASE_URL take precedence
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = environment.text("REDIS_URL")
@@ -142,15 +143,15 @@ CONTENT_SECURITY_POLICY = "; ".join(
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
-CSRF_COOKIE_HTTPONLY = True  # pages hand the token to their scripts in the form
+CSRF_COOKIE_HTTPONLY = True  # scripts read the token from a form field
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # probes come from inside, without TLS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # probes come from the internal network, without TLS
 if PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-PASSWORD_HASHERS = [  # the first hashes; what the others hashed is hashed anew at its owner's next login
+PASSWORD_HASHERS = [  # the first one hashes; the others' hashes are replaced at their owners' next login
     "hdr_site.hashers.OneThreadArgon2",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
@@ -165,7 +166,7 @@ DEFAULT_FROM_EMAIL, EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT = _MAIL.sender, _MAIL.
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL.user, _MAIL.password
 EMAIL_USE_SSL, EMAIL_USE_TLS, EMAIL_TIMEOUT = _MAIL.ssl, _MAIL.starttls, 10  # seconds
 
-# What a client may send, in bytes; larger bodies are answered 413.
+# Largest request body, in bytes; a larger one is 413.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
@@ -204,23 +205,23 @@ THROTTLES = parse_rates(
         "corrections": "120/min",
         "writes": "120/min",
         "logins": "10/min",
-        "signups": "30/hour",  # of a class behind one address
+        "signups": "30/hour",  # enough for a school class behind one address
         "resets": "10/hour",
     },
 )
 
-# Bytes that one client may store in a day, and all strangers together; off with the throttles, unless they are named.
+# Bytes per day that one client and all strangers together may store; off if the throttles are, unless set explicitly.
 QUOTAS = parse_quotas(
     environment.text("HDR_QUOTAS", "" if THROTTLES else "off"), defaults={"owner": "100MB", "anonymous": "2GB"}
 )
 
-# Who accepts corrections: rules where they are plausible and people else ("triage"), or people alone ("all").
+# Who accepts corrections: "triage": rules accept plausible ones and people review the rest; "all": people review all.
 REVIEW = environment.choice("HDR_REVIEW", ("triage", "all"))
 
-# After so many days drawings are deleted, unless what was said of them was accepted; 0 keeps them.
+# Days after which drawings without an accepted correction are deleted; 0 keeps all.
 KEEP_DAYS = environment.number("HDR_KEEP_DAYS", 0)
 
-# Who asks for /metrics must bear it; empty: anybody may.
+# Bearer token required to read /metrics; empty: none required.
 METRICS_TOKEN = environment.text("HDR_METRICS_TOKEN")
 
 # --- Background work --------------------------------------------------------------------------------------------------
@@ -228,10 +229,10 @@ METRICS_TOKEN = environment.text("HDR_METRICS_TOKEN")
 _SPOOL = DATA_DIR / "celery"
 if REDIS_URL:
     CELERY_BROKER_URL = REDIS_URL
-    # A message that was not acknowledged is delivered again after `visibility_timeout`; no run takes that long.
+    # Redis delivers an unacknowledged message again after `visibility_timeout`; no training run takes that long.
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
         "visibility_timeout": int(timedelta(hours=2).total_seconds()),
-        # Seconds; without them whoever talks to a Redis behind a pulled cable waits for ever.
+        # Seconds; without these timeouts, clients of an unplugged Redis host would wait forever.
         "socket_connect_timeout": 2,
         "socket_timeout": 3,
         "health_check_interval": 5,
@@ -246,15 +247,15 @@ else:
         "data_folder_out": str(_SPOOL / "messages"),
         "control_folder": str(_SPOOL / "control"),
     }
-CELERY_BROKER_CONNECTION_TIMEOUT = 2  # seconds, for all tries together of who sends a message
+CELERY_BROKER_CONNECTION_TIMEOUT = 2  # seconds to send a message, all attempts together
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_RESULT_EXPIRES = None  # there are none, so the scheduler needs no row to clean them up
+CELERY_RESULT_EXPIRES = None  # results are not stored, so the scheduler needs no task to delete them
 CELERY_TASK_DEFAULT_QUEUE = "site"
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # what a worker cannot begin, another one may
-CELERY_WORKER_LOST_WAIT = 2.0  # seconds that a dead process's last word is waited for, before a new one takes its place
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # so that a busy worker leaves messages to idle ones
+CELERY_WORKER_LOST_WAIT = 2.0  # seconds to wait for a dead process's last result before replacing it
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "hdr_site.beat:PatientScheduler"  # what it sends and when: hdr_site/schedule.py
+CELERY_BEAT_SCHEDULER = "hdr_site.beat:PatientScheduler"  # the schedule itself: hdr_site/schedule.py
 
 # --- Data -------------------------------------------------------------------------------------------------------------
 
@@ -291,7 +292,7 @@ FORMAT_MODULE_PATH = "hdr_site.formats"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"of_request": {"()": "web.logs.OfRequest"}},
+    "filters": {"request_id": {"()": "web.logs.RequestIdFilter"}},
     "formatters": {
         "text": {"format": "{asctime} {levelname} {name} {request_id}: {message}", "style": "{"},
         "json": {"()": "web.logs.JsonFormatter"},
@@ -299,14 +300,14 @@ LOGGING = {
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "filters": ["of_request"],
+            "filters": ["request_id"],
             "formatter": environment.choice("HDR_LOGS", ("text", "json")),
         }
     },
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django.server": {"propagate": True},
-        # A line for every task that is sent, received and done is several a minute that say nothing.
+        # INFO would log several uninformative lines per minute: one for each task sent, received and finished.
         **{name: {"level": "WARNING"} for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace")},
     },
 }

@@ -1,9 +1,9 @@
-"""Static files as they are served: named by their content's hash and compressed ahead of time."""
+"""Static files, named by the hash of their content and compressed in advance."""
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class HashedStaticFiles(CompressedManifestStaticFilesStorage):
-    """WhiteNoise's hashed and compressed files, with the imports between our ES modules rewritten too."""
+    """WhiteNoise's hashed and compressed files, with rewritten imports between our ES modules too."""
 
     support_js_module_import_aggregation = True

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of requests, if `OTEL_EXPORTER_OTLP_ENDPOINT` says where to; needs requirements-traces.txt."""
+"""OpenTelemetry traces of requests, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set; needs requirements-traces.txt."""
 
 from hdr_site import environment
 
@@ -7,10 +7,10 @@ UNTRACED = "healthz,readyz,metrics,static/.*"
 
 
 def send_traces() -> None:
-    """Begin to trace this process's requests; returns at once where no endpoint is set.
+    """Start tracing this process's requests; do nothing if no endpoint is set.
 
     Raises:
-        SystemExit: an endpoint is set and the packages are not installed.
+        SystemExit: an endpoint is set but the packages are not installed.
     """
     if not environment.text(ENDPOINT):
         return

@@ -1,4 +1,4 @@
-"""Every address of the site."""
+"""All URLs of the site."""
 
 from django.contrib import admin
 from django.urls import include, path, re_path
@@ -17,7 +17,7 @@ from web.statistics.pages import statistics
 from web.versions import pages as versions
 
 _STARTED = timezone.now()
-words = last_modified(lambda _: _STARTED)(JavaScriptCatalog.as_view())  # what the scripts say, in the page's language
+words = last_modified(lambda _: _STARTED)(JavaScriptCatalog.as_view())  # the scripts' texts in the page's language
 
 handler500 = "web.faults.answer_fault"
 
@@ -50,7 +50,7 @@ urlpatterns = [
     path("metrics", metrics),
     path("admin/data/", admin.site.admin_view(data.data), name="data"),
     path("admin/data/<str:name>", admin.site.admin_view(data.download), name="data-download"),
-    path("admin/login/", accounts.admins_login),
+    path("admin/login/", accounts.redirect_admin_login),
     path("admin/password_change/", RedirectView.as_view(pattern_name="password")),
     path("admin/", admin.site.urls),
 ]

@@ -1,4 +1,4 @@
-"""The WSGI application: a web process loads the active model when it starts and follows it from then on."""
+"""The WSGI application. A web process loads the active model when it starts and follows later activations."""
 
 import os
 
@@ -8,7 +8,7 @@ from hdr_site.traces import send_traces
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hdr_site.settings")
 
-send_traces()  # it wraps Django's handlers, so before they are made
+send_traces()  # before Django creates its handlers, which this wraps
 _django = get_wsgi_application()
 
 from recognizer.engine import engine  # noqa: E402

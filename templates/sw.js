@@ -1,11 +1,11 @@
-{% load static %}// What the browser keeps so that the site opens without a network: the drawing page, its files, and a page that says so.
-// Answers are never kept: everything else, the API above all, goes to the network as if this were not here.
+{% load static %}// Service worker that lets the site open without a network: it caches the drawing page, its files and the offline page.
+// Everything else, above all the API, goes to the network and is never cached.
 
 const SHELL = "shell-{{ version }}";
 const FILES = [{% for file in files %}"{{ file|escapejs }}", {% endfor %}"/offline"];
-const LOOSELY = { ignoreVary: true }; // the copy is this browser's own
-const PAGES = ["/", "/words.js"]; // asked for anew each time; the copy is for when that fails
-const PERSONAL = /<!-- personal -->[^]*?<!-- \/personal -->/g; // names and such: a copy outlives a login
+const IGNORE_VARY = { ignoreVary: true }; // the cache belongs to this browser only
+const PAGES = ["/", "/words.js"]; // fetched each time; the cached copy is used if that fails
+const PERSONAL = /<!-- personal -->[^]*?<!-- \/personal -->/g; // user names and the like: the cached copy outlives a login
 
 addEventListener("install", (event) => {
   event.waitUntil(fill().then(() => skipWaiting()));
@@ -21,12 +21,12 @@ addEventListener("fetch", (event) => {
   const { request } = event;
   const { origin, pathname } = new URL(request.url);
   if (request.method !== "GET" || origin !== location.origin) return;
-  if (FILES.includes(pathname)) event.respondWith(keptFirst(request));
+  if (FILES.includes(pathname)) event.respondWith(cacheFirst(request));
   else if (PAGES.includes(pathname) || request.mode === "navigate") event.respondWith(networkFirst(request, pathname));
 });
 
-async function keptFirst(request) {
-  return (await caches.match(request, LOOSELY)) ?? fetch(request);
+async function cacheFirst(request) {
+  return (await caches.match(request, IGNORE_VARY)) ?? fetch(request);
 }
 
 async function networkFirst(request, pathname) {
@@ -37,7 +37,7 @@ async function networkFirst(request, pathname) {
     }
     return response;
   } catch (error) {
-    const kept = (await caches.match(request, LOOSELY)) ?? (request.mode === "navigate" && (await caches.match("/offline")));
+    const kept = (await caches.match(request, IGNORE_VARY)) ?? (request.mode === "navigate" && (await caches.match("/offline")));
     if (kept) return kept;
     throw error;
   }

@@ -14,7 +14,7 @@ from django.test import Client
 from recognizer.models import AuditEntry, Correction
 from tests.conftest import Visitor
 from tests.drawings import THREE
-from web.logs import JsonFormatter, OfRequest, request_id
+from web.logs import JsonFormatter, RequestIdFilter, request_id
 from web.middleware import identify
 
 pytestmark = pytest.mark.django_db
@@ -51,7 +51,7 @@ def test_json_log_line_names_request_and_version(active_model: Any) -> None:
     record = logging.LogRecord("digits", logging.ERROR, __file__, 1, "It %s\nbroke.", ("“really”",), None)
     token = request_id.set("abc12345")
     try:
-        OfRequest().filter(record)
+        RequestIdFilter().filter(record)
     finally:
         request_id.reset(token)
 

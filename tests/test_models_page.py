@@ -149,7 +149,7 @@ def test_gates_are_explained_with_failed_ones_first(history: list[ModelVersion],
 
 
 def test_every_gate_has_a_title_and_a_question() -> None:
-    for row in gate_words.in_words([*gate_report(), *gate_report(list(FAILING))]):
+    for row in gate_words.format_report([*gate_report(), *gate_report(list(FAILING))]):
         assert row.title and row.question.endswith("?") and row.measured and row.needed
 
 

@@ -7,7 +7,7 @@ import pytest
 from recognizer.models import ModelVersion
 from tests.conftest import Visitor, main_of
 from tests.drawings import SEVEN, THREE
-from web.pages.teach import order_of_need
+from web.pages.teach import digits_by_need
 
 pytestmark = pytest.mark.django_db
 
@@ -35,8 +35,8 @@ def test_least_known_digits_are_asked_for_first(active_model: ModelVersion) -> N
     counts = {"corrections_of": {"9": 3}, "confirmations_of": {str(digit): 5 for digit in range(10) if digit != 2}}
     ModelVersion.objects.update(metrics={"mnist_test": {"recall": recall}}, lineage={"drawings": counts})
 
-    assert order_of_need()[:2] == [2, 4]
-    assert order_of_need()[-1] == 9
+    assert digits_by_need()[:2] == [2, 4]
+    assert digits_by_need()[-1] == 9
 
 
 def test_page_works_for_version_without_metrics(active_model: ModelVersion, visitor: Visitor) -> None:

@@ -1,1 +1,1 @@
-"""Everything that has a request in it: pages, API, accounts, review, admin, and what every request passes through."""
+"""Everything that handles HTTP requests: pages, API, accounts, review, admin and middleware."""

@@ -1,4 +1,4 @@
-"""Accounts: Django's own, with sign-up, a token for programs, deletion, and the drawings that were anonymous before."""
+"""Accounts: Django's own, plus sign-up, API tokens, deletion, and adoption of earlier anonymous drawings."""
 
 from typing import Any
 
@@ -26,18 +26,18 @@ from rest_framework.authtoken.models import Token
 from recognizer import submissions
 from recognizer.models import Correction, Submission
 from recognizer.owners import Owner
-from web.devices import device_of, one_spelling, remember_device
+from web.devices import device_of, normalize_name, remember_device
 from web.numbers import decimal
 from web.throttles import client_of, limited, too_many, wait_for
 from web.visitors import forget_session, session_of
 
-OF_ONE_NAME = 10  # times the rate of one client: who tries one name from many addresses
+PER_TARGET_FACTOR = 10  # limit per name or mailbox, in multiples of one client's: against guessing from many addresses
 
-secret_and_fresh = [sensitive_post_parameters(), never_cache]
+sensitive_and_uncached = [sensitive_post_parameters(), never_cache]
 
 
 class SignUpForm(UserCreationForm):
-    """A name that nobody has, perhaps an address, and a password twice."""
+    """Ask for an unused name, an optional e-mail address, and a password twice."""
 
     email = forms.EmailField(
         label=gettext_lazy("E-mail"),
@@ -52,7 +52,7 @@ class SignUpForm(UserCreationForm):
 
 
 class PasswordForm(forms.Form):
-    """What only the account's owner may do."""
+    """Ask for the account's password to confirm an action that only its owner may take."""
 
     password = forms.CharField(
         label=gettext_lazy("Your password"),
@@ -72,7 +72,7 @@ class PasswordForm(forms.Form):
 
 
 class EmailForm(PasswordForm):
-    """Where a new password may be sent to."""
+    """Ask for the e-mail address that password resets go to."""
 
     email = forms.EmailField(
         label=gettext_lazy("E-mail"), required=False, widget=forms.EmailInput(attrs={"autocomplete": "email"})
@@ -80,53 +80,53 @@ class EmailForm(PasswordForm):
     field_order = ("email", "password")
 
 
-@method_decorator(secret_and_fresh, name="dispatch")
+@method_decorator(sensitive_and_uncached, name="dispatch")
 class LogIn(views.LoginView):
-    """Log in; what was drawn before becomes the account's."""
+    """Log in and move the visitor's anonymous drawings to the account."""
 
     template_name = "account/login.html"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Send whoever is logged in on their way."""
+        """Redirect logged-in users to their drawings."""
         return redirect("mine") if request.user.is_authenticated else super().dispatch(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Refuse whoever tries too often: from one address, one name from many, or on one device that it knows."""
+        """Limit login attempts per client address, and per known device or, on other devices, per name."""
         wait = _wait_to_log_in(request, request.POST.get("username", ""))
         return super().post(request, *args, **kwargs) if wait is None else too_many(request, wait)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        return _arrived(self.request, super().form_valid(form))
+        return _after_login(self.request, super().form_valid(form))
 
 
-@method_decorator([*secret_and_fresh, limited("signups")], name="dispatch")
+@method_decorator([*sensitive_and_uncached, limited("signups")], name="dispatch")
 class SignUp(views.RedirectURLMixin, FormView):
-    """Make an account and log in; what was drawn before becomes the account's."""
+    """Create an account, log in and move the visitor's anonymous drawings to it."""
 
     template_name = "account/signup.html"
     form_class = SignUpForm
     next_page = "mine"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Send whoever is logged in on their way."""
+        """Redirect logged-in users to their drawings."""
         return redirect("mine") if request.user.is_authenticated else super().dispatch(request, *args, **kwargs)
 
     def form_valid(self, form: SignUpForm) -> HttpResponse:
         try:
             with transaction.atomic():
                 user = form.save()
-        except IntegrityError:  # somebody took the name a moment ago
+        except IntegrityError:  # another request took the name after the form was validated
             form.add_error("username", _("That name is already taken."))
             return self.form_invalid(form)
         login(self.request, user)
-        return _arrived(self.request, redirect(self.get_success_url()))
+        return _after_login(self.request, redirect(self.get_success_url()))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**kwargs) | {"next": self.get_redirect_url()}
 
 
 class Reset(views.PasswordResetView):
-    """Send a link for a new password, if the address is an account's; the page says the same if it is not."""
+    """Send a reset link if the address belongs to an account; the page looks the same if it does not."""
 
     template_name = "account/reset.html"
     email_template_name = "account/reset_mail.txt"
@@ -134,13 +134,13 @@ class Reset(views.PasswordResetView):
     success_url = reverse_lazy("reset-sent")
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Refuse whoever asks too often: from one address, or for one mailbox from many."""
-        wait = _wait_for(request, "resets", f"mailbox {one_spelling(request.POST.get('email', ''))}")
+        """Limit reset requests per client address and per mailbox."""
+        wait = _wait_for(request, "resets", f"mailbox {normalize_name(request.POST.get('email', ''))}")
         return super().post(request, *args, **kwargs) if wait is None else too_many(request, wait)
 
 
 class ChangePassword(views.PasswordChangeView):
-    """A new password, for whoever knows the one until now; other devices are logged out."""
+    """Change the password after checking the current one; other devices are logged out."""
 
     template_name = "account/password.html"
     success_url = reverse_lazy("account")
@@ -150,8 +150,8 @@ class ChangePassword(views.PasswordChangeView):
         return super().form_valid(form)
 
 
-def with_drawings(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """Make what the visitor drew without an account the account's that has just logged in."""
+def adopt_drawings(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Move the visitor's anonymous drawings to the account that has just logged in."""
     session = session_of(request)
     if session is None:
         return response
@@ -172,7 +172,7 @@ def with_drawings(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 @login_required
 @never_cache
 def account(request: HttpRequest) -> HttpResponse:
-    """What the account has, and what can be done with it."""
+    """Show the account and the actions it offers."""
     return _page(request, _user(request))
 
 
@@ -181,7 +181,7 @@ def account(request: HttpRequest) -> HttpResponse:
 @never_cache
 @limited("writes")
 def make_token(request: HttpRequest) -> HttpResponse:
-    """Make a token in the place of the one before, and show it, once."""
+    """Replace the account's API token and show the new one, once."""
     user = _user(request)
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)
@@ -194,7 +194,7 @@ def make_token(request: HttpRequest) -> HttpResponse:
 @login_required
 @limited("writes")
 def revoke_token(request: HttpRequest) -> HttpResponse:
-    """Make the token worthless."""
+    """Revoke the account's API token."""
     if Token.objects.filter(user=_user(request)).delete()[0]:
         messages.info(request, _("The token has been revoked."))
     return redirect("account")
@@ -206,7 +206,7 @@ def revoke_token(request: HttpRequest) -> HttpResponse:
 @never_cache
 @limited("logins")
 def change_email(request: HttpRequest) -> HttpResponse:
-    """Set the address for new passwords, or take it away."""
+    """Set or remove the e-mail address that password resets go to."""
     user = _user(request)
     form = EmailForm(request.POST or None, user=user, initial={"email": user.email})
     if form.is_valid():
@@ -224,7 +224,7 @@ def change_email(request: HttpRequest) -> HttpResponse:
 @never_cache
 @limited("logins")
 def delete_account(request: HttpRequest) -> HttpResponse:
-    """Say what goes; then delete the account and all that was drawn with it. Staff are an admin's to delete."""
+    """Ask for confirmation, then delete the account and all its drawings. Staff accounts are deleted in the admin."""
     user = _user(request)
     if user.is_staff:
         return render(request, "account/deletion.html", {"staff": True}, status=403 if request.POST else 200)
@@ -235,29 +235,29 @@ def delete_account(request: HttpRequest) -> HttpResponse:
         user.delete()
         messages.info(request, _("Your account and all its drawings have been deleted."))
         return redirect("mine")
-    return render(request, "account/deletion.html", {"form": form, **_belongings(user)})
+    return render(request, "account/deletion.html", {"form": form, **_data_counts(user)})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def admins_login(request: HttpRequest) -> HttpResponse:
-    """Send whoever asks for the admin's login to the site's, the only one: guessing is slowed there."""
+def redirect_admin_login(request: HttpRequest) -> HttpResponse:
+    """Redirect the admin's login to the site's, the only one with rate limits."""
     return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
 
 
 def _wait_to_log_in(request: HttpRequest, name: str) -> float | None:
     if device := device_of(request, name):
         return _wait_for(request, "logins", f"device {device}", times=1)
-    return _wait_for(request, "logins", f"name {one_spelling(name)}")
+    return _wait_for(request, "logins", f"name {normalize_name(name)}")
 
 
-def _wait_for(request: HttpRequest, scope: str, target: str, times: int = OF_ONE_NAME) -> float | None:
+def _wait_for(request: HttpRequest, scope: str, target: str, times: int = PER_TARGET_FACTOR) -> float | None:
     wait = wait_for(scope, client_of(request))
     return wait_for(scope, target, times) if wait is None else wait
 
 
-def _arrived(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+def _after_login(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     remember_device(response, _user(request).username)
-    return with_drawings(request, response)
+    return adopt_drawings(request, response)
 
 
 def _user(request: HttpRequest) -> User:
@@ -268,16 +268,16 @@ def _user(request: HttpRequest) -> User:
 def _page(request: HttpRequest, user: User, token: str | None = None) -> HttpResponse:
     made = Token.objects.filter(user=user).values_list("created", flat=True).first()
     context = {"token": token, "token_made": made, "example": request.build_absolute_uri("/api/v1/submissions")}
-    return render(request, "account/account.html", context | _belongings(user))
+    return render(request, "account/account.html", context | _data_counts(user))
 
 
-def _belongings(user: User) -> dict[str, Any]:
+def _data_counts(user: User) -> dict[str, Any]:
     drawings = Submission.objects.owned_by(Owner(account=user.pk))
     said = Correction.objects.standing().filter(account=user)
     return {"drawings": drawings.count(), "said": said.count()}
 
 
-class _Sent(views.PasswordResetDoneView):
+class _ResetSent(views.PasswordResetDoneView):
     template_name = "account/reset_sent.html"
 
 
@@ -288,7 +288,7 @@ class _NewPassword(views.PasswordResetConfirmView):
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, _("Your new password has been saved. You can log in with it now."))
         response = super().form_valid(form)
-        assert self.user is not None  # a form is shown for a good link alone
+        assert self.user is not None  # only a valid link shows the form
         remember_device(response, self.user.username)
         return response
 
@@ -300,7 +300,7 @@ urlpatterns: list[URLPattern] = [
     path("email", change_email, name="email"),
     path("password", limited("logins")(ChangePassword.as_view()), name="password"),
     path("reset", Reset.as_view(), name="reset"),
-    path("reset/sent", _Sent.as_view(), name="reset-sent"),
+    path("reset/sent", _ResetSent.as_view(), name="reset-sent"),
     path("reset/<uidb64>/<token>", _NewPassword.as_view(), name="reset-password"),
     path("token", make_token, name="token"),
     path("token/revocation", revoke_token, name="token-revocation"),

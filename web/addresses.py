@@ -1,4 +1,4 @@
-"""Where a request comes from, behind as many proxies as the settings trust."""
+"""The client address of a request, behind the number of proxies that the settings trust."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from django.conf import settings
 
 
 def address_in(environ: Mapping[str, Any]) -> str:
-    """Name where a request comes from, by its WSGI environment; an IPv6 client is its /64 network, one household."""
+    """Return the client's address from a WSGI environment; for IPv6 its /64 network, which is one household."""
     address: str = environ.get("REMOTE_ADDR", "")
     if settings.PROXIES:
         forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")

@@ -1,4 +1,4 @@
-"""The app that talks to browsers and programs. It has no tables of its own."""
+"""The app that serves browsers and API clients. It has no tables of its own."""
 
 from django.apps import AppConfig
 

@@ -1,4 +1,4 @@
-"""Who of the staff did what: a line in the log and a row that stays, for every change and every data set taken out."""
+"""Audit trail of staff: a log line and a permanent row for every change and every data export."""
 
 import logging
 import re
@@ -14,22 +14,22 @@ from web.logs import request_id
 logger = logging.getLogger("digits.audit")
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
-TAKES_OUT = "/admin/data/"  # data sets, by reading
-READS_ONLY = {"/api/v1/previews"}  # nothing is changed there, some twenty times a drawing
+EXPORTS = "/admin/data/"  # a GET here exports data
+READ_ONLY_PATHS = {"/api/v1/previews"}  # a POST here changes nothing, and one drawing sends about twenty
 WORD = re.compile(r"\w{1,40}", re.ASCII)
-TOLD = ("action", "_selected_action", "act", "correction", "digit")  # fields of forms: which rows, and what of them
+LOGGED_FIELDS = ("action", "_selected_action", "act", "correction", "digit")  # the form fields that are recorded
 
 
-def is_noted(request: HttpRequest) -> bool:
-    """Say whether a request is one to note, if it is staff's."""
-    if request.path in READS_ONLY:
+def is_audited(request: HttpRequest) -> bool:
+    """Return whether a request belongs in the audit trail if staff sent it."""
+    if request.path in READ_ONLY_PATHS:
         return False
-    return request.method not in SAFE or request.path.startswith(TAKES_OUT)
+    return request.method not in SAFE or request.path.startswith(EXPORTS)
 
 
-def note(user: Any, request: HttpRequest, response: HttpResponse) -> None:
-    """Note what somebody of the staff did, and how it ended."""
-    path = escape_uri_path(request.path)  # it may hold line breaks
+def record(user: Any, request: HttpRequest, response: HttpResponse) -> None:
+    """Record what a staff member did and the status of the response, in the log and in the database."""
+    path = escape_uri_path(request.path)  # the path may contain line breaks
     name, status = user.get_username(), response.status_code
     logger.info("%s (%s): %s %s: %d", name, user.pk, request.method, path, status)
     try:
@@ -46,6 +46,6 @@ def note(user: Any, request: HttpRequest, response: HttpResponse) -> None:
 
 
 def _fields(request: HttpRequest) -> dict[str, list[str]]:
-    """Pick what says which rows were meant, and what was to become of them; no text that somebody typed."""
-    told = {name: request.POST.getlist(name) for name in TOLD}
+    """Return the form fields that name the rows and the action, without any free text."""
+    told = {name: request.POST.getlist(name) for name in LOGGED_FIELDS}
     return {name: [value for value in values if WORD.fullmatch(value)] for name, values in told.items() if values}

@@ -1,9 +1,9 @@
-"""The token in an `Authorization` header."""
+"""Parsing of the `Authorization` header."""
 
-SCHEMES = {"bearer", "token"}  # RFC 6750's, and the one that the API had first
+SCHEMES = {"bearer", "token"}  # RFC 6750, and the API's original scheme
 
 
 def token_in(header: str) -> str | None:
-    """Read what stands behind the scheme; None with another scheme than a token's."""
+    """Return the token after the scheme; None for any other scheme."""
     scheme, _, token = header.partition(" ")
     return token.strip(" ") if scheme.lower() in SCHEMES else None

@@ -1,4 +1,4 @@
-"""System checks: settings that are valid one by one and wrong together, each with an id and a hint."""
+"""System checks for settings that need each other or a folder that exists, each with an id and a hint."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Tags, register
 
 @register(Tags.security)
 def https_needs_a_proxy(**_: Any) -> list[CheckMessage]:
-    """The web server speaks plain HTTP, so TLS ends at a proxy, which has to be named for the site to see it."""
+    """Warn if HTTPS is on without a proxy: the web server speaks plain HTTP, so TLS must end at a trusted proxy."""
     if settings.HTTPS and not settings.PROXIES:
         hint = "Set HDR_PROXIES to the number of proxies in front of the web server."
         return [
@@ -21,7 +21,7 @@ def https_needs_a_proxy(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.files)
 def mnist_folder_exists(**_: Any) -> list[CheckMessage]:
-    """A folder that is named is meant."""
+    """Report an error if HDR_MNIST_DIR is set but is not a folder."""
     if settings.MNIST_DIR and not Path(settings.MNIST_DIR).is_dir():
         hint = "Set it to a folder with the four files, or unset it to download them when needed."
         return [checks.Error(f"HDR_MNIST_DIR is not a folder: {settings.MNIST_DIR}", hint=hint, id="digits.E001")]

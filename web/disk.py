@@ -1,4 +1,4 @@
-"""How full the disk is that the data directory lies on, and when that is worth a warning."""
+"""Free space on the data directory's disk, and when to warn about it."""
 
 import shutil
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from django.conf import settings
 
 @dataclass(frozen=True, slots=True)
 class DiskLimits:
-    """Below either, operators are warned: there are days left, and not minutes."""
+    """Warn operators below either limit, while there are still days left rather than minutes."""
 
     free_share: float = 0.1  # of the disk
-    free_bytes: int = 2_000_000_000  # what all strangers together may store in a day, by default
+    free_bytes: int = 2_000_000_000  # the default daily quota of all anonymous visitors together
 
 
 LIMITS = DiskLimits()
 
 
 def warning() -> str | None:
-    """Say how little is free, if it is little."""
+    """Return a warning if the disk is nearly full, else None."""
     disk = shutil.disk_usage(settings.DATA_DIR)
     if disk.free >= max(LIMITS.free_bytes, LIMITS.free_share * disk.total):
         return None

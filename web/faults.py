@@ -1,4 +1,4 @@
-"""What is answered where a request failed and nobody caught it."""
+"""The response to an uncaught exception."""
 
 import sys
 
@@ -12,7 +12,7 @@ RETRY_SECONDS = 5
 
 
 def answer_fault(request: HttpRequest) -> HttpResponse:
-    """Answer 503 while the database fails, else 500; the page asks for nothing that would need it."""
+    """Return 503 if the database failed, else 500. The 503 page renders without the database."""
     if not is_database_failure(sys.exception()):
         return server_error(request)
     if request.path.startswith("/api/"):

@@ -1,4 +1,4 @@
-"""What operators and their probes ask: alive, ready, how much."""
+"""Liveness and readiness endpoints for operators and their probes."""
 
 import os
 
@@ -11,14 +11,15 @@ from web import disk
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
-    """The process answers."""
+    """Report that the process answers."""
     return JsonResponse({"status": "ok"})
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """The process can read digits and keep them; else 503.
+    """Report whether the process can read digits and store them; 503 if not.
 
-    `problem` says why not, or why a swap was refused; `warning` that the disk is nearly full: it is ready all the same.
+    `problem` says why not, or why a model swap was refused. `warning` says that the disk is nearly full; the process
+    is still ready.
     """
     unusable = database_problem()
     ready = engine.version is not None and not unusable
@@ -28,16 +29,16 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 
 def database_problem() -> str | None:
-    """Return why nothing can be found or kept in the database now."""
+    """Return why the database cannot be used now, else None."""
     try:
-        # Something that is stored: SQLite answers `SELECT 1` without its file. A broken connection is replaced.
+        # Query a table: SQLite answers `SELECT 1` even without its file. Django replaces a broken connection.
         ModelVersion.objects.exists()
     except DatabaseError as error:
-        # A server's own words would tell strangers where it is.
+        # PostgreSQL's message would reveal the server's address to strangers.
         return "the database does not answer" + (f": {error}" if connection.vendor == "sqlite" else "")
     return None
 
 
 def is_database_failure(error: BaseException | None) -> bool:
-    """Whether the database is away, has no space, or is damaged, and not what it was asked wrong."""
+    """Return whether the database is unreachable, full or damaged, as opposed to the query being wrong."""
     return isinstance(error, (OperationalError, InterfaceError)) or type(error) is DatabaseError

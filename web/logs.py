@@ -1,4 +1,4 @@
-"""Log lines that can be put together again: which request they belong to, as text or as JSON."""
+"""Log records with the id of their request, as text or JSON."""
 
 import json
 import logging
@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
-class OfRequest(logging.Filter):
-    """Adds `request_id` to every record: what the middleware gave the request, or a dash outside of one."""
+class RequestIdFilter(logging.Filter):
+    """Add `request_id` to every record: the id from the middleware, or a dash outside a request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
@@ -17,10 +17,13 @@ class OfRequest(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, request, the version that serves, a traceback if any."""
+    """Format a record as one JSON object per line.
+
+    It holds the time, level, logger, message, request id, active model version, and the traceback if there is one.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        from recognizer.engine import engine  # logging is set up before the apps are
+        from recognizer.engine import engine  # Django configures logging before it loads the apps
 
         told = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),

@@ -1,4 +1,4 @@
-"""`/metrics`: what the web processes counted, added up, and what the database says at the moment."""
+"""`/metrics`: the web processes' counters, summed, and gauges from the database."""
 
 import os
 import secrets
@@ -21,11 +21,11 @@ from recognizer.models import Correction, ModelVersion, Promotion
 from training.models import TrainingRun
 from web.authorization import token_in
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where the processes of one server keep their counts; `hdr_site.server` makes it
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # holds the counters of one server's processes; `hdr_site.server` creates it
 
 
 class DatabaseCollector(Collector):
-    """Gauges that every host says alike. Where the database does not answer, they are missing."""
+    """Collect gauges from the database, the same on every host; none while the database does not answer."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
@@ -61,7 +61,7 @@ class DatabaseCollector(Collector):
 
 
 class DiskCollector(Collector):
-    """Gauges of this host's disk."""
+    """Collect gauges of this host's disk."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         disk = shutil.disk_usage(settings.DATA_DIR)
@@ -72,7 +72,7 @@ class DiskCollector(Collector):
 @require_safe
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Say everything in Prometheus' text format; with `HDR_METRICS_TOKEN`, to its bearer only."""
+    """Return all metrics in Prometheus' text format; if `HDR_METRICS_TOKEN` is set, require it as a bearer token."""
     token = settings.METRICS_TOKEN
     given = token_in(request.headers.get("Authorization", "")) or ""
     if token and not secrets.compare_digest(given.encode(), token.encode()):
@@ -95,7 +95,7 @@ def _database_bytes() -> int:
 
 
 def _counted() -> CollectorRegistry:
-    """What all processes of this server counted; alone, a process knows its own."""
+    """Return the counters of all processes of this server, or of this process if it runs alone."""
     if FOLDER not in os.environ:
         return REGISTRY
     for file in Path(os.environ[FOLDER]).glob("gauge_live*_*.db"):

@@ -1,4 +1,4 @@
-"""What every request passes through, whatever its address."""
+"""Middleware that every request passes through, whatever its address."""
 
 import re
 import time
@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from recognizer.metrics import REQUEST_SECONDS
-from web.audit import is_noted, note
+from web.audit import is_audited, record
 from web.logs import request_id
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
-LONGEST_LENGTH = 18  # digits of a Content-Length that are worth reading
+MAX_LENGTH_DIGITS = 18  # digits in a Content-Length; a longer number is refused without parsing it
 REQUEST_ID = re.compile(r"[\w.-]{8,64}", re.ASCII)
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def identify(get_response: GetResponse) -> GetResponse:
-    """Give every request an id, for its log lines and its answer; a proxy in front may have given it one."""
+    """Give every request an id for its log lines and its response. The id from a trusted proxy is kept."""
     trusted = settings.PROXIES > 0
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -40,24 +40,24 @@ def identify(get_response: GetResponse) -> GetResponse:
     return middleware
 
 
-def note_staff(get_response: GetResponse) -> GetResponse:
-    """Note whatever staff change, by page, admin or API, and what they take out."""
+def audit_staff(get_response: GetResponse) -> GetResponse:
+    """Record in the audit trail what staff change or export, by page, admin or API."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        if not is_noted(request):
+        if not is_audited(request):
             return get_response(request)
-        before = request.user  # who logs out is nobody afterwards
+        before = request.user  # a logout makes the user anonymous afterwards
         was_staff = before.is_staff
         response = get_response(request)
-        if was_staff or request.user.is_staff:  # who logs in, or has a token, is known afterwards
-            note(before if was_staff else request.user, request, response)
+        if was_staff or request.user.is_staff:  # a login or a token sets the user only afterwards
+            record(before if was_staff else request.user, request, response)
         return response
 
     return middleware
 
 
 def measure(get_response: GetResponse) -> GetResponse:
-    """Time every request, by its route: addresses and methods that a stranger makes up are one and the same."""
+    """Time every request by route and method; all unknown paths share one label, and so do all unknown methods."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
@@ -71,12 +71,12 @@ def measure(get_response: GetResponse) -> GetResponse:
 
 
 def bound_body(get_response: GetResponse) -> GetResponse:
-    """Refuse a body that is too large, or does not say how large it is, before any of it is read."""
+    """Refuse a body that is too large or has no Content-Length, before reading any of it."""
     limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
     def middleware(request: HttpRequest) -> HttpResponse:
         length = request.META.get("CONTENT_LENGTH") or "0"
-        if not length.isdecimal() or len(length) > LONGEST_LENGTH or int(length) > limit:
+        if not length.isdecimal() or len(length) > MAX_LENGTH_DIGITS or int(length) > limit:
             return JsonResponse({"detail": f"The body is larger than {limit // 1024**2} MiB."}, status=413)
         if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
             return JsonResponse({"detail": "The Content-Length header is required."}, status=411)
@@ -88,7 +88,9 @@ def bound_body(get_response: GetResponse) -> GetResponse:
 def content_security_policy(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Send the one policy with every answer; django-csp would build it anew, at the cost of reading a digit."""
+    """Send one fixed policy with every response; django-csp would rebuild it each time, which costs as much as reading
+    a digit.
+    """
     policy: str = settings.CONTENT_SECURITY_POLICY
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -100,7 +102,7 @@ def content_security_policy(
 
 
 def keep_from_shared_caches(get_response: GetResponse) -> GetResponse:
-    """Say of every answer that says nothing of caches itself that it is for whoever asked, and to be asked for anew."""
+    """Set `Cache-Control: private, no-cache` on every response that does not set its own."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -111,9 +113,9 @@ def keep_from_shared_caches(get_response: GetResponse) -> GetResponse:
 
 
 def without_charset(application: "WSGIApplication") -> "WSGIApplication":
-    """Wrap a WSGI application so that it never hears which charset a client names: this site's is UTF-8.
+    """Wrap a WSGI application so that it never sees the charset a client names; this site uses UTF-8 only.
 
-    Django looks the codec up as soon as it makes the request, and fails where that decodes no text.
+    Django looks up the codec when it creates the request, and fails if that codec does not decode text.
     """
 
     def wrapped(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

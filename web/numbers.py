@@ -1,8 +1,9 @@
-"""Numbers and days as people read them, in the active language. `static/js/words.js` writes the
-same numbers; a test compares the two.
+"""Format numbers and dates for people, in the active language.
 
-Separators come from `hdr_site.formats`, which follow CLDR; what stands around a number is translated. Digits are 0 to 9
-in every language, as in CLDR's Arabic: they are what this site reads.
+`static/js/words.js` formats the same numbers; a test compares the two.
+
+Separators come from `hdr_site.formats`, which follow CLDR; units and signs around a number are translated. Digits are
+0 to 9 in every language, as in CLDR's Arabic, because they are what this site reads.
 """
 
 from datetime import date
@@ -12,81 +13,81 @@ from django.utils import formats
 from django.utils.translation import get_language_bidi, pgettext
 
 _NO_BREAK = "\u00a0"
-_LEFT_TO_RIGHT = "\u200e"  # keeps a sign before its number in a line that runs from right to left
+_LEFT_TO_RIGHT = "\u200e"  # keeps the sign before its number in right-to-left text
 
 
 def decimal(value: float | Decimal, places: int = 0) -> str:
-    """`1234.5` → `1,234.50` with two places; a half is rounded up."""
-    rounded = _exactly(value).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    """Format `1234.5` as `1,234.50` with two places; a half is rounded up."""
+    rounded = _to_decimal(value).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
     return formats.number_format(rounded, places, force_grouping=True)
 
 
-def _exactly(value: float | Decimal) -> Decimal:
-    """Take a float for the shortest decimal that it stands for, as browsers do: 100 × 0.285 is 28.5."""
+def _to_decimal(value: float | Decimal) -> Decimal:
+    """Convert a float to its shortest decimal, as browsers do: 100 × 0.285 is 28.5."""
     return value if isinstance(value, Decimal) else Decimal(repr(float(value)))
 
 
 def signed(value: float, places: int = 0) -> str:
-    """`0.5` → `+0.50` with two places, `0` → `±0`."""
+    """Format `0.5` as `+0.50` with two places, and `0` as `±0`."""
     size = decimal(abs(value), places)
     sign = "±" if size == decimal(0, places) else "+" if value > 0 else "−"
     return (_LEFT_TO_RIGHT if get_language_bidi() else "") + sign + ("0" if sign == "±" else size)
 
 
 def percent(share: float, places: int = 1) -> str:
-    """`0.987` → `98.7%`; only 1 reads as 100%."""
-    number = decimal(_exactly(share).scaleb(2), places)
+    """Format `0.987` as `98.7%`; only exactly 1 reads as 100%."""
+    number = decimal(_to_decimal(share).scaleb(2), places)
     if share < 1 and number == decimal(100, places):
         return ">" + percent(1 - 0.1 ** (places + 2), places)
-    return of_hundred(number)
+    return with_percent(number)
 
 
-def of_hundred(number: str) -> str:
-    """Write the sign for percent beside a number, or beside a range of them."""
-    return _whole(pgettext("a share of 100", "%(number)s%%"), number)
+def with_percent(number: str) -> str:
+    """Add the percent sign to a formatted number or range."""
+    return _with_unit(pgettext("a share of 100", "%(number)s%%"), number)
 
 
 def points(share: float, places: int = 2) -> str:
-    """`0.0012` → `0.12`, percentage points."""
-    return decimal(abs(_exactly(share)).scaleb(2), places)
+    """Format `0.0012` as `0.12`, in percentage points and without a sign."""
+    return decimal(abs(_to_decimal(share)).scaleb(2), places)
 
 
 def p_value(p: float) -> str:
-    """`0.6213` → `p = 0.62`."""
+    """Format `0.6213` as `p = 0.62`."""
     return "p < " + decimal(0.001, 3) if p < 0.001 else f"p = {brief(p)}"
 
 
 def brief(value: float, digits: int = 2) -> str:
-    """`0.0213` → `0.021`: so many significant digits, no closing zeros."""
+    """Format `0.0213` as `0.021`: `digits` significant digits, no trailing zeros."""
     exponent = Decimal(f"{value:.{digits}g}").normalize().as_tuple().exponent
     return decimal(value, max(0, -int(exponent)))
 
 
 def ratio(value: float) -> str:
-    """`1.05` → `1.05×`."""
-    return _whole(pgettext("times as much", "%(number)s×"), decimal(value, 2))
+    """Format `1.05` as `1.05×`."""
+    return _with_unit(pgettext("times as much", "%(number)s×"), decimal(value, 2))
 
 
 def seconds(value: float, places: int = 1) -> str:
-    """`12.34` → `12.3 s`."""
-    return _whole(pgettext("seconds", "%(number)s s"), decimal(value, places))
+    """Format `12.34` as `12.3 s`."""
+    return _with_unit(pgettext("seconds", "%(number)s s"), decimal(value, places))
 
 
 def kilobytes(size: float) -> str:
-    """`664_000` bytes → `664 KB`."""
-    return _whole(pgettext("1,000 bytes", "%(number)s KB"), decimal(size / 1000))
+    """Format `664_000` bytes as `664 KB`."""
+    return _with_unit(pgettext("1,000 bytes", "%(number)s KB"), decimal(size / 1000))
 
 
-def _whole(pattern: str, number: str) -> str:
-    """Put a number into its place, so that no line breaks between it and its unit."""
+def _with_unit(pattern: str, number: str) -> str:
+    """Insert a number into a pattern, with no line break between the number and its unit."""
     return (pattern % {"number": number}).replace(" ", _NO_BREAK)
 
 
 def day(value: date) -> str:
-    """A day in figures, with its year."""
+    """Format a date in numbers, with its year."""
     return formats.date_format(value, "SHORT_DATE_FORMAT")
 
 
 def day_of_year(value: date) -> str:
-    """A day in figures, without its year, for the axis of a chart."""
+    """Format a date in numbers, without its year, for the axis of a chart."""
     return formats.date_format(value, pgettext("a day without its year, in Django's format characters", "m-d"))

@@ -1,7 +1,7 @@
-"""Limits how many bytes one client, and all strangers together, may store in a day; counted like calls in throttles.
+"""Daily quotas of stored bytes, per client and for all strangers together, counted like calls in `web.throttles`.
 
-An account has a quota of its own once it is a week old. New accounts are as easy to get as new addresses, so until then
-an account counts by its address, and among the strangers.
+An account has its own quota once it is a week old. New accounts are as easy to get as new addresses, so a younger
+account counts under its address and among the strangers.
 """
 
 from django.conf import settings
@@ -17,7 +17,7 @@ from web.throttles import address_of, client_of, ledger
 DAY = 86_400  # seconds
 
 
-class NoRoomError(Exception):
+class QuotaExceededError(Exception):
     """A daily quota is used up; `wait` is the number of seconds until the next day begins."""
 
     def __init__(self, sentence: str, wait: float) -> None:
@@ -31,11 +31,11 @@ SENTENCES = {
 }
 
 
-def make_room(request: Request | HttpRequest, drawing: Drawing) -> None:
+def charge_quota(request: Request | HttpRequest, drawing: Drawing) -> None:
     """Count the bytes of a drawing before it is stored.
 
     Raises:
-        NoRoomError: the quota of its owner, or of all strangers together, is used up.
+        QuotaExceededError: the quota of its owner, or of all strangers together, is used up.
     """
     known = request.user.is_authenticated and request.user.date_joined <= now() - NEWCOMER
     _count("owner", client_of(request) if known else address_of(request), drawing.stored_bytes)
@@ -50,4 +50,4 @@ def _count(quota: str, who: str, size: int) -> None:
     total, left = ledger().count(f"bytes {quota} {who}", DAY, size)
     if total > most:
         QUOTA_REFUSALS.labels(quota).inc()
-        raise NoRoomError(SENTENCES[quota], max(left, 1.0))
+        raise QuotaExceededError(SENTENCES[quota], max(left, 1.0))

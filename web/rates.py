@@ -1,4 +1,4 @@
-"""What one client may write, and all together: the limits as data, read from `HDR_THROTTLES` and `HDR_QUOTAS`."""
+"""Write limits, per client and for all clients together, parsed from `HDR_THROTTLES` and `HDR_QUOTAS`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,31 +18,31 @@ PERIODS = {
 
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
-KEPT = ("submissions", "corrections", "signups")  # what is stored: all clients together are limited
-TOGETHER = 50  # clients' worth, unless `all_submissions` and the like say otherwise
+STORED_SCOPES = ("submissions", "corrections", "signups")  # these store rows, so all clients together are limited too
+ALL_CLIENTS_FACTOR = 50  # default limit of all clients, in multiples of one client's; `all_…` scopes override it
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `calls` in any window of `period` seconds that a client's first call opens."""
+    """At most `calls` in a window of `period` seconds, which opens with the client's first call."""
 
     calls: int
     period: int
 
 
 def parse_rates(text: str, defaults: Mapping[str, str]) -> dict[str, Rate]:
-    """Parse `previews=600/min,submissions=120/min`; scopes that are not named keep their default, `off` removes all.
+    """Parse `previews=600/min,submissions=120/min`; unnamed scopes keep their default, `off` removes all limits.
 
     Returns:
-        By scope the rate of one client, and by `all_` and a scope that of all clients together.
+        The rate of one client under the scope's name, and of all clients together under `all_` and that name.
 
     Raises:
-        SystemExit: the text is not of that form or names an unknown scope.
+        SystemExit: the text is malformed or names an unknown scope.
     """
     if text.strip().lower() == "off":
         return {}
     rates = {scope: _parse_rate(rate) for scope, rate in defaults.items()}
-    together = {f"all_{scope}": scope for scope in KEPT if scope in defaults}
+    together = {f"all_{scope}": scope for scope in STORED_SCOPES if scope in defaults}
     for part in filter(None, (part.strip() for part in text.split(","))):
         scope, _, rate = (piece.strip() for piece in part.partition("="))
         if scope not in defaults and scope not in together:
@@ -51,7 +51,7 @@ def parse_rates(text: str, defaults: Mapping[str, str]) -> dict[str, Rate]:
             )
         rates[scope] = _parse_rate(rate)
     for name, scope in together.items():
-        rates.setdefault(name, Rate(TOGETHER * rates[scope].calls, rates[scope].period))
+        rates.setdefault(name, Rate(ALL_CLIENTS_FACTOR * rates[scope].calls, rates[scope].period))
     return rates
 
 
@@ -63,10 +63,10 @@ def _parse_rate(text: str) -> Rate:
 
 
 def parse_quotas(text: str, defaults: Mapping[str, str]) -> dict[str, int]:
-    """Parse `owner=100MB,anonymous=2GB`, bytes a day; those that are not named keep their default, `off` removes all.
+    """Parse `owner=100MB,anonymous=2GB` into bytes per day; unnamed quotas keep their default, `off` removes all.
 
     Raises:
-        SystemExit: the text is not of that form or names an unknown quota.
+        SystemExit: the text is malformed or names an unknown quota.
     """
     if text.strip().lower() == "off":
         return {}

@@ -1,6 +1,6 @@
-"""What the charts of all pages are made of: inline SVG, made on the server, with no script and no style but classes.
+"""Building blocks of all charts: inline SVG, rendered on the server, styled by classes only.
 
-The content security policy allows neither. Texts are escaped.
+The content security policy forbids inline scripts and styles. Texts are escaped.
 """
 
 from math import ceil, floor, log10
@@ -12,7 +12,12 @@ MOST_TICKS = 6
 
 
 def figure(width: float, height: float, css_class: str, name: str, title: str, description: str) -> Element:
-    """Begin a picture of so many units; `name` tells it from others on the page, the texts are for screen readers."""
+    """Start an SVG figure; `name` makes its ids unique on the page.
+
+    Args:
+        width, height: size of the view box, in user units.
+        title, description: text for screen readers.
+    """
     svg = Element(
         "svg",
         {
@@ -27,8 +32,8 @@ def figure(width: float, height: float, css_class: str, name: str, title: str, d
     return svg
 
 
-def line_of_bars(css_class: str) -> Element:
-    """Begin a line, 100 units wide and 8 high, for bars that words beside it explain."""
+def bar_row(css_class: str) -> Element:
+    """Start a row of bars, 100 × 8 units, hidden from screen readers because the text beside it has the numbers."""
     svg = Element("svg", {"class": css_class, "viewBox": "0 0 100 8", "aria-hidden": "true"})
     svg.set("preserveAspectRatio", "none")
     return svg
@@ -43,7 +48,7 @@ def add_text(parent: Element, css_class: str, x: float, y: float, text: str) -> 
 
 
 def add_rule(parent: Element, left: float, right: float, y: float, label: str) -> None:
-    """Draw a line across, with its label to the left of it."""
+    """Draw a horizontal grid line with a label on its left."""
     add_shape(parent, "path", "chart__rule", d=f"M{left} {y:g}H{right}")
     add_text(parent, "chart__tick chart__tick--beside", left - 7, y, label)
 
@@ -53,7 +58,7 @@ def markup(svg: Element) -> SafeString:
 
 
 def ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
-    """Return round numbers from just below `low` to just above `high`, `most` at most."""
+    """Return at most `most` round numbers, from at or below `low` to at or above `high`."""
     span = max(high - low, 1e-6)
     size = 10.0 ** floor(log10(span / (most - 1)))
     for step in (size * factor for factor in (1, 2, 5, 10, 20)):

@@ -1,6 +1,6 @@
-"""How often one client may write: counted in Redis, or without Redis in one small file shared by a host's processes.
+"""Rate limits for writes, counted in Redis or, without Redis, in a small file shared by a host's processes.
 
-While a Redis that should be there is away, each host counts in its file: nobody is refused or held up for that.
+While a configured Redis is unreachable, each host counts in its own file, so no request fails or waits because of it.
 """
 
 import fcntl
@@ -36,31 +36,31 @@ View = Callable[..., HttpResponseBase]
 
 
 class Counter(Protocol):
-    """Counts calls in windows."""
+    """Counter of calls in time windows."""
 
     def count(self, key: str, period: int, amount: int = 1) -> tuple[int, float]:
-        """Count a call, or so many; return how many there are in its window, with these, and the seconds left of it."""
+        """Add `amount` calls to the key's window; return the calls in it, these included, and the seconds left."""
 
 
 class RedisCounter:
-    """Counts for all hosts together; while Redis does not answer, for this host alone."""
+    """Counter shared by all hosts; while Redis does not answer, for this host alone."""
 
-    AWAY = 5.0  # seconds until Redis is asked again: waiting for it is for few requests, not for each
+    RETRY_SECONDS = 5.0  # seconds until Redis is tried again, so that only a few requests wait for its timeout
 
     def __init__(self, path: Path) -> None:
         self._redis = caches["default"]._cache.get_client(write=True)  # type: ignore[attr-defined]
-        self._here = FileCounter(path)
-        self._away_until = 0.0
+        self._fallback = FileCounter(path)
+        self._retry_at = 0.0
 
     def count(self, key: str, period: int, amount: int = 1) -> tuple[int, float]:
-        if time.monotonic() < self._away_until:
-            return self._here.count(key, period, amount)
+        if time.monotonic() < self._retry_at:
+            return self._fallback.count(key, period, amount)
         try:
             return self._count(key, period, amount)
         except RedisError as error:
-            self._away_until = time.monotonic() + self.AWAY
+            self._retry_at = time.monotonic() + self.RETRY_SECONDS
             logger.warning("Redis does not answer, so this host counts alone: %s", error)
-            return self._here.count(key, period, amount)
+            return self._fallback.count(key, period, amount)
 
     def _count(self, key: str, period: int, amount: int) -> tuple[int, float]:
         pipeline = self._redis.pipeline()
@@ -72,10 +72,10 @@ class RedisCounter:
 
 
 class FileCounter:
-    """Counts for all processes of one host, in a memory-mapped table of fixed size.
+    """Counter shared by all processes of one host, in a memory-mapped table of fixed size.
 
-    A key's slot is found by its digest; of the few where it may stand, the one whose window ended first is reused.
-    Under a flood of more clients than slots the oldest windows are forgotten early: it errs towards letting in.
+    A key's digest selects `PROBES` candidate slots; a new key takes the one whose window ends first. With more clients
+    than slots the oldest windows are dropped early: some calls over the limit are let through.
     """
 
     SLOTS = 1 << 15
@@ -119,7 +119,7 @@ def counter() -> Counter:
 
 @cache
 def ledger() -> Counter:
-    """Return this process's counter of bytes, in a file of its own: a day's windows would crowd a minute's out."""
+    """Return this process's counter of bytes, in its own file: windows of a day would crowd out windows of a minute."""
     return _counter("quotas")
 
 
@@ -129,20 +129,20 @@ def _counter(name: str) -> Counter:
 
 
 def client_of(request: Request | HttpRequest) -> str:
-    """Name the client: an account, else its address."""
+    """Return the key of the client: its account, else its address."""
     return f"account {request.user.pk}" if request.user.is_authenticated else address_of(request)
 
 
 def address_of(request: Request | HttpRequest) -> str:
-    """Name where a request comes from."""
+    """Return the client address of a request."""
     return address_in(request.META)
 
 
 def wait_for(scope: str, client: str, times: int = 1) -> float | None:
-    """Count one call of a client, and of all; None where it may go on, else the seconds until it may.
+    """Count one call, for the client and for all clients; return None if it is allowed, else the seconds to wait.
 
     Args:
-        times: how often the scope's rate the client may call.
+        times: the client's limit, in multiples of the scope's rate.
     """
     wait = _count(scope, client, times)
     return _count(f"all_{scope}", "clients") if wait is None else wait
@@ -157,7 +157,7 @@ def _count(limit: str, who: str, times: int = 1) -> float | None:
 
 
 def limited(scope: str) -> Callable[[View], View]:
-    """Limit a page's writes as `throttled` limits the API's; one too many is answered 429."""
+    """Limit a page's POST requests, as `throttled` does for the API; over the limit the response is 429."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -171,7 +171,7 @@ def limited(scope: str) -> Callable[[View], View]:
 
 
 def too_many(request: HttpRequest, wait: float) -> HttpResponse:
-    """Answer a page's write that was one too many."""
+    """Return the 429 page with `Retry-After`."""
     seconds = math.ceil(wait)
     response = render(request, "429.html", {"minutes": math.ceil(seconds / 60)}, status=429)
     response["Retry-After"] = str(seconds)
@@ -179,7 +179,7 @@ def too_many(request: HttpRequest, wait: float) -> HttpResponse:
 
 
 class WriteThrottle(BaseThrottle):
-    """Limits calls of one scope; views name theirs with `throttled("previews")`."""
+    """Limit the writes of one scope; views choose it with `throttled("previews")`."""
 
     scope: str
     _wait: float | None = None
@@ -195,5 +195,5 @@ class WriteThrottle(BaseThrottle):
 
 
 def throttled(scope: str) -> list[type[BaseThrottle]]:
-    """Return the throttle classes of a view whose writes count in a scope."""
+    """Return the throttle classes for a view whose writes count towards a scope."""
     return [type(f"{scope.title()}Throttle", (WriteThrottle,), {"scope": scope})]

@@ -1,4 +1,4 @@
-"""Who sends a request: an account, or an anonymous visitor known by a random id in a signed cookie."""
+"""The sender of a request: an account, or an anonymous visitor with a random id in a signed cookie."""
 
 import uuid
 from datetime import timedelta
@@ -30,12 +30,12 @@ def visitor_of(request: HttpRequest) -> Owner:
 
 
 def forget_session(response: HttpResponse) -> None:
-    """Delete the visitor's id: what they draw next without an account belongs to a new anonymous visitor."""
+    """Delete the visitor's id; later anonymous drawings belong to a new visitor."""
     response.delete_cookie(COOKIE, samesite="Lax")
 
 
 def remember_session(request: HttpRequest, response: HttpResponse) -> None:
-    """Give a visitor without an id a new one, or renew the one they have."""
+    """Set the visitor's id cookie: a new id, or the existing one renewed."""
     response.set_signed_cookie(
         COOKIE,
         (session_of(request) or uuid.uuid4()).hex,

@@ -1,1 +1,1 @@
-"""Django's PostgreSQL backend, that asks a database which is away only now and then."""
+"""Django's PostgreSQL backend with a circuit breaker for an unreachable database."""

@@ -1,4 +1,4 @@
-"""The database backend that the settings name, where `DATABASE_URL` names a PostgreSQL."""
+"""The database backend for PostgreSQL URLs in `DATABASE_URL`."""
 
 import select
 import threading
@@ -12,13 +12,13 @@ from django.db.backends.postgresql import base
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
 
-PAUSE = 1.0  # seconds between two tries, while none succeeds
+PAUSE = 1.0  # seconds between attempts while none succeeds
 
 
 class CircuitBreaker:
-    """After a failed connection, lets one thread at a time try again and refuses the others at once.
+    """Circuit breaker: after a failed connection, one thread at a time may retry and the others are refused at once.
 
-    Without it every thread of a web process would wait for seconds, again and again, and pages that need no database
+    Without it every thread of a web process would wait for seconds on each request, and pages that need no database
     would wait behind them.
     """
 
@@ -38,31 +38,31 @@ class CircuitBreaker:
             return True
 
     def record(self, *, connected: bool) -> None:
-        """Record how a try ended."""
+        """Record the result of an attempt."""
         with self._lock:
             self._open, self._trying = not connected, False
             self._next = time.monotonic() + PAUSE
 
 
 circuit_breaker = CircuitBreaker()
-"""This process's."""
+"""The circuit breaker of this process."""
 
 
 def is_readable(connection: Any) -> bool:
-    """Say whether the server has sent something that nobody has read."""
+    """Return whether the server has sent data that has not been read."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 
-def only_reads(connection: Any) -> bool:
-    """Say whether the server is a standby, or was made read-only, as it said itself when it was last asked anything."""
+def is_read_only(connection: Any) -> bool:
+    """Return whether the server reported, in its latest response, that it is a standby or read-only."""
     said = map(connection.info.parameter_status, ("in_hot_standby", "default_transaction_read_only"))
     return "on" in said
 
 
 class Errors(DatabaseErrorWrapper):
-    """Raises Django's errors for psycopg's; a server that only reads is one that is away, as it is with SQLite."""
+    """Convert psycopg's errors to Django's; a read-only server counts as unreachable, as with SQLite."""
 
     wrapper: "DatabaseWrapper"
 
@@ -83,20 +83,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return Errors(self)
 
     def is_usable(self) -> bool:
-        """Say whether the connection is there, without the query that Django makes for that before each request.
+        """Return whether the connection works, without the query that Django sends for that before each request.
 
-        An idle connection has nothing to read; one that the server ended has its end. After an error it is asked.
-        One to a server that only reads is given up: after a failover another one writes.
+        An idle connection has nothing to read; one that the server closed is readable. After an error the server is
+        queried. A connection to a read-only server is dropped: after a failover, another server accepts writes.
         """
         if self.errors_occurred or self.connection.closed or is_readable(self.connection):
-            return bool(super().is_usable()) and not only_reads(self.connection)
-        return not only_reads(self.connection)
+            return bool(super().is_usable()) and not is_read_only(self.connection)
+        return not is_read_only(self.connection)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Connect.
 
         Raises:
-            OperationalError: the database does not answer, or did not a moment ago.
+            OperationalError: the database does not answer, or another thread's attempt just failed or is running.
         """
         if not circuit_breaker.allow():
             raise self.Database.OperationalError("the database did not answer a moment ago")

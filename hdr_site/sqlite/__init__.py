@@ -1,1 +1,1 @@
-"""Django's SQLite backend, that notices when its file was removed or replaced."""
+"""Django's SQLite backend, which detects that its file was removed or replaced."""

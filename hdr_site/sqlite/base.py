@@ -9,16 +9,16 @@ from recognizer import database_file
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """A connection to SQLite that checks, once a request and before each commit, that its file is still there."""
+    """A connection to SQLite that checks once per request and before each commit that its file is still the same."""
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Connect.
 
         Raises:
             OperationalError: the file was removed or replaced since this process opened it, is being restored, or is
-                read-only. SQLite would open a read-only file, but then no connection of this process could ever write.
+                read-only. SQLite would open a read-only file, but then no connection of this process could write again.
         """
-        self._look()
+        self._check_file()
         if not database_file.is_writable(self._file):
             raise OperationalError("the database can only be read")
         if not self.is_in_memory_db():
@@ -31,14 +31,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
     def is_usable(self) -> bool:
-        """Return whether the file is still the same one; with `CONN_HEALTH_CHECKS` Django asks once a request."""
+        """Return whether the file is still the same; with `CONN_HEALTH_CHECKS` Django calls this once per request."""
         return database_file.problem(self._file) is None
 
     def _commit(self) -> None:
-        self._look()
+        self._check_file()
         super()._commit()  # type: ignore[misc]  # the stubs leave it out
 
-    def _look(self) -> None:
+    def _check_file(self) -> None:
         if problem := database_file.problem(self._file):
             raise OperationalError(problem)
 

@@ -5,7 +5,7 @@ import { gettext, percent } from "./words.js";
 
 const UNKNOWN = "–";
 
-/** A digit, or none, within a sentence. */
+/** Return a digit, or "no digit", with its article, for use in a sentence. */
 export function nameOf(digit) {
   if (digit === null) return gettext("no digit");
   return digit === 8 ? gettext("an 8") : gettext("a %(digit)s", { digit });
@@ -18,7 +18,7 @@ const SENTENCES = {
   not_a_digit: () => gettext("Not a digit"),
 };
 
-/** The answer in words, for the page and for screen readers. */
+/** Return the answer in words, for the page and for screen readers. */
 export function verdictOf({ digit, verdict }) {
   return SENTENCES[verdict](nameOf(digit));
 }
@@ -37,8 +37,8 @@ export class AnswerView {
    * Show a state, with the answer if there is one.
    *
    * @param {"empty" | "live" | "reading" | "stored" | "stopped"} state
-   * @param {string} stateText what the state is called on the page
-   * @param {?object} answer as the API gives it
+   * @param {string} stateText the state's name on the page
+   * @param {?object} answer the API's response
    */
   show(state, stateText, answer) {
     this.#root.dataset.state = state;

@@ -1,4 +1,4 @@
-// The drawing page: ink or a picture goes to the API, its answer comes back, a person says whether it is right.
+// The drawing page: sends ink or a picture to the API, shows the answer and takes the correction.
 
 import { AnswerView, verdictOf } from "./answer.js";
 import { Feedback } from "./feedback.js";
@@ -9,8 +9,8 @@ import { Sheet } from "./sheet.js";
 import { Why } from "./why.js";
 import { gettext, percent } from "./words.js";
 
-const PEN_UP_MS = 600; // no new stroke for this long: the drawing is finished
-const KEY_UP_MS = 2500; // the same for the keyboard, which is slower to the next stroke
+const PEN_UP_MS = 600; // without a new stroke for this long, the drawing is finished
+const KEY_UP_MS = 2500; // the same for the keyboard, where the next stroke takes longer
 
 const root = document.querySelector("[data-draw]");
 const part = (name) => root.querySelector(`[data-${name}]`);
@@ -19,33 +19,33 @@ const ink = new Ink();
 const sheet = new Sheet(part("canvas"), ink);
 const view = new AnswerView(part("reading"));
 const notice = new Notice(part("alert"));
-const previews = new Previews(showLive, restLive);
+const previews = new Previews(showLive, previewFailed);
 const feedback = new Feedback(part("feedback"), { forget, changed: render, refused: showError });
 const why = new Why(part("why"), part("why-toggle"), showError);
 
 const page = {
-  answer: null, // the newest, live or stored
-  storedId: null, // the submission of what is on the sheet
-  change: 0, // counts changes to what is on the sheet; an answer to an older one is dropped
-  storing: null, // the change that is being stored
-  failed: null, // the change that could not be stored
-  inking: false, // a stroke is being made
+  answer: null, // the latest answer, live or stored
+  storedId: null, // id of the stored submission of the sheet's content
+  change: 0, // number of changes to the sheet; answers to an older state are dropped
+  storing: null, // number of the change that is being stored
+  failed: null, // number of the change that could not be stored
+  inking: false, // whether a stroke is being drawn
   picture: null, // { file, url } in place of the ink
-  idle: 0, // timer that ends the drawing
+  idle: 0, // timer after which the drawing counts as finished
 };
 
 // Ink
 
 sheet.addEventListener("strokestart", () => {
   clearTimeout(page.idle);
-  if (page.picture || feedback.isAnswered) startAfresh();
+  if (page.picture || feedback.isAnswered) reset();
   page.inking = true;
   render();
 });
 
 sheet.addEventListener("strokemove", () => {
   if (page.inking) previews.ask(ink.toRequest());
-  else if (!page.storedId) finishLater(KEY_UP_MS); // the keyboard's pen travels to the next stroke
+  else if (!page.storedId) finishLater(KEY_UP_MS); // the keyboard's pen is moving to the next stroke
 });
 
 sheet.addEventListener("strokeend", ({ detail }) => {
@@ -57,14 +57,14 @@ sheet.addEventListener("strokeend", ({ detail }) => {
 sheet.addEventListener("strokecancel", () => {
   page.inking = false;
   if (ink.isFull) notice.show(gettext("The sheet is full. Clear it to draw again."));
-  else if (ink.isEmpty) startAfresh();
+  else if (ink.isEmpty) reset();
   else if (!page.storedId) finishLater(PEN_UP_MS);
   render();
 });
 
 sheet.addEventListener("pen", ({ detail }) => announce(detail));
 
-/** What was stored was an unfinished drawing: it goes, and what is on the sheet now is stored in its place. */
+/** Delete any stored submission, as the drawing was unfinished, and store the current ink after a pause. */
 function inkChanged(wait) {
   page.change += 1;
   announce("");
@@ -93,20 +93,20 @@ function undoStroke() {
   else inkChanged(PEN_UP_MS);
 }
 
-/** Empty the sheet, by a person's wish. A drawing that was still going on is not kept. */
+/** Empty the sheet on request. An unfinished drawing is not stored. */
 function clear() {
   sheet.lift();
-  startAfresh();
+  reset();
   announce(gettext("The sheet is empty."));
 }
 
-/** What was stored was deleted. */
+/** Empty the sheet after its submission was deleted. */
 function forget() {
-  startAfresh();
-  part("canvas").focus({ preventScroll: true }); // the button that did it is gone
+  reset();
+  part("canvas").focus({ preventScroll: true }); // the delete button, which had the focus, is hidden
 }
 
-function startAfresh() {
+function reset() {
   announce("");
   clearTimeout(page.idle);
   previews.cancel();
@@ -130,8 +130,8 @@ function showLive(answer) {
   render();
 }
 
-/** A live reading failed. Only being throttled is worth a word: storing the drawing will tell of the rest. */
-function restLive(error) {
+/** Handle a failed preview. Only throttling is announced: other errors will show when the drawing is stored. */
+function previewFailed(error) {
   if (error.kind === "throttled") announce(gettext("Live reading is paused for a moment."));
 }
 
@@ -143,7 +143,7 @@ function predict() {
   return store(() => submitInk(ink.toRequest()));
 }
 
-/** Store what is on the sheet, once, unless it changes meanwhile. */
+/** Store the sheet's content once. If the content changes meanwhile, drop the result. */
 async function store(submit) {
   const { change } = page;
   if (page.storedId || page.storing === change) return;
@@ -174,15 +174,15 @@ function stored(answer) {
   announce(gettext("%(verdict)s. Confidence %(share)s.", { verdict: verdictOf(answer), share: percent(answer.confidence) }));
 }
 
-/** Remove a submission that nobody finished. If that fails, no harm is done: it stays in its owner's history. */
+/** Delete the submission of an unfinished drawing. A failure is harmless: it stays in its owner's history. */
 function discard(id) {
   if (id) removeSubmission(id).catch(() => {});
 }
 
-/** Say what went wrong and offer the way out of it. */
+/** Show an error with an action that resolves it. */
 function showError(error, retry) {
   if (page.picture && error.kind === "refused") {
-    startAfresh();
+    reset();
     notice.show(error.message, gettext("Choose another"), () => part("file").click());
   } else if (error.kind === "throttled") {
     notice.countDown(`${error.message} ${gettext("Retrying")}`, error.wait, retry);
@@ -206,7 +206,7 @@ function kept() {
 function readPicture(file) {
   if (!file.type.startsWith("image/")) return notice.show(gettext("That is not a picture."));
   sheet.lift();
-  startAfresh();
+  reset();
   page.picture = { file, url: URL.createObjectURL(file) };
   part("picture").src = page.picture.url;
   return predict();
@@ -222,7 +222,7 @@ function dropPicture() {
 part("upload").addEventListener("click", () => part("file").click());
 part("file").addEventListener("change", ({ target }) => {
   if (target.files.length) readPicture(target.files[0]);
-  target.value = ""; // so that the same file can be chosen again
+  target.value = ""; // so that choosing the same file again fires the event
 });
 
 document.addEventListener("paste", (event) => {
@@ -232,7 +232,7 @@ document.addEventListener("paste", (event) => {
   readPicture(file);
 });
 
-// A picture may be dropped anywhere: beside the sheet the browser would open it and leave the page.
+// A picture can be dropped anywhere. Beside the sheet, the browser would otherwise open it and leave the page.
 const carriesFile = (event) => event.dataTransfer?.types.includes("Files");
 document.addEventListener("dragover", (event) => {
   if (!carriesFile(event)) return;
@@ -260,7 +260,7 @@ document.addEventListener("keydown", (event) => {
   if (shortcut(event)) event.preventDefault();
 });
 
-/** Whether the key was one of the page's, and was used. */
+/** Handle a key; return whether it was a shortcut and was used. */
 function shortcut({ key, ctrlKey, metaKey, shiftKey, target, repeat }) {
   if (ctrlKey || metaKey) {
     if (key.toLowerCase() !== "z" || shiftKey) return false;
@@ -279,12 +279,12 @@ function shortcut({ key, ctrlKey, metaKey, shiftKey, target, repeat }) {
   return !repeat && part("keys").checked && feedback.key(key);
 }
 
-const KEYS = "single-keys"; // in the browser's storage: "off" where someone has no use for them
+const KEYS = "single-keys"; // localStorage key: "off" if the visitor turned the shortcuts off
 part("keys").addEventListener("change", ({ target }) => {
   try {
     localStorage.setItem(KEYS, target.checked ? "on" : "off");
   } catch {
-    // Storage can be forbidden: the choice then lasts for this page.
+    // Storage can be forbidden: the choice then lasts only for this page.
   }
 });
 
@@ -316,7 +316,7 @@ function start() {
   try {
     part("keys").checked = localStorage.getItem(KEYS) !== "off";
   } catch {
-    // Storage can be forbidden: they are on.
+    // Storage can be forbidden: the shortcuts stay on.
   }
   sheet.paint();
   render();

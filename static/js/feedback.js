@@ -1,4 +1,4 @@
-// What a person says of the answer: saved at once, shown for as long as the drawing is, and taken back with Undo.
+// Feedback on the answer: saved at once, shown with the drawing, withdrawn with Undo.
 
 import { ReadingError, correct, removeSubmission, withdrawCorrection } from "./reader.js";
 import { gettext } from "./words.js";
@@ -18,7 +18,8 @@ export class Feedback {
 
   /**
    * @param {HTMLElement} root the element with `data-feedback`
-   * @param {{forget: function, changed: function, refused: function}} page what it asks of the page
+   * @param {{forget: function, changed: function, refused: function}} page callbacks: the drawing was deleted, the
+   *   state changed, a call failed
    */
   constructor(root, page) {
     this.#root = root;
@@ -31,7 +32,7 @@ export class Feedback {
     this.#part("delete").addEventListener("click", () => this.#delete());
   }
 
-  /** Whether something was said of the drawing on the sheet, or is being said. */
+  /** Whether feedback on the drawing on the sheet was saved or is being saved. */
   get isAnswered() {
     return this.#isSaved || this.#busy;
   }
@@ -40,7 +41,7 @@ export class Feedback {
     return this.#saved !== undefined;
   }
 
-  /** Ask about an answer that was stored. */
+  /** Ask for feedback on a stored answer. */
   open(answer) {
     this.#answer = answer;
     this.#saved = undefined;
@@ -48,7 +49,7 @@ export class Feedback {
     this.#render();
   }
 
-  /** Forget it: what is on the sheet is no longer what was stored. */
+  /** Drop the answer: the sheet's content is no longer the stored submission. */
   close() {
     this.open(null);
   }
@@ -58,7 +59,7 @@ export class Feedback {
     this.#part("delete").hidden = !enabled;
   }
 
-  /** Whether a key was an answer, and was used: 0–9, Y for yes, N for not a digit. */
+  /** Handle a key: 0–9, Y for yes, N for not a digit. Return whether it was used. */
   key(key) {
     if (this.#choices.disabled) return false;
     if (key.length === 1 && this.#choices.querySelector(`[data-choice="${CSS.escape(key)}"]`)) this.#save(Number(key));
@@ -68,7 +69,7 @@ export class Feedback {
     return true;
   }
 
-  /** Take back what was said. */
+  /** Withdraw the feedback. */
   withdraw() {
     return this.#attempt(async (answer) => {
       await withdrawCorrection(answer.id);
@@ -105,7 +106,7 @@ export class Feedback {
     });
   }
 
-  /** Do one thing at a time about an answer; if it fails, the page offers to do it again. */
+  /** Run one action on an answer at a time; on failure the page offers a retry. */
   async #attempt(act, answer = this.#answer) {
     if (!answer || this.#busy) return;
     this.#busy = true;

@@ -1,4 +1,4 @@
-// The ten digits and a scribble as single pen lines, in a box of 100 × 140: how the site writes its answer.
+// SVG paths of the ten digits and a scribble, one pen line each, in a box of 100 × 140: the glyphs of the answer.
 
 export const GLYPHS = [
   "M50 10C26 10 14 38 14 70s12 60 36 60 36-28 36-60-12-60-36-60Z",
@@ -13,6 +13,6 @@ export const GLYPHS = [
   "M26 130C60 118 84 88 84 50 84 26 70 10 49 10S14 25 14 47s14 35 33 35c18 0 32-10 37-28",
 ];
 
-/** Written for what is not a digit. */
+/** The glyph for "not a digit". */
 export const SCRIBBLE =
   "M10 92C16 46 36 30 44 58c6 24-6 50-16 44-12-8 4-60 26-54 20 6 10 62-4 56-12-6 2-58 22-60 16 0 12 42 2 48-8 4-8-16 16-28";

@@ -1,12 +1,12 @@
-// The ink: strokes as the pen made them, in units of a surface that no screen's size or density changes.
+// The ink: strokes in units of a surface that is independent of screen size and density.
 
-/** The surface's side. Ink may lie outside it, where the pen ran past the edge. */
+/** Side of the surface. Points may lie outside it, where the pen ran past the edge. */
 export const SURFACE = 280;
 
 const MOST_POINTS = 10_000; // both limits are the API's
 const MOST_STROKES = 500;
-const SMALLEST_STEP = 0.4; // of the surface; closer points add nothing but bytes
-const REACH = SURFACE; // how far past the edge a point is kept
+const SMALLEST_STEP = 0.4; // surface units; closer points add only bytes
+const REACH = SURFACE; // points further past the edge are moved to this distance
 
 const rounded = (value, decimals) => Number(value.toFixed(decimals));
 const kept = (coordinate) => rounded(Math.min(Math.max(coordinate, -REACH), SURFACE + REACH), 1);
@@ -21,12 +21,12 @@ export class Ink {
     return this.#count === 0;
   }
 
-  /** Whether no further stroke can be begun. */
+  /** Whether no further stroke can be started. */
   get isFull() {
     return this.#count >= MOST_POINTS || this.strokes.length >= MOST_STROKES;
   }
 
-  /** Start a stroke; `time` in ms of any one clock. */
+  /** Start a stroke; `time` in ms, of the same clock for all points. */
   begin(x, y, time, pressure) {
     if (this.isFull) return;
     if (this.isEmpty) this.#began = time;
@@ -34,7 +34,7 @@ export class Ink {
     this.#add(x, y, time, pressure);
   }
 
-  /** Lengthen the last stroke, unless the pen hardly moved. */
+  /** Extend the last stroke, unless the pen moved less than `SMALLEST_STEP`. */
   extend(x, y, time, pressure) {
     if (this.#count >= MOST_POINTS) return;
     const [lastX, lastY] = this.strokes.at(-1).at(-1);
@@ -50,7 +50,7 @@ export class Ink {
     this.#count = 0;
   }
 
-  /** The body that the API reads. */
+  /** Return the body of an API request. */
   toRequest() {
     return { strokes: this.strokes, width: SURFACE, height: SURFACE };
   }

@@ -1,7 +1,7 @@
-// My digits without leaving the page: sends a card's form, takes the list from the answer, keeps the place and the focus.
+// My digits without reloading: submits a card's form, replaces the list with the response's, keeps scroll and focus.
 
-const PATIENCE_MS = 20_000;
-const SAID_MS = 6_000; // what was done also stands in the card, so the note may go
+const TIMEOUT_MS = 20_000;
+const MESSAGE_MS = 6_000; // a message may disappear because the card shows the result too
 
 const page = document.querySelector("[data-mine]");
 const said = page.querySelector("[data-said]");
@@ -23,7 +23,7 @@ async function act(form, submitter) {
   try {
     const body = new URLSearchParams(new FormData(form, submitter));
     const address = submitter?.getAttribute("formaction") ?? form.action;
-    const response = await fetch(address, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE_MS) });
+    const response = await fetch(address, { method: "POST", body, signal: AbortSignal.timeout(TIMEOUT_MS) });
     const answer = new DOMParser().parseFromString(await response.text(), "text/html");
     if (response.ok && answer.querySelector("[data-mine]")) show(answer, form.closest(".card"));
     else say(answer.querySelector("main h1")?.textContent ?? page.dataset.failed);
@@ -34,7 +34,7 @@ async function act(form, submitter) {
   }
 }
 
-/** Put the answer's list in the place of this one, and the focus where it was, or on the card that came there. */
+/** Replace the list with the response's; restore the focus, or move it to the card that is now in that place. */
 function show(answer, card) {
   const place = [...page.querySelectorAll(".card")].indexOf(card);
   for (const part of page.querySelectorAll("[data-part]")) {
@@ -45,7 +45,7 @@ function show(answer, card) {
   (there ?? document.getElementById("main")).focus();
 }
 
-/** Say it at the foot of the window, where it moves nothing. */
+/** Show messages at the bottom of the window, where they do not move the page. */
 function say(...sentences) {
   clearTimeout(timer);
   const lines = sentences.map((sentence) => {
@@ -56,5 +56,5 @@ function say(...sentences) {
   });
   said.classList.add("said--afloat");
   said.replaceChildren(...lines);
-  timer = setTimeout(() => said.replaceChildren(), SAID_MS);
+  timer = setTimeout(() => said.replaceChildren(), MESSAGE_MS);
 }

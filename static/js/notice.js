@@ -1,11 +1,11 @@
-// The one alert of the page: what went wrong, and one way out of it. It stands where the upload button is otherwise.
+// The page's only alert: an error and one action. It takes the place of the upload button.
 
 import { gettext } from "./words.js";
 
 export class Notice {
   #root;
   #text;
-  #seconds; // apart from the text: an alert is read aloud whenever it changes
+  #seconds; // a separate element, because screen readers announce an alert whenever it changes
   #button;
   #timer = 0;
   #abort = new AbortController();
@@ -18,7 +18,7 @@ export class Notice {
     this.#button = root.querySelector("[data-alert-action]");
   }
 
-  /** Show a sentence and its button; `whenOnline` presses it once the browser is online again. */
+  /** Show a sentence and a button; `whenOnline` runs the button's action once the browser is online again. */
   show(text, label = gettext("Close"), action = () => {}, { whenOnline = false } = {}) {
     this.clear();
     this.#text.textContent = text;
@@ -32,7 +32,7 @@ export class Notice {
     if (whenOnline) addEventListener("online", act, { signal: this.#abort.signal });
   }
 
-  /** Say that it goes on in so many seconds, and go on. */
+  /** Show a countdown and run the action after `seconds`, or when the button is pressed. */
   countDown(text, seconds, action) {
     this.show(text, gettext("Try now"), action);
     this.#seconds.textContent = gettext(" in %(seconds)s s", { seconds });

@@ -1,14 +1,14 @@
-// The API as this page uses it: one function per call, errors as a kind and a sentence, previews one at a time.
+// API client of the pages: one function per call, errors with a kind and a sentence, one preview request at a time.
 
 import { gettext } from "./words.js";
 
 const API = "/api/v1";
-const PATIENCE_MS = 20_000;
-const PREVIEW_GAP_MS = 120; // between two previews, so that a slow hand does not flood the site
-const USUAL_WAIT_S = 5; // when a throttled answer does not say how long
-const LONGEST_WAIT_S = 600; // that a page counts down; more is a quota of a day
+const TIMEOUT_MS = 20_000;
+const PREVIEW_GAP_MS = 120; // pause between previews, so that slow drawing does not flood the site
+const DEFAULT_WAIT_S = 5; // if a 429 response has no Retry-After
+const MAX_WAIT_S = 600; // longest countdown; a longer wait is a daily quota
 
-/** What went wrong: `offline`, `throttled`, `full`, `refused`, `expired`, `gone`, `decided` or `server`. */
+/** A failed call; `kind` is `offline`, `throttled`, `full`, `refused`, `expired`, `gone`, `decided` or `server`. */
 export class ReadingError extends Error {
   constructor(kind, message, { wait = 0, cause } = {}) {
     super(message, { cause });
@@ -29,7 +29,7 @@ export function submitPicture(file) {
   return call("POST", "/submissions", { form });
 }
 
-/** Why it was read as it was. */
+/** Fetch the explanation of a stored submission's answer. */
 export function explainSubmission(id, signal) {
   return call("GET", `/submissions/${id}/explanation`, { signal });
 }
@@ -38,7 +38,7 @@ export function removeSubmission(id) {
   return call("DELETE", `/submissions/${id}`);
 }
 
-/** Say what it is: 0–9, or null for not a digit. */
+/** Correct or confirm an answer: 0–9, or null for not a digit. */
 export function correct(id, digit) {
   return call("POST", `/submissions/${id}/correction`, { json: { digit } });
 }
@@ -47,28 +47,28 @@ export function withdrawCorrection(id) {
   return call("DELETE", `/submissions/${id}/correction`);
 }
 
-/** Live readings: one request under way and one waiting, of which only the newest is kept. */
+/** Previews while drawing: one request in flight, and at most one waiting, the newest. */
 export class Previews {
   #onAnswer;
   #onError;
   #next = null;
   #controller = null;
   #restUntil = 0;
-  #hurry = () => {}; // ends the pause after the request that is under way
+  #hurry = () => {}; // ends the pause after the request in flight
 
   constructor(onAnswer, onError) {
     this.#onAnswer = onAnswer;
     this.#onError = onError;
   }
 
-  /** @param {boolean} now without a pause, for the pen was lifted */
+  /** @param {boolean} now skip the pause, because the pen was lifted */
   ask(request, now = false) {
     this.#next = request;
     if (now) this.#hurry();
     if (!this.#controller) this.#run();
   }
 
-  /** Forget what waits, and the answer that is under way. */
+  /** Drop the waiting request and the response in flight. */
   cancel() {
     this.#next = null;
     this.#controller?.abort();
@@ -88,7 +88,7 @@ export class Previews {
       await Promise.race([hurried, pause(PREVIEW_GAP_MS)]);
     }
     this.#controller = null;
-    if (this.#next && signal.aborted) this.#run(); // asked for while the cancelled one wound down
+    if (this.#next && signal.aborted) this.#run(); // requested while the cancelled run was ending
   }
 
   async #read(request, signal) {
@@ -114,8 +114,8 @@ async function call(method, path, { json, form, signal } = {}) {
   const headers = { Accept: "application/json", "X-CSRFToken": csrfToken() };
   if (json) headers["Content-Type"] = "application/json";
   const body = json ? JSON.stringify(json) : form;
-  const patience = AbortSignal.timeout(PATIENCE_MS);
-  const stop = signal ? AbortSignal.any([signal, patience]) : patience;
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  const stop = signal ? AbortSignal.any([signal, timeout]) : timeout;
   let response;
   let content;
   try {
@@ -133,7 +133,7 @@ function csrfToken() {
   return document.querySelector("input[name=csrfmiddlewaretoken]").value;
 }
 
-/** The JSON, or null: a proxy in between may answer in HTML. */
+/** Return the parsed JSON, or null: a proxy may have answered in HTML. */
 function parsed(content) {
   try {
     return JSON.parse(content);
@@ -157,24 +157,24 @@ function failure(response, data) {
     case 415:
       return new ReadingError("refused", said ?? gettext("This type of file is not supported. Use PNG, JPEG, WebP, GIF or BMP."));
     case 429:
-      return tooMuch(seconds(response.headers.get("Retry-After")));
+      return throttlingError(seconds(response.headers.get("Retry-After")));
     default:
       if (response.status < 500) return new ReadingError("refused", said ?? gettext("This could not be read."));
       return new ReadingError("server", gettext("Something went wrong on the site."));
   }
 }
 
-function tooMuch(wait) {
-  if (wait > LONGEST_WAIT_S) return new ReadingError("full", gettext("The daily storage limit is reached."), { wait });
+function throttlingError(wait) {
+  if (wait > MAX_WAIT_S) return new ReadingError("full", gettext("The daily storage limit is reached."), { wait });
   return new ReadingError("throttled", gettext("Too many requests."), { wait });
 }
 
 function seconds(retryAfter) {
   const wait = Number(retryAfter);
-  return wait > 0 ? Math.ceil(wait) : USUAL_WAIT_S;
+  return wait > 0 ? Math.ceil(wait) : DEFAULT_WAIT_S;
 }
 
-/** The first sentence of an error's body: `{detail: "…"}` or `{field: ["…"]}`. */
+/** Return the first sentence in an error's body: `{detail: "…"}` or `{field: ["…"]}`. */
 function sentence(data) {
   if (typeof data === "string") return data;
   if (data === null || typeof data !== "object") return null;

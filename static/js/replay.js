@@ -1,13 +1,13 @@
-// Draws stored ink again over a drawing's picture, point by point, with its timing where that was stored.
+// Replays stored ink over a drawing's picture, point by point, with the stored timing if there is one.
 
 import { gettext } from "./words.js";
 
-const SIDE = 560; // pixels of the canvas
-const USUAL_MS = 12; // between two points without a time
-const LONGEST_MS = 500; // between two points
-const WIDTH = 0.045; // of the surface's longer side
+const SIDE = 560; // side of the canvas, in pixels
+const DEFAULT_MS = 12; // pause between points without times
+const MAX_MS = 500; // longest pause between points
+const WIDTH = 0.045; // pen width, as a share of the longer side of surface and ink
 
-/** Rejects with a sentence when the ink cannot be had. */
+/** Replay a submission's ink; reject with a sentence if the ink cannot be loaded. */
 export async function replay(paper, submission) {
   const { width, height, strokes } = await stored(submission);
   const canvas = document.createElement("canvas");
@@ -15,7 +15,7 @@ export async function replay(paper, submission) {
   canvas.className = "card__replay";
   paper.querySelector("canvas")?.remove();
   paper.append(canvas);
-  const [xs, ys] = [0, 1].map((axis) => strokes.flat().map((point) => point[axis])); // some lie beyond the surface
+  const [xs, ys] = [0, 1].map((axis) => strokes.flat().map((point) => point[axis])); // points may lie outside the surface
   const [left, right] = [Math.min(0, ...xs), Math.max(width, ...xs)];
   const [top, bottom] = [Math.min(0, ...ys), Math.max(height, ...ys)];
   const side = Math.max(right - left, bottom - top);
@@ -30,8 +30,8 @@ export async function replay(paper, submission) {
   for (const stroke of strokes) {
     let from = stroke[0];
     for (const point of stroke) {
-      if (!still && last) await pause(Math.min(point[2] - last[2] || USUAL_MS, LONGEST_MS));
-      if (!canvas.isConnected) return; // decided meanwhile, or started anew
+      if (!still && last) await pause(Math.min(point[2] - last[2] || DEFAULT_MS, MAX_MS));
+      if (!canvas.isConnected) return; // the card was decided or the replay restarted
       pen.beginPath();
       pen.moveTo(from[0], from[1]);
       pen.lineTo(point[0], point[1]);

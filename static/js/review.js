@@ -1,4 +1,4 @@
-// The review: a key presses the button that carries it. A decision travels while the next card is open already.
+// The review: a key clicks the button it is assigned to. The next card opens while the decision is being sent.
 
 import { replay } from "./replay.js";
 import { gettext } from "./words.js";
@@ -11,7 +11,7 @@ const tally = root.querySelector("[data-tally]");
 const [FORWARD, BACK] = document.dir === "rtl" ? ["ArrowLeft", "ArrowRight"] : ["ArrowRight", "ArrowLeft"];
 
 let decided = 0;
-let sending = Promise.resolve(); // one decision after the other, so that undo takes the last one back
+let sending = Promise.resolve(); // decisions are sent one after the other, so that undo reverts the last one
 
 const open = () => deck.querySelector("[aria-current]");
 const waiting = () => [...deck.querySelectorAll("[data-card]:not([hidden])")];
@@ -29,7 +29,7 @@ function move(step) {
   if (next) show(next);
 }
 
-/** Hide the card and open the next one; it comes back, with the reason, if the site could not save the decision. */
+/** Hide the card and open the next one. If the decision cannot be saved, the card returns with the reason. */
 async function decide(form, button) {
   const card = form.closest("[data-card]");
   const all = waiting();
@@ -51,10 +51,10 @@ async function decide(form, button) {
     card.hidden = false;
     if (!open()) show(card);
   }
-  if (deck.childElementCount === 0) location.reload(); // the next ones
+  if (deck.childElementCount === 0) location.reload(); // load the next cards
 }
 
-/** `keepalive`: the last decision arrives even if the page is left at once. */
+/** Send a decision; with `keepalive` it arrives even if the page is closed at once. */
 async function send(address, body) {
   try {
     const headers = { Accept: "application/json" };
@@ -99,7 +99,7 @@ root.addEventListener("click", ({ target }) => {
 
 root.querySelector("[name=blind]").addEventListener("change", ({ target }) => target.form.requestSubmit());
 
-// Single keys work only while the focus is within the review, and not in a field that takes letters.
+// Single keys work only while the focus is within the review and not in a text field or a list.
 root.addEventListener("keydown", (event) => {
   const { key, target } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;

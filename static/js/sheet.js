@@ -1,30 +1,30 @@
-// The sheet of paper: turns a mouse, a pen, a finger or the arrow keys into ink, and paints it.
+// The drawing sheet: converts mouse, pen, touch and arrow keys to ink, and paints it.
 
 import { SURFACE } from "./ink.js";
 import { gettext } from "./words.js";
 
-const PEN_WIDTH = 18; // of the surface
-const PALM_MS = 700; // a touch this soon after the pen was near is the hand that holds it
-const STEP = 5; // one arrow key, of the surface
+const PEN_WIDTH = 18; // surface units
+const PALM_MS = 700; // a touch within this time after the pen was near is the palm of the hand that holds it
+const STEP = 5; // surface units per arrow key
 const LEAP = 20; // the same with Shift
-const CELLS = 28; // the sheet's ruling, used to say where the pen is
+const CELLS = 28; // grid cells per side, for announcing the pen's position
 const KEY_PRESSURE = 0.5; // what a mouse reports
-const DOT = 0.01; // a canvas paints no line of length zero
+const DOT = 0.01; // length of a dot: a canvas does not paint a line of length zero
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /**
- * Events: `strokestart` (before its first point), `strokemove`, `strokeend`, `strokecancel` (its ink is gone again),
- * `pen` (the keyboard's pen, with `detail` fit to be read aloud).
+ * Events: `strokestart` (before the first point), `strokemove`, `strokeend`, `strokecancel` (the stroke's ink was
+ * removed), `pen` (the keyboard's pen moved or changed; `detail` is text for screen readers).
  */
 export class Sheet extends EventTarget {
   #canvas;
   #context;
   #ink;
-  #pointer = null; // the one that draws: { id, type }
+  #pointer = null; // the pointer that is drawing: { id, type }
   #penSeen = -Infinity;
   #cursor = { x: SURFACE / 2, y: SURFACE / 4, down: false, shown: false };
-  #held = new Set(); // arrow keys
+  #held = new Set(); // arrow keys that are held down
   #framed = false;
 
   constructor(canvas, ink) {
@@ -35,7 +35,7 @@ export class Sheet extends EventTarget {
     this.#listen();
   }
 
-  /** Paint at the next frame. */
+  /** Paint in the next animation frame. */
   paint() {
     if (this.#framed) return;
     this.#framed = true;
@@ -45,7 +45,7 @@ export class Sheet extends EventTarget {
     });
   }
 
-  /** Lift whatever draws, without ink being lost. */
+  /** End the stroke in progress, by pointer or keyboard, and keep its ink. */
   lift() {
     if (this.#pointer) this.#end();
     this.#liftKeys();
@@ -58,7 +58,7 @@ export class Sheet extends EventTarget {
     canvas.addEventListener("pointerup", (event) => this.#up(event));
     canvas.addEventListener("pointercancel", (event) => this.#cancel(event));
     canvas.addEventListener("lostpointercapture", (event) => this.#up(event));
-    // touch-action keeps the page still; this also keeps older browsers' loupe and callout away.
+    // touch-action stops scrolling; this also suppresses the magnifier and callout of older browsers.
     canvas.addEventListener("touchmove", (event) => event.preventDefault(), { passive: false });
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("keydown", (event) => this.#keydown(event));
@@ -66,7 +66,7 @@ export class Sheet extends EventTarget {
     canvas.addEventListener("blur", () => this.#blur());
     document.addEventListener("themechange", () => this.paint());
     new ResizeObserver(() => this.#fit()).observe(canvas);
-    addEventListener("resize", () => this.#fit()); // zoom, or another screen's density
+    addEventListener("resize", () => this.#fit()); // after a zoom, or on a screen with another density
   }
 
   // Pointers
@@ -76,7 +76,7 @@ export class Sheet extends EventTarget {
     if (event.button !== 0 || this.#isPalm(event)) return;
     if (this.#pointer) {
       if (event.pointerType !== "pen" || this.#pointer.type !== "touch") return;
-      this.#discard(); // the palm came down before the pen did
+      this.#discard(); // the palm touched before the pen
     }
     this.#liftKeys();
     this.#cursor.shown = false;
@@ -102,7 +102,7 @@ export class Sheet extends EventTarget {
     if (event.pointerId === this.#pointer?.id) this.#end();
   }
 
-  /** The system took the pointer away: a touch was a palm or a gesture, a pen or mouse has drawn all the same. */
+  /** Handle a cancelled pointer: a touch was a palm or a gesture, so its ink goes; a pen's or mouse's ink stays. */
   #cancel(event) {
     if (event.pointerId !== this.#pointer?.id) return;
     if (this.#pointer.type === "touch") this.#discard();
@@ -122,7 +122,7 @@ export class Sheet extends EventTarget {
     this.#emit("strokecancel");
   }
 
-  /** Ask the page for a stroke; false where the sheet holds no more ink. */
+  /** Announce a new stroke; return false if the sheet is full. */
   #start() {
     this.#emit("strokestart");
     if (!this.#ink.isFull) return true;
@@ -130,12 +130,12 @@ export class Sheet extends EventTarget {
     return false;
   }
 
-  /** Keep the pointer's events past the sheet's edge. */
+  /** Keep receiving the pointer's events beyond the sheet's edge. */
   #capture(id) {
     try {
       this.#canvas.setPointerCapture(id);
     } catch {
-      // It was lifted before this ran: there is nothing left to follow.
+      // The pointer was lifted already: there are no further events.
     }
   }
 
@@ -169,7 +169,7 @@ export class Sheet extends EventTarget {
     this.#say(this.#cursor.down ? "" : gettext("Pen up, "));
   }
 
-  /** Move by every arrow that is held: two of them make a diagonal. */
+  /** Move in the direction of all held arrow keys; two of them make a diagonal. */
   #go(distance, time) {
     const cursor = this.#cursor;
     const [dx, dy] = [...this.#held].reduce(([x, y], key) => [x + ARROWS[key][0], y + ARROWS[key][1]], [0, 0]);
@@ -223,7 +223,7 @@ export class Sheet extends EventTarget {
     if (!side || side === this.#canvas.width) return;
     this.#canvas.width = side;
     this.#canvas.height = side;
-    this.#paintNow(); // at once: setting the size has wiped it
+    this.#paintNow(); // at once, because setting the size clears the canvas
   }
 
   #paintNow() {
@@ -253,7 +253,7 @@ export class Sheet extends EventTarget {
     ring.lineTo(x, y - 6);
     ring.moveTo(x, y + 6);
     ring.lineTo(x, y + 22);
-    context.strokeStyle = style.backgroundColor; // a halo, so that it shows on ink too
+    context.strokeStyle = style.backgroundColor; // a halo, so that the cursor is visible on ink
     context.lineWidth = 4;
     context.stroke(ring);
     context.strokeStyle = style.caretColor;
@@ -266,7 +266,7 @@ export class Sheet extends EventTarget {
   }
 }
 
-/** The path through a stroke's points: a quadratic curve from middle to middle. */
+/** Return the path of a stroke: quadratic curves between the midpoints of consecutive points. */
 function smooth(points) {
   const path = new Path2D();
   path.moveTo(points[0][0], points[0][1]);

@@ -1,5 +1,5 @@
-// Lets the browser open the site without a network, where it can.
+// Registers the service worker, so that the site opens without a network.
 
 navigator.serviceWorker?.register("/sw.js").catch(() => {
-  // Private windows may refuse: the site then needs the network, as any other.
+  // Private windows may refuse; the site then needs the network.
 });

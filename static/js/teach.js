@@ -1,4 +1,4 @@
-// Teach: one digit after the other is asked for, drawn, and saved with its name.
+// Teach: asks for one digit after another and saves each drawing with its label.
 
 import { nameOf } from "./answer.js";
 import { Ink } from "./ink.js";
@@ -7,12 +7,12 @@ import { ReadingError, correct, removeSubmission, submitInk } from "./reader.js"
 import { Sheet } from "./sheet.js";
 import { gettext, percent } from "./words.js";
 
-const PEN_UP_MS = 900; // no new stroke for this long: the digit is finished
+const PEN_UP_MS = 900; // without a new stroke for this long, the digit is finished
 
 const root = document.querySelector("[data-teach]");
 const part = (name) => root.querySelector(`[data-${name}]`);
 const counts = [...root.querySelectorAll("[data-count]")];
-const order = root.dataset.order.split(" ").map(Number); // by need, the most first
+const order = root.dataset.order.split(" ").map(Number); // by need, greatest first
 
 const ink = new Ink();
 const sheet = new Sheet(part("canvas"), ink);
@@ -20,11 +20,11 @@ const notice = new Notice(part("alert"));
 
 let asked = next(null);
 let idle = 0;
-let last = null; // { id, digit } of what was saved last
+let last = null; // { id, digit } of the drawing saved last
 let sending = false;
-let stored = null; // the answer to ink that is stored but not named yet
+let stored = null; // the answer to a drawing that is stored without a label so far
 
-/** The digit that was given least often; of several, the one that the network needs most. */
+/** Return the digit other than `not` that was given least often; of several, the one the network needs most. */
 function next(not) {
   const given = (digit) => Number(counts[digit].textContent);
   return order.filter((digit) => digit !== not).reduce((best, digit) => (given(digit) < given(best) ? digit : best));
@@ -40,7 +40,7 @@ function say(text) {
   part("said").textContent = text || "\u00a0";
 }
 
-/** Remove what was stored without its name. If that fails, no harm is done: it stays among the visitor's drawings. */
+/** Delete a drawing stored without a label. A failure is harmless: it stays among the visitor's drawings. */
 function forget() {
   if (stored) removeSubmission(stored.id).catch(() => {});
   stored = null;
@@ -58,7 +58,7 @@ function add(digit, howMany) {
   counts[digit].textContent = String(Math.max(Number(counts[digit].textContent) + howMany, 0));
 }
 
-/** Save what is on the sheet as the digit that was asked for, and ask for the next. */
+/** Save the drawing with the digit that was asked for, then ask for the next one. */
 async function save(request = ink.toRequest(), digit = asked) {
   if (sending) return;
   sending = true;
@@ -87,7 +87,7 @@ async function save(request = ink.toRequest(), digit = asked) {
   }
 }
 
-async function takeBack() {
+async function undoLast() {
   const { id, digit } = last;
   try {
     await removeSubmission(id);
@@ -111,10 +111,10 @@ function finishLater(wait) {
 sheet.addEventListener("strokestart", () => {
   clearTimeout(idle);
   notice.clear();
-  forget(); // more is drawn: it was not finished
+  forget(); // the stored drawing was unfinished, as there is another stroke
 });
 sheet.addEventListener("strokeend", ({ detail }) => {
-  if (!detail?.byKey) finishLater(PEN_UP_MS); // with keys the way to the next stroke takes its time: Enter says when
+  if (!detail?.byKey) finishLater(PEN_UP_MS); // with keys the next stroke takes longer, so Enter finishes instead
 });
 part("canvas").addEventListener("keydown", ({ key }) => {
   if (key === "Enter") finishLater(0);
@@ -122,10 +122,10 @@ part("canvas").addEventListener("keydown", ({ key }) => {
 sheet.addEventListener("strokecancel", () => finishLater(PEN_UP_MS));
 sheet.addEventListener("pen", ({ detail }) => say(detail));
 part("clear").addEventListener("click", clear);
-part("back").addEventListener("click", takeBack);
+part("back").addEventListener("click", undoLast);
 part("skip").addEventListener("click", () => {
   clear();
-  order.push(...order.splice(order.indexOf(asked), 1)); // it is asked for last
+  order.push(...order.splice(order.indexOf(asked), 1)); // ask for it last
   asked = next(asked);
   render();
 });

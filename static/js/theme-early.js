@@ -1,4 +1,4 @@
-// Runs before the first paint, so that a remembered theme never flashes in the wrong one. The switch itself is theme.js.
+// Applies the stored theme before the first paint, so that the wrong theme never flashes. theme.js has the switch.
 try {
   const remembered = localStorage.getItem("theme");
   if (remembered === "light" || remembered === "dark") document.documentElement.dataset.theme = remembered;

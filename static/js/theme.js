@@ -1,4 +1,4 @@
-// The switch between dark and light: follows the system until someone chooses, then remembers the choice.
+// Switch between dark and light: follows the system until the visitor chooses, then stores the choice.
 
 const root = document.documentElement;
 const system = matchMedia("(prefers-color-scheme: dark)");
@@ -9,7 +9,7 @@ function current() {
   return root.dataset.theme ?? (system.matches ? "dark" : "light");
 }
 
-/** Name the theme that the switch leads to, and colour the browser's own frame. */
+/** Label the switch with the theme it changes to, and set the browser's theme colour. */
 function render() {
   label.textContent = current() === "dark" ? label.dataset.whenDark : label.dataset.whenLight;
   const ground = getComputedStyle(document.body).backgroundColor;
@@ -22,7 +22,7 @@ function remember(theme) {
   try {
     localStorage.setItem("theme", theme);
   } catch {
-    // Storage can be forbidden: the choice then lasts for this page.
+    // Storage can be forbidden: the choice then lasts only for this page.
   }
 }
 
@@ -31,7 +31,7 @@ button.addEventListener("click", () => {
   render();
 });
 system.addEventListener("change", render);
-// Another tab's choice.
+// Follow the choice made in another tab.
 addEventListener("storage", ({ key, newValue }) => {
   if (key !== "theme" || !newValue) return;
   root.dataset.theme = newValue;

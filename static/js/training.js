@@ -1,24 +1,24 @@
-// Watches a training run without reloading: asks the API every two seconds while one is live, and rarely otherwise.
+// Shows the newest training run without reloading: polls every 2 s while a run is live, every 15 s otherwise.
 
 import { decimal, percent } from "./words.js";
 
 const LIVE = new Set(["queued", "running"]);
-const SOON = 2000; // milliseconds, while a run is live
-const LATER = 15_000; // … while none is: the schedule may start one
-const LONGEST = 60_000; // … when the site does not answer, at most
-const [LEFT, RIGHT, TOP, BOTTOM] = [62, 336, 14, 122]; // of the curve, in the drawing's units
+const LIVE_POLL_MS = 2000; // polling interval while a run is live, in ms
+const IDLE_POLL_MS = 15_000; // while none is live, because the schedule may start one
+const MAX_POLL_MS = 60_000; // longest interval while the site does not answer
+const [LEFT, RIGHT, TOP, BOTTOM] = [62, 336, 14, 122]; // edges of the loss curve, in SVG units
 
 class Watch {
   #root;
-  #wait = 0; // the next look, while waiting for it
+  #wait = 0; // timer of the next poll
   #failures = 0;
-  #version = null; // that the newest run made, as far as the page shows it
+  #version = null; // version made by the newest run, once the page shows it
 
   /** @param {HTMLElement} root the element with `data-run` */
   constructor(root) {
     this.#root = root;
     if (root.dataset.told) {
-      const run = JSON.parse(root.dataset.told); // what the API would say
+      const run = JSON.parse(root.dataset.told); // the same JSON as the API's
       this.#version = run.model_version;
       this.#render(run);
     }
@@ -29,9 +29,9 @@ class Watch {
     this.#look();
   }
 
-  /** Fetch the newest run, show it, and look again when something may have changed. */
+  /** Fetch and show the newest run, then schedule the next poll. */
   async #look() {
-    let pause = LATER;
+    let pause = IDLE_POLL_MS;
     try {
       const response = await fetch(`${this.#root.dataset.runs}?page_size=1`, { headers: { Accept: "application/json" } });
       if (response.status === 401 || response.status === 403) {
@@ -44,17 +44,17 @@ class Watch {
       this.#part("trouble").textContent = "";
       if (run) this.#render(run);
       if (run?.model_version && run.model_version !== this.#version) await this.#showVersions(run.model_version);
-      if (run && LIVE.has(run.state)) pause = SOON;
+      if (run && LIVE.has(run.state)) pause = LIVE_POLL_MS;
     } catch {
       this.#failures += 1;
       this.#part("trouble").textContent = this.#word("away");
-      pause = Math.min(SOON * 2 ** this.#failures, LONGEST);
+      pause = Math.min(LIVE_POLL_MS * 2 ** this.#failures, MAX_POLL_MS);
     }
     clearTimeout(this.#wait);
     if (!document.hidden) this.#wait = setTimeout(() => this.#look(), pause);
   }
 
-  /** Bring what the page says of the versions up to date, around this panel. */
+  /** Reload the parts of the page about versions, without reloading this panel. */
   async #showVersions(version) {
     const response = await fetch(location.href);
     if (!response.ok) throw new Error(`status ${response.status}`);
@@ -88,7 +88,7 @@ class Watch {
     }
   }
 
-  /** Mark what is done and what is being done. */
+  /** Mark the finished steps and the current one. */
   #renderSteps(run) {
     const steps = [...this.#root.querySelectorAll("[data-step]")];
     const at = steps.findIndex((step) => step.dataset.step === run.phase);
@@ -101,7 +101,7 @@ class Watch {
     }
   }
 
-  /** Draw the mean loss of each finished epoch, and that of the present one so far. */
+  /** Draw the mean loss of each finished epoch, and of the current one so far. */
   #renderLosses(run) {
     const losses = run.losses.filter((loss) => loss !== null);
     if (run.state === "running" && run.loss !== null && losses.length < run.epochs) losses.push(run.loss);
@@ -130,13 +130,13 @@ class Watch {
     return seconds < 90 ? this.#word("seconds", { n: Math.ceil(seconds) }) : this.#word("minutes", { n: Math.round(seconds / 60) });
   }
 
-  /** Fill a sentence of the page's own language. */
+  /** Return a sentence in the page's language, with values filled in. */
   #word(name, values = {}) {
     const sentence = this.#root.dataset[`word${name[0].toUpperCase()}${name.slice(1)}`] ?? name;
     return sentence.replace(/\{(\w+)\}/g, (_, key) => values[key]);
   }
 
-  /** Write a text only when it changes: what is read aloud is read once. */
+  /** Write a text only if it changed, so that screen readers announce it once. */
   #say(name, text) {
     const part = this.#part(name);
     if (part.textContent !== text) part.textContent = text;

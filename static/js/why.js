@@ -1,12 +1,12 @@
-// Why the network read it so: which ink spoke for the answer, what would make it the next digit, and drawings like it.
+// Explanation of the answer: the ink it depends on, the change that would make it the runner-up, similar drawings.
 
 import { nameOf } from "./answer.js";
 import { ReadingError, explainSubmission } from "./reader.js";
 import { gettext, percent } from "./words.js";
 
-const WORTH_NAMING = 0.2; // of the marked ink: a place with less of it is left out
+const MIN_SHARE = 0.2; // places with a smaller share of the marked ink are left out
 const MOST_PLACES = 2;
-const LEAST_LIKELY = 0.001;
+const MIN_PROBABILITY = 0.001;
 const SOURCES = { yours: gettext("Yours"), accepted: gettext("Accepted"), mnist: "MNIST" };
 const PLACES = {
   "upper left": gettext("at the upper left"),
@@ -25,13 +25,13 @@ export class Why {
   #toggle;
   #refused;
   #answer = null;
-  #explained = null; // the answer whose explanation is shown
+  #explained = null; // the answer whose explanation is displayed
   #abort = new AbortController();
 
   /**
    * @param {HTMLElement} root the element with `data-why`
-   * @param {HTMLButtonElement} toggle what shows and hides it
-   * @param {function} refused told an error, and how to try again
+   * @param {HTMLButtonElement} toggle shows and hides the explanation
+   * @param {function} refused called with an error and a function that retries
    */
   constructor(root, toggle, refused) {
     this.#root = root;
@@ -40,7 +40,7 @@ export class Why {
     toggle.addEventListener("click", () => this.#show(root.hidden));
   }
 
-  /** An answer was stored: explain it, now or once somebody asks. */
+  /** Set the stored answer, and explain it now if the panel is open, else when it opens. */
   open(answer) {
     this.#abort.abort();
     this.#answer = answer;
@@ -48,7 +48,7 @@ export class Why {
     this.#ask(answer);
   }
 
-  /** Forget it: what is on the sheet is no longer what was stored. */
+  /** Drop the answer: the sheet's content is no longer the stored submission. */
   close() {
     this.open(null);
   }
@@ -79,7 +79,7 @@ export class Why {
     }
   }
 
-  /** Show a sentence alone. */
+  /** Show only a sentence. */
   #say(text) {
     this.#part("answer").textContent = text;
     this.#part("runner-up").textContent = "";
@@ -126,7 +126,7 @@ function answerInWords(explanation, answer) {
 }
 
 function runnerUpInWords({ digit, runner_up: { digit: other, probability, without } }) {
-  const chance = probability < LEAST_LIKELY ? gettext("under %(share)s", { share: percent(LEAST_LIKELY) }) : percent(probability);
+  const chance = probability < MIN_PROBABILITY ? gettext("under %(share)s", { share: percent(MIN_PROBABILITY) }) : percent(probability);
   const values = { a_digit: nameOf(other), chance, share: without && percent(without.share, 0) };
   const next = digit === null ? gettext("If it were a digit: most likely %(a_digit)s, %(chance)s.", values) : gettext("Next most likely: %(a_digit)s, %(chance)s.", values);
   const taken = without
@@ -136,7 +136,7 @@ function runnerUpInWords({ digit, runner_up: { digit: other, probability, withou
 }
 
 function places({ marked }) {
-  const worth = marked.places.filter((place, index) => index === 0 || place.share >= WORTH_NAMING);
+  const worth = marked.places.filter((place, index) => index === 0 || place.share >= MIN_SHARE);
   return worth.slice(0, MOST_PLACES).map(({ place }) => PLACES[place] ?? place).join(gettext(" and "));
 }
 

@@ -1,29 +1,29 @@
-// What the scripts say, in the page's language. Django's catalogue, which pages in English do without, is loaded before.
+// Texts and numbers in the page's language. Django's message catalogue is loaded before, except on English pages.
 
 const LANGUAGE = document.documentElement.lang || "en";
 const MOST_PLACES = 4;
 const DECIMALS = formats("decimal");
 const PERCENTS = formats("percent");
 
-/** The text in the page's language, with values in place of `%(name)s`. */
+/** Return the text in the page's language, with values in place of `%(name)s`. */
 export function gettext(text, values = {}) {
   const translated = globalThis.gettext?.(text) ?? text;
   return translated.replace(/%\((\w+)\)s/g, (_, name) => values[name]);
 }
 
-/** `1234.5` → `1,234.50` with two places, as `web/numbers.py` writes it. */
+/** Format `1234.5` as `1,234.50` with two places, like `web/numbers.py`. */
 export function decimal(value, places = 0) {
   return DECIMALS[places].format(value);
 }
 
-/** `0.987` → `98.7%`; only 1 reads as 100%. */
+/** Format `0.987` as `98.7%`; only exactly 1 reads as 100%. */
 export function percent(share, places = 1) {
   const whole = 10 ** (places + 2);
   if (share < 1 && Math.round(share * whole) >= whole) return `>${PERCENTS[places].format((whole - 1) / whole)}`;
   return PERCENTS[places].format(share);
 }
 
-/** Formats by their number of places. Digits are 0 to 9 in every language: they are what this site reads. */
+/** Return number formats by decimal places. Digits are 0 to 9 in every language, as they are what this site reads. */
 function formats(style) {
   return Array.from({ length: MOST_PLACES + 1 }, (_, places) => {
     const digits = { minimumFractionDigits: places, maximumFractionDigits: places };

@@ -1,4 +1,4 @@
-"""Django's admin: a module for each app's tables, and the page that takes data in and out."""
+"""Django's admin: one module per app's tables, and the page for imports and exports."""
 
 from web.admin import recognizer, training
 

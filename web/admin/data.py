@@ -1,4 +1,4 @@
-"""The admin's page for data: four downloads and an upload, for staff."""
+"""The admin's data page: four downloads and an upload, for staff."""
 
 from tempfile import TemporaryFile
 from typing import Any
@@ -20,14 +20,14 @@ from training.exchange.outgoing import export_dataset
 
 
 class ImportForm(forms.Form):
-    """A file with labelled digits; its format is guessed."""
+    """Ask for a file with labelled digits; its format is detected."""
 
     file = forms.FileField()
 
 
 @require_http_methods(["GET", "POST"])
 def data(request: HttpRequest) -> HttpResponse:
-    """Show the page, or take an upload."""
+    """Show the page, or import an uploaded file."""
     form = ImportForm(request.POST, request.FILES) if request.method == "POST" else ImportForm()
     if form.is_valid() and _import(request, form):
         return redirect("data")
@@ -36,14 +36,14 @@ def data(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def download(request: HttpRequest, name: str) -> FileResponse | HttpResponse:
-    """Send all accepted drawings in one format; they are gathered in a temporary file, not in memory."""
+    """Export all accepted drawings in one format, through a temporary file rather than memory."""
     form = FORMATS.get(name)
     if form is None:
         raise Http404
     file = TemporaryFile()  # noqa: SIM115 - the response closes it
     try:
         export_dataset(form, file)
-    except (ExchangeError, OSError) as error:  # or there is no space for it
+    except (ExchangeError, OSError) as error:  # OSError: for example no space left
         file.close()
         messages.error(request, str(error))
         return redirect("data")

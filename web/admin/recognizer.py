@@ -1,4 +1,4 @@
-"""Django's admin: submissions and corrections with thumbnails, decided through the same services as the API."""
+"""The recognizer in Django's admin: submissions, corrections, versions and the audit trail, with the API's services."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -31,7 +31,7 @@ admin.site.enable_nav_sidebar = False  # the review list and the gate reports ne
 
 
 class ReadOnly(ModelAdmin):
-    """Rows are history: nobody edits them, and they are made elsewhere."""
+    """Admin of rows that are history: they are created elsewhere, and nobody edits them."""
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         return False
@@ -40,31 +40,35 @@ class ReadOnly(ModelAdmin):
         return False
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **options: Any) -> Any:
-        """Act on the rows that were selected; what is no row's number selects none, and is refused."""
+        """Run the action on the selected rows.
+
+        Raises:
+            BadRequest: a selected value is not a row number.
+        """
         if None in map(parse_row_number, request.POST.getlist(ACTION_CHECKBOX_NAME)):
             raise BadRequest("A selected row has an invalid number.")
         return super().response_action(request, queryset, *args, **options)
 
 
 def thumbnail(submission: Submission, side: int) -> SafeString:
-    """Show the 28×28 input."""
+    """Return an `img` tag with the 28×28 input, `side` CSS pixels wide."""
     url = png_data_url(stored_input(submission))
     return format_html('<img src="{}" width="{}" height="{}" alt="drawing {}">', url, side, side, submission.pk)
 
 
 def owner_name(row: Submission | Correction) -> str:
-    """Name an account, or an anonymous visitor by the beginning of their id."""
+    """Return the account's name, or the first 8 characters of the anonymous visitor's id."""
     if row.account:
         return str(row.account)
     return f"visitor {str(row.session)[:8]}" if row.session else "—"
 
 
 Deletion = tuple[list[Any], dict[str, int], set[str], list[Any]]
-"""What Django's page shows before something is deleted: lines, counts, permissions that lack, what protects it."""
+"""What Django's confirmation page for a deletion shows: lines, counts, missing permissions, protected objects."""
 
 
 def deletion_of(drawings: QuerySet[Submission]) -> Deletion:
-    """Say how much goes with drawings."""
+    """Count the drawings and the corrections that are deleted with them."""
     said = Correction.objects.filter(submission__in=drawings.order_by().values("pk")).order_by().count()
     counts = {"drawings": drawings.order_by().count(), "corrections": said}
     lines = [f"{decimal(count)} {name if count > 1 else name[:-1]}" for name, count in counts.items() if count]
@@ -76,10 +80,12 @@ admin.site.unregister(User)
 
 @admin.register(User)
 class AccountAdmin(UserAdmin):
-    """Accounts. One is deleted with its drawings, of which there may be very many: they are counted, not listed."""
+    """Admin of accounts. An account is deleted with its drawings, which are counted rather than listed: there may be
+    very many.
+    """
 
     def get_deleted_objects(self, objs: Iterable[Any], request: HttpRequest) -> Deletion:
-        """Count the drawings that go with accounts."""
+        """Count the drawings and corrections that are deleted with the accounts."""
         users = list(objs)
         lines, counts, _, _ = deletion_of(Submission.objects.filter(account__in=[user.pk for user in users]))
         lacking = set() if request.user.has_perm("recognizer.delete_submission") else {"drawing"}
@@ -95,7 +101,7 @@ class AccountAdmin(UserAdmin):
 
 
 class DigitFilter(SimpleListFilter):
-    """A digit or none. Django's own filter would look through all rows for which ones there are."""
+    """Filter by digit or "not a digit". Django's own filter would scan all rows for the values that exist."""
 
     title = parameter_name = "digit"
 
@@ -110,14 +116,14 @@ class DigitFilter(SimpleListFilter):
 
 
 class AnsweredFilter(DigitFilter):
-    """What the model answered, of a correction."""
+    """Filter corrections by the model's answer."""
 
     title = "digit answered"
     parameter_name = "submission__digit"
 
 
 class LabelledFilter(SimpleListFilter):
-    """Whether somebody said what it is."""
+    """Filter by whether a drawing has a label, and whether the label confirms the answer."""
 
     title = "label"
     parameter_name = "label"
@@ -139,7 +145,7 @@ class LabelledFilter(SimpleListFilter):
 
 
 class TriageFilter(SimpleListFilter):
-    """What the rules did with it, and which of them."""
+    """Filter by the triage rule that accepted or held a correction."""
 
     title = "triage"
     parameter_name = "triage"
@@ -162,7 +168,7 @@ class TriageFilter(SimpleListFilter):
 
 
 class CorrectionInline(TabularInline):
-    """All that was ever said of a submission."""
+    """All corrections of a submission, superseded ones included."""
 
     model = Correction
     fields = readonly_fields = (
@@ -185,7 +191,7 @@ class CorrectionInline(TabularInline):
 
 @admin.register(Submission)
 class SubmissionAdmin(ReadOnly):
-    """What was drawn, and what the model said."""
+    """Admin of drawings and the model's answers."""
 
     list_display = ("id", "drawing", "answer", "percent", "verdict", "label", "model_version", "owner", "created")
     list_filter = ("verdict", DigitFilter, LabelledFilter, "model_version", "created")
@@ -220,8 +226,8 @@ class SubmissionAdmin(ReadOnly):
         return Submission.objects.with_labels().select_related("account")
 
     def get_deleted_objects(self, objs: Iterable[Any], request: HttpRequest) -> Deletion:
-        """Count what goes. Django would load every row of it, each with its submission's ink."""
-        if isinstance(objs, QuerySet):  # of the action; there is one row on a submission's own page
+        """Count what is deleted. Django would load every row, each with its submission's ink."""
+        if isinstance(objs, QuerySet):  # from the action; a submission's own page passes a list of one row
             return deletion_of(objs)
         return deletion_of(Submission.objects.filter(pk__in=[row.pk for row in objs]))
 
@@ -243,7 +249,7 @@ class SubmissionAdmin(ReadOnly):
 
     @admin.display(description="why")
     def why(self, submission: Submission) -> SafeString | str:
-        """Which ink the answer rests on, by the version that serves."""
+        """Explain which ink the active version's answer depends on."""
         try:
             model = engine.model
         except ModelRefusedError:
@@ -271,7 +277,7 @@ class SubmissionAdmin(ReadOnly):
 
 @admin.register(Correction)
 class CorrectionAdmin(ReadOnly):
-    """The review: what people said, with bulk accept and reject."""
+    """Admin of corrections, with bulk accept and reject."""
 
     list_display = (
         "id",
@@ -298,14 +304,14 @@ class CorrectionAdmin(ReadOnly):
     search_fields = ("=id", "=submission__id", "account__username", "=session")
     search_help_text = "The number of a correction or drawing, an account's name or an anonymous owner's id"
     show_full_result_count = False
-    ordering = ("turn", "confidence", "id")  # as in the review queue, by the same indexes
+    ordering = ("turn", "confidence", "id")  # the review queue's order, from the same indexes
     actions = ("accept", "reject")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Correction]:
         return Correction.objects.standing().with_submissions().select_related("account", "decided_by")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """What was said stays readable; it goes only together with its submission."""
+        """Allow deletion only together with the submission; otherwise corrections stay on record."""
         page = request.resolver_match.view_name if request.resolver_match else ""
         return page.startswith("admin:recognizer_submission") and super().has_delete_permission(request, obj)
 
@@ -331,13 +337,13 @@ class CorrectionAdmin(ReadOnly):
 
     @admin.display(description="state", ordering="state")
     def decision(self, correction: Correction) -> str:
-        """The state, and who decided; rules leave their name in the next column."""
+        """Return the state and who decided it; a rule's name is in the next column."""
         state: str = correction.get_state_display()
         return f"{state} by {correction.decided_by}" if correction.decided_by else state
 
     @admin.display(description="triage", ordering="triage")
     def reason(self, correction: Correction) -> SafeString | str:
-        """The rule's name; its sentence when the pointer rests there."""
+        """Return the rule's name, with its explanation as a tooltip."""
         if not correction.triage:
             return "—"
         why = triage.EXPLANATIONS.get(correction.triage, "A rule of an older release.")
@@ -356,7 +362,7 @@ class CorrectionAdmin(ReadOnly):
         self._decide(request, rows, Correction.State.REJECTED)
 
     def has_review_permission(self, request: HttpRequest) -> bool:
-        """Staff review, as in the API."""
+        """Allow all staff to review, as in the API."""
         return bool(request.user.is_staff)
 
     def _decide(self, request: HttpRequest, rows: QuerySet[Correction], state: Correction.State) -> None:
@@ -378,7 +384,7 @@ RAW = ("thresholds_json", "metrics_json", "lineage_json")
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnly):
-    """The registry, with promotion and rollback by hand."""
+    """Admin of the model registry, with manual promotion and rollback."""
 
     list_display = ("version", "state", "mnist", "writers", "strangers", "parent", "created", "activated")
     list_filter = ("state",)
@@ -445,7 +451,7 @@ class ModelVersionAdmin(ReadOnly):
 
 @admin.register(Promotion)
 class PromotionAdmin(ReadOnly):
-    """Which version served since when, and why."""
+    """Admin of promotions: which version became active when, and why."""
 
     list_display = ("created", "version", "previous", "cause", "reason", "by")
     list_filter = ("cause",)
@@ -457,7 +463,7 @@ class PromotionAdmin(ReadOnly):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnly):
-    """What staff did."""
+    """Admin of the audit trail."""
 
     list_display = ("created", "name", "method", "path", "told", "status", "request_id")
     list_filter = ("created", "method", "status")
@@ -479,5 +485,5 @@ def _percent(version: ModelVersion, metric: str) -> str:
 
 
 def _single_numbers(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is several, such as the recall of each digit."""
+    """Return the metrics that are single numbers, without lists and tables such as the recall of each digit."""
     return {name: value for name, value in metrics.items() if not isinstance(value, list | dict)}

@@ -1,4 +1,4 @@
-"""Tables for the admin's pages: gate reports, and named numbers."""
+"""Tables for the admin's pages: gate reports and named numbers."""
 
 import json
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from django.utils.safestring import SafeString
 
 
 def readable(name: str) -> str:
-    """The name of a rule or a number, in words."""
+    """Return the name of a rule or a number with spaces instead of underscores."""
     return name.replace("_", " ")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> SafeString:
-    """Lay rows out below a header."""
+    """Render rows below a header."""
     return render_to_string("admin/table.html", {"header": header, "rows": rows})
 
 
 def gate_table(report: list[dict[str, Any]] | None) -> SafeString | str:
-    """Show a gate report: what each gate saw, what it asked for, and whether that was enough."""
+    """Render a gate report: each gate's value, threshold and result."""
     if not report:
         return "—"
     columns = ("gate", "value", "threshold", "n", "owners", "explanation")
@@ -30,12 +30,12 @@ def gate_table(report: list[dict[str, Any]] | None) -> SafeString | str:
 
 
 def number_table(data: dict[str, Any]) -> SafeString | str:
-    """Show named numbers, one a row; where each name has several of them, they are the columns."""
+    """Render named numbers, one per row; if every value is a dictionary, its keys become the columns."""
     if not data:
         return "—"
     if all(isinstance(numbers, dict) for numbers in data.values()):
         names = {column for numbers in data.values() for column in numbers}
-        columns = sorted(names, key=lambda name: (len(name), name))  # as PostgreSQL keeps them, on SQLite too
+        columns = sorted(names, key=lambda name: (len(name), name))  # PostgreSQL's key order, on SQLite too
         rows = [[readable(name), *(numbers.get(column, "") for column in columns)] for name, numbers in data.items()]
         return table(["", *map(readable, columns)], rows)
     rows = []
@@ -48,5 +48,5 @@ def number_table(data: dict[str, Any]) -> SafeString | str:
 
 
 def json_block(data: Any) -> SafeString:
-    """Show data as the API gives it."""
+    """Render data as indented JSON, as in the API."""
     return format_html("<pre>{}</pre>", json.dumps(data, indent=2, ensure_ascii=False))

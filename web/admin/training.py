@@ -1,4 +1,4 @@
-"""The training in Django's admin: runs to look at, start and cancel, and the optimizer comparison."""
+"""The training in Django's admin: view, start and cancel runs, and view the optimizer comparison."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from web.numbers import percent
 
 @admin.register(TrainingRun)
 class TrainingRunAdmin(ReadOnly):
-    """Runs of the loop. They are made by the button, the schedule, the command and the API, and stay as they were."""
+    """Admin of training runs. The button, the schedule, the command and the API create them; nobody edits them."""
 
     list_display = ("id", "state", "trigger", "phase", "bar", "reason", "version", "created", "duration")
     list_filter = ("state", "trigger", "created")
@@ -47,7 +47,7 @@ class TrainingRunAdmin(ReadOnly):
         ]
 
     def start(self, request: HttpRequest) -> HttpResponse:
-        """Queue a run, as staff may by the API too."""
+        """Queue a run, as in the API."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         try:
@@ -59,7 +59,7 @@ class TrainingRunAdmin(ReadOnly):
         return HttpResponseRedirect(reverse("admin:training_trainingrun_changelist"))
 
     def cancel(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Cancel a run, if it is not over."""
+        """Cancel a run unless it has ended."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         run = get_object_or_404(TrainingRun, pk=pk)
@@ -103,6 +103,6 @@ class TrainingRunAdmin(ReadOnly):
 
 @admin.register(OptimizerResult)
 class OptimizerResultAdmin(ReadOnly):
-    """The optimiser comparison, as `compare_optimizers` stored it."""
+    """Admin of the optimizer comparison, as `compare_optimizers` stored it."""
 
     list_display = ("name", "learning_rate", "epochs", "batch_size", "seed", "accuracy", "seconds", "created")

@@ -1,4 +1,4 @@
-"""Who asks: a token, a login, or the anonymous owner's cookie; the last two need the CSRF token to write."""
+"""Authentication by token, login or the anonymous owner's cookie; the last two need the CSRF token to write."""
 
 from typing import Any, cast
 from uuid import UUID
@@ -16,36 +16,37 @@ from web.visitors import session_of
 
 
 class TokenAuthentication(authentication.TokenAuthentication):
-    """Recognises a program by `Authorization: Bearer …` or `Token …`; any other such header is refused (401).
+    """Authenticate a program by `Authorization: Bearer …` or `Token …`; any other such header is refused (401).
 
-    Whoever sends one means to be somebody: to take them for nobody would store what they draw as nobody's.
+    A client that sends the header expects an account. Treating it as anonymous would store its drawings without an
+    owner.
     """
 
     keyword = "Bearer"
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
-        """Look no further without that header: most requests have none."""
+        """Return None at once without the header, as in most requests."""
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
         token = token_in(header)
         if token is None:
             raise AuthenticationFailed('Expected "Authorization: Bearer", a space and a token.')
-        if not (token.isascii() and token.isalnum()):  # PostgreSQL refuses a NUL in a text
+        if not (token.isascii() and token.isalnum()):  # PostgreSQL raises an error for NUL in text
             raise AuthenticationFailed("Invalid token.")
         found: tuple[Any, Any] = self.authenticate_credentials(token)
         return found
 
 
 class LoginAuthentication(SessionAuthentication):
-    """Recognises a logged-in account; without a session cookie no session is looked for."""
+    """Authenticate a logged-in account; without a session cookie, skip the session lookup."""
 
     def authenticate(self, request: Request) -> tuple[Any, None] | None:
         return super().authenticate(request) if settings.SESSION_COOKIE_NAME in request.COOKIES else None
 
 
 class OwnerCookieAuthentication(SessionAuthentication):
-    """Recognises an anonymous owner. The user stays anonymous; the owner's id is `request.auth`."""
+    """Authenticate an anonymous owner. The user stays anonymous; the owner's id is `request.auth`."""
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, UUID] | None:
         session = session_of(request._request)
@@ -56,7 +57,7 @@ class OwnerCookieAuthentication(SessionAuthentication):
 
 
 def owner_of(request: Request) -> Owner:
-    """Say on whose behalf a request acts."""
+    """Return the owner that a request acts for."""
     if request.user.is_authenticated:
         return Owner(account=request.user.pk, is_staff=request.user.is_staff)
     return Owner(session=cast(UUID | None, request.auth))

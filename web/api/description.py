@@ -1,4 +1,4 @@
-"""The API's OpenAPI description as it is served: made once per process, in English as all of the API is."""
+"""The API's OpenAPI description, generated once per process, in English like the rest of the API."""
 
 import hashlib
 from functools import cache
@@ -17,13 +17,13 @@ from rest_framework.request import Request
 
 
 class SchemaView(SpectacularAPIView):
-    """OpenAPI 3 in YAML, or in JSON for whoever accepts that rather."""
+    """OpenAPI 3, in YAML or in JSON by the `Accept` header."""
 
     content_negotiation_class = DefaultContentNegotiation
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Send the description; whoever has it already is told so."""
+        """Send the description, or 304 if the client's copy is current."""
         renderer = request.accepted_renderer
         content, etag = describe(type(renderer))  # type: ignore[arg-type]  # a class is hashable
 
@@ -38,7 +38,7 @@ class SchemaView(SpectacularAPIView):
 
 @cache
 def describe(renderer: type[BaseRenderer]) -> tuple[bytes, str]:
-    """Make the description in one format, and its ETag: that takes a tenth of a second."""
+    """Return the description in one format and its ETag; generating them takes 0.1 s."""
     with translation.override("en"):
         schema = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
         content = force_bytes(renderer().render(schema))

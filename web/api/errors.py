@@ -17,7 +17,7 @@ from recognizer.preprocessing import PreprocessingError
 from recognizer.registry import UnservableError
 from recognizer.submissions import AlreadyDecidedError
 from web.health import is_database_failure
-from web.quotas import NoRoomError
+from web.quotas import QuotaExceededError
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +30,13 @@ class PayloadTooLarge(APIException):
     default_code = "too_large"
 
 
-class NoRoom(APIException):
-    """429: a quota of bytes is used up."""
+class QuotaExceeded(APIException):
+    """429: a daily quota of bytes is used up."""
 
     status_code = 429
     default_code = "no_room"
 
-    def __init__(self, error: NoRoomError) -> None:
+    def __init__(self, error: QuotaExceededError) -> None:
         self.wait = math.ceil(error.wait)  # seconds, in `Retry-After`
         hours = math.ceil(error.wait / 3600)
         again = "in an hour" if hours == 1 else f"in {hours} hours"
@@ -44,7 +44,7 @@ class NoRoom(APIException):
 
 
 class Conflict(APIException):
-    """409: it is no longer in the state for that."""
+    """409: the object's state does not allow the action."""
 
     status_code = 409
     default_detail = "This correction has already been decided."
@@ -69,7 +69,7 @@ class NotStored(APIException):
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Turn what the services raise into the answer that the contract names."""
+    """Convert the services' exceptions to the API's error responses."""
     match error:
         case InvalidInputError(field=str(field)):
             error = ValidationError({field: [str(error)]})
@@ -81,8 +81,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
             error = PayloadTooLarge()
         case TooManyFieldsSent() | TooManyFilesSent() | SuspiciousOperation() | UnreadablePostError():
             error = ParseError(str(error))
-        case NoRoomError():
-            error = NoRoom(error)
+        case QuotaExceededError():
+            error = QuotaExceeded(error)
         case AlreadyDecidedError():
             error = Conflict()
         case UnservableError():
@@ -98,5 +98,5 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 @csrf_exempt
 def not_found(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
-    """Answer unknown addresses under `/api/` in JSON."""
+    """Return 404 in JSON for unknown addresses under `/api/`."""
     return JsonResponse({"detail": "Not found."}, status=404)

@@ -1,4 +1,4 @@
-"""JSON in and out, strict and fast, and uploads. `web.middleware` bounds their size."""
+"""Strict and fast JSON, and uploads. `web.middleware` limits the size of a body."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,11 +11,11 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser, MultiPartParser
 from rest_framework.renderers import BaseRenderer
 
-MOST_LISTS = 20_000  # twice a drawing's points and strokes; building millions of lists costs a second
+MOST_LISTS = 20_000  # about twice the lists of the largest drawing; parsing millions of lists takes a second
 
 
 class JsonParser(BaseParser):
-    """`application/json` by RFC 8259: no NaN, no Infinity."""
+    """Parse `application/json` by RFC 8259: no NaN, no Infinity."""
 
     media_type = "application/json"
 
@@ -32,7 +32,7 @@ class JsonParser(BaseParser):
 
 
 class UploadParser(MultiPartParser):
-    """`multipart/form-data`; what is malformed is 400."""
+    """Parse `multipart/form-data`; a malformed body is 400."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         try:
@@ -42,12 +42,12 @@ class UploadParser(MultiPartParser):
 
 
 def json_response(data: dict[str, Any], status: int = 200) -> HttpResponse:
-    """Answer at once, without DRF's renderers, where every drawing passes."""
+    """Return JSON without DRF's renderers, for the calls that every drawing makes."""
     return HttpResponse(orjson.dumps(data), content_type="application/json", status=status)
 
 
 class AlwaysJson(DefaultContentNegotiation):
-    """Answers are JSON whatever a client accepts, so what it accepts is not parsed."""
+    """Always choose JSON, without parsing the `Accept` header."""
 
     def select_renderer(
         self, request: Any, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
@@ -57,7 +57,7 @@ class AlwaysJson(DefaultContentNegotiation):
 
 
 class JsonRenderer(BaseRenderer):
-    """`application/json`."""
+    """Render `application/json`."""
 
     media_type = "application/json"
     format = "json"

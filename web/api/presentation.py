@@ -1,4 +1,4 @@
-"""Rows → JSON. Plain functions, for these are on the path of every drawing."""
+"""Conversion of database rows to JSON, in plain functions because every drawing passes through them."""
 
 import base64
 from typing import Any
@@ -15,32 +15,32 @@ from recognizer.preprocessing import INPUT_SIDE, ModelInput
 from recognizer.submissions import Answer
 from training.models import TrainingRun
 
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]  # the quickest: 28×28 pixels are a few hundred bytes anyway
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]  # the fastest: 28×28 pixels take only a few hundred bytes anyway
 
-# Ink without heat and with most, blue to yellow: they differ in lightness, and whoever cannot tell red from green sees
-# both. On black, as the input is shown, in both themes; the same two are in site.css.
+# Colours of ink with no heat (blue) and the most heat (yellow). They differ in lightness, so people with red-green
+# colour blindness can tell them apart. Shown on black, like the input, in both themes; site.css has the same two.
 _COLD, _HOT = np.array([88, 112, 165]), np.array([255, 209, 71])  # red, green, blue
 
 
 def png_data_url(image: npt.NDArray[np.uint8]) -> str:
-    """Show a model input, or a picture in OpenCV's colours, as `data:image/png;base64,…`."""
+    """Encode a model input, or a BGR picture, as `data:image/png;base64,…`."""
     _, png = cv2.imencode(".png", image, _PNG)
     return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()
 
 
 def heat_data_url(image: ModelInput, heat: Heat | Ink) -> str:
-    """Show the ink of a model input, coloured by its heat of 0…1."""
+    """Encode a model input as a PNG data URL, its ink coloured by heat of 0…1."""
     colours = _COLD + (_HOT - _COLD) * heat[..., None]
     return png_data_url(np.rint(colours * image[..., None] / 255).astype(np.uint8)[..., ::-1])
 
 
 def stored_input(submission: Submission) -> ModelInput:
-    """Return the `(28, 28)` uint8 input that was stored."""
+    """Return the stored model input, `(28, 28)` uint8."""
     return np.frombuffer(submission.input, np.uint8).reshape(INPUT_SIDE, INPUT_SIDE)
 
 
 def preview_json(answer: Answer, image: ModelInput) -> dict[str, Any]:
-    """What a preview answers."""
+    """Return the response of a preview."""
     reading: Reading = answer.reading
     return {
         "digit": reading.digit,
@@ -53,7 +53,7 @@ def preview_json(answer: Answer, image: ModelInput) -> dict[str, Any]:
 
 
 def submission_json(submission: Submission, version: int) -> dict[str, Any]:
-    """What the submission itself says; its label comes beside it."""
+    """Return a submission without its label."""
     return {
         "id": submission.pk,
         "digit": submission.digit,
@@ -67,7 +67,7 @@ def submission_json(submission: Submission, version: int) -> dict[str, Any]:
 
 
 def labelled_submission_json(submission: Submission) -> dict[str, Any]:
-    """A submission with what was said of it, as lists have it."""
+    """Return a submission with its label, as in lists."""
     correction = submission.correction
     return submission_json(submission, submission.model_version.version) | {
         "correction": correction and correction_json(correction),
@@ -75,7 +75,7 @@ def labelled_submission_json(submission: Submission) -> dict[str, Any]:
 
 
 def correction_json(correction: Correction) -> dict[str, Any]:
-    """A person's correction and its state."""
+    """Return a person's correction and its state."""
     return {
         "id": correction.pk,
         "submission": correction.submission_id,
@@ -88,7 +88,7 @@ def correction_json(correction: Correction) -> dict[str, Any]:
 
 
 def queued_correction_json(correction: Correction) -> dict[str, Any]:
-    """A correction in the review queue, with the submission that it is about."""
+    """Return a correction in the review queue, with its submission."""
     submission = correction.submission
     return correction_json(correction) | {
         "submission": submission_json(submission, submission.model_version.version),
@@ -98,7 +98,7 @@ def queued_correction_json(correction: Correction) -> dict[str, Any]:
 def explanation_json(
     image: ModelInput, explanation: Explanation, nearest: list[Neighbour], version: int
 ) -> dict[str, Any]:
-    """Why a version of the model reads an input as it does."""
+    """Return the explanation of a version's answer to an input."""
     reading, runner_up = explanation.reading, explanation.runner_up
     places = [{"place": place, "share": round(share, 2)} for place, share in explanation.places]
     return {
@@ -118,7 +118,7 @@ def explanation_json(
 
 
 def erasure_json(image: ModelInput, erasure: Erasure) -> dict[str, Any]:
-    """Some of the ink, and what is read without it."""
+    """Return the erased ink and the answer without it."""
     return {
         "share": erasure.share,
         "ink": erasure.ink.astype(np.uint8).tolist(),
@@ -129,7 +129,7 @@ def erasure_json(image: ModelInput, erasure: Erasure) -> dict[str, Any]:
 
 
 def neighbour_json(neighbour: Neighbour) -> dict[str, Any]:
-    """A drawing of the same digit, and where it is from."""
+    """Return a drawing of the same digit, and its source."""
     return {
         "source": neighbour.source,
         "submission": neighbour.submission,
@@ -139,7 +139,7 @@ def neighbour_json(neighbour: Neighbour) -> dict[str, Any]:
 
 
 def version_json(version: ModelVersion) -> dict[str, Any]:
-    """A registry entry."""
+    """Return a version's registry entry."""
     files = {file.kind: {"sha256": file.sha256, "bytes": file.size} for file in version.files.all()}
     return {
         "version": version.version,
@@ -159,7 +159,7 @@ def version_json(version: ModelVersion) -> dict[str, Any]:
 
 
 def run_json(run: TrainingRun) -> dict[str, Any]:
-    """A run: where it is, what it learned from, what came of it."""
+    """Return a training run: its progress, data and result."""
     return {
         "id": run.pk,
         "state": run.state,

@@ -22,10 +22,10 @@ from web.throttles import throttled
 
 
 def parse_start(body: Any) -> bool:
-    """Check the body of a request for a run, `{}` or `{"force": true}`; return whether it is forced.
+    """Parse the body of a request for a run, `{}` or `{"force": true}`; return whether the run is forced.
 
     Raises:
-        InvalidInputError: it is neither.
+        InvalidInputError: the body is not an object, or `force` is not a boolean.
     """
     if not isinstance(body, Mapping):
         raise InvalidInputError(None, 'Send nothing, or {"force": true}.')
@@ -36,7 +36,7 @@ def parse_start(body: Any) -> bool:
 
 
 def find_run(pk: int) -> TrainingRun:
-    """Fetch one."""
+    """Fetch a run or raise 404."""
     found = TrainingRun.objects.with_versions().filter(pk=pk).first()
     if found is None:
         raise Http404
@@ -44,7 +44,7 @@ def find_run(pk: int) -> TrainingRun:
 
 
 class RunsView(APIView):
-    """All runs, and a new one."""
+    """List runs or start one."""
 
     permission_classes = [IsAdminUser]
     throttle_classes = throttled("writes")
@@ -85,7 +85,7 @@ class RunView(APIView):
 
 
 class CancelView(APIView):
-    """The end of a run before its end."""
+    """Cancel a run."""
 
     permission_classes = [IsAdminUser]
     throttle_classes = throttled("writes")

@@ -1,4 +1,4 @@
-"""The shapes of the API, for its OpenAPI description; a test holds them against real answers."""
+"""The API's request and response schemas, for its OpenAPI description; a test compares them with real responses."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from web.visitors import COOKIE
 
 
 class OwnerCookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself
-    """The anonymous owner's cookie; a write needs `X-CSRFToken` too."""
+    """Security scheme of the anonymous owner's cookie; writes need `X-CSRFToken` too."""
 
     target_class = "web.api.authentication.OwnerCookieAuthentication"
     name = "ownerCookie"
@@ -29,7 +29,7 @@ class OwnerCookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself
-    """An account's token."""
+    """Security scheme of an account's token."""
 
     target_class = "web.api.authentication.TokenAuthentication"
     name = "token"
@@ -39,7 +39,7 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
 
 
 class LoginScheme(SessionScheme):  # type: ignore[no-untyped-call]  # registers itself
-    """Django's own session."""
+    """Security scheme of Django's session."""
 
     target_class = "web.api.authentication.LoginAuthentication"
 
@@ -108,7 +108,7 @@ class Queued(Opinion):
 
 
 def _grid(child: serializers.Field[Any, Any, Any, Any]) -> serializers.ListField:
-    """Describe 28 rows of 28 pixels."""
+    """Describe 28 rows of 28 values."""
     row = serializers.ListField(child=child, min_length=INPUT_SIDE, max_length=INPUT_SIDE)
     return serializers.ListField(child=row, min_length=INPUT_SIDE, max_length=INPUT_SIDE)
 
@@ -243,7 +243,7 @@ REFUSAL = {
 
 
 def problems(*statuses: int) -> dict[int, Any]:
-    """Describe the error answers of a call; with an `Authorization` that is none every call is 401."""
+    """Describe the error responses of a call; 401 is always among them, for an invalid `Authorization` header."""
     return {status: OpenApiResponse(REFUSAL if status == 400 else Problem) for status in sorted({401, *statuses})}
 
 

@@ -1,4 +1,4 @@
-"""The API's addresses, under `/api/v1/`."""
+"""URLs of the API, under `/api/v1/`."""
 
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularSwaggerSplitView

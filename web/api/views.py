@@ -36,19 +36,19 @@ from web.api.presentation import (
     submission_json,
     version_json,
 )
-from web.quotas import make_room
+from web.quotas import charge_quota
 from web.throttles import throttled
 
 
 class Pages(CursorPagination):
-    """Lists are `{"next", "previous", "results"}`."""
+    """Cursor pagination; a page is `{"next", "previous", "results"}`."""
 
     page_size = 50
     max_page_size = 200
     page_size_query_param = "page_size"
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
-        """Fetch a page; a cursor whose position is no number is no cursor of ours."""
+        """Fetch a page; a cursor with an invalid position is 404."""
         try:
             return super().paginate_queryset(queryset, request, view)
         except ValueError as error:
@@ -59,11 +59,11 @@ class NewestFirst(Pages):
     ordering = "-id"
 
 
-class InTurns(Pages):
-    """Pages of the review queue. A cursor names a whole place in it, for very many corrections share a turn."""
+class QueuePages(Pages):
+    """Pagination of the review queue. A cursor holds turn, confidence and id, as very many corrections share a turn."""
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
-        """Fetch a page; a cursor whose position is no place is no cursor of ours."""
+        """Fetch a page; a cursor with an invalid place is 404."""
         self.base_url = request.build_absolute_uri()
         size = self.get_page_size(request) or self.page_size
         cursor = self.decode_cursor(request)
@@ -90,14 +90,14 @@ class InTurns(Pages):
             raise NotFound(self.invalid_cursor_message) from error
 
     def _link(self, row: int, *, reverse: bool) -> str:
-        """Link to what is beyond a row of this page, or beyond where this page began if nothing is left on it."""
+        """Return the link to the rows beyond a row of this page, or beyond the page's start if the page is empty."""
         place = self.page[row].place if self.page else self.place
         position: Any = " ".join(map(repr, place or ()))
         return str(self.encode_cursor(Cursor(0, reverse, position)))
 
 
 def find_submission(request: Request, pk: int) -> Submission:
-    """Fetch one; somebody else's does not exist."""
+    """Fetch a submission that the client may see, else raise 404."""
     found = Submission.objects.visible_to(owner_of(request)).with_labels().filter(pk=pk).first()
     if found is None:
         raise Http404
@@ -105,12 +105,12 @@ def find_submission(request: Request, pk: int) -> Submission:
 
 
 def ink_of(submission: Submission) -> Any:
-    """Fetch a submission's ink, which no list has; None for a picture."""
+    """Fetch a submission's ink, which lists leave out; None for a picture."""
     return Submission.objects.filter(pk=submission.pk).values_list("ink", flat=True).first()
 
 
 class PreviewsView(APIView):
-    """Reading without storing, for live answers while somebody draws."""
+    """Read without storing, for live answers while somebody draws."""
 
     parser_classes = [JsonParser, UploadParser]
     throttle_classes = throttled("previews")
@@ -125,7 +125,7 @@ class PreviewsView(APIView):
 
 
 class SubmissionsView(APIView):
-    """Reading and storing; one's own history."""
+    """Read and store a drawing, or list one's own."""
 
     parser_classes = [JsonParser, UploadParser]
     throttle_classes = throttled("submissions")
@@ -134,7 +134,7 @@ class SubmissionsView(APIView):
     def post(self, request: Request) -> HttpResponse:
         """Read a drawing and store it."""
         drawing = parse_drawing(request.data)
-        make_room(request, drawing)
+        charge_quota(request, drawing)
         answer = submissions.read(drawing)
         submission = submissions.store(drawing, answer, owner_of(request))
         return json_response(submission_json(submission, answer.model.version), status=201)
@@ -170,7 +170,7 @@ class SubmissionView(APIView):
 
 
 class ExplanationView(APIView):
-    """Why a submission is read as it is."""
+    """Explain the answer to a submission."""
 
     @extend_schema(responses={200: schema.Explained, **schema.problems(404, 503)})
     def get(self, request: Request, pk: int) -> HttpResponse:
@@ -182,7 +182,7 @@ class ExplanationView(APIView):
 
 
 class CorrectionView(APIView):
-    """What a submission is, by its owner's word."""
+    """The owner's correction of a submission."""
 
     throttle_classes = throttled("corrections")
 
@@ -219,7 +219,7 @@ class CorrectionsView(APIView):
             if status not in Correction.State.values:
                 raise ValidationError({"status": [f"Expected one of {', '.join(Correction.State.values)}."]})
             rows = rows.filter(state=status)
-        pages = InTurns()
+        pages = QueuePages()
         page = pages.paginate_queryset(rows, request, self)
         return pages.get_paginated_response([queued_correction_json(row) for row in page or []])
 
@@ -250,7 +250,7 @@ class RejectView(DecisionView):
 
 
 def find_version(version: int | None) -> ModelVersion:
-    """Fetch a version by its number, the active one for None."""
+    """Fetch a version by its number, the active one for None, or raise 404."""
     found = registry.active_version() if version is None else ModelVersion.objects.filter(version=version).first()
     if found is None:
         raise Http404
@@ -284,7 +284,7 @@ class ModelView(APIView):
 
 
 class FileView(APIView):
-    """A version's bytes."""
+    """A file of a version."""
 
     kind: ModelFile.Kind
 
@@ -316,7 +316,7 @@ class CheckpointView(FileView):
 
 
 class ActivateView(APIView):
-    """Promote by hand, or roll back."""
+    """Promote a version manually, or roll back."""
 
     permission_classes = [IsAdminUser]
     throttle_classes = throttled("writes")
@@ -330,5 +330,5 @@ class ActivateView(APIView):
 
 
 def without_content() -> "Prefetch[str]":
-    """Prefetch the files' digests and sizes, not their bytes."""
+    """Prefetch the files' digests and sizes without their bytes."""
     return Prefetch("files", ModelFile.objects.defer("content"))

@@ -1,1 +1,1 @@
-"""The pages for everybody, a module each."""
+"""The public pages, one module each."""

@@ -1,4 +1,4 @@
-"""How the site reads, shown on the visitor's own last drawing, and what it is made of."""
+"""The page that explains how the site works, using the visitor's latest drawing as the example."""
 
 import json
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from recognizer.preprocessing import ModelInput, ink_to_input
 from web.api.presentation import png_data_url, stored_input
 from web.visitors import visitor_of
 
-CANARY_SIDE = 100  # of the surface that canary drawings were made on
-OURS = 6  # which of them is shown to who has drawn nothing
-MOST_POINTS = 3000  # of ink that is shown as it was drawn
+CANARY_SIDE = 100  # side of the surface that the canary drawings were made on
+EXAMPLE_CANARY = 6  # index of the canary drawing shown to visitors without drawings
+MOST_POINTS = 3000  # ink with more points is not shown as strokes
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The drawing that the page is about."""
+    """The drawing that the page explains."""
 
     image: ModelInput
     strokes: list[str]  # as the points of SVG polylines
@@ -36,7 +36,7 @@ class Example:
 @require_safe
 @never_cache
 def about(request: HttpRequest) -> HttpResponse:
-    """Show how a drawing is read, step by step."""
+    """Show step by step how the model reads a drawing."""
     example, model = _example(request), engine.model
     return render(request, "about.html", {"example": example} | (_steps(example, model) if model else {}))
 
@@ -44,7 +44,7 @@ def about(request: HttpRequest) -> HttpResponse:
 def _example(request: HttpRequest) -> Example:
     last = Submission.objects.owned_by(visitor_of(request)).order_by("-pk").only("ink", "input").first()
     if last is None:
-        drawn = json.loads(CANARY_FILE.read_text())[OURS]["strokes"]
+        drawn = json.loads(CANARY_FILE.read_text())[EXAMPLE_CANARY]["strokes"]
         image = ink_to_input([np.array(stroke, np.float64) for stroke in drawn], CANARY_SIDE)
         return Example(image, _polylines(drawn), CANARY_SIDE, CANARY_SIDE, own=False)
     ink = last.ink or {"strokes": [], "width": 1, "height": 1}

@@ -1,4 +1,4 @@
-"""The public pages about how models are made."""
+"""The public page about the optimizer experiment."""
 
 from datetime import date
 from typing import Any
@@ -17,7 +17,7 @@ from web.pages import plot
 
 @require_safe
 def experiment(request: HttpRequest) -> HttpResponse:
-    """The report's experiment: one network, trained by several optimisers."""
+    """Show the report's experiment: one network, trained with several optimizers."""
     table = comparison.published()
     context: dict[str, Any] = {"table": table, "wanted": len(OPTIMIZERS)}
     if table and table.results:
@@ -41,7 +41,7 @@ def _row(result: FitResult) -> dict[str, Any]:
 
 
 def _plots(table: Comparison) -> list[SafeString]:
-    """The same plot for wide and for narrow screens; the page shows one of them."""
+    """Draw the plot for wide and for narrow screens; the page shows one of them."""
     series = [_series(result) for result in table.results]
     title = _("Error on the MNIST test set after each epoch, by optimiser")
     ends = "; ".join(f"{one.label}: {percent(one.errors[-1] / 100, 2)}" for one in series)
@@ -66,7 +66,7 @@ def _rate(optimizer: Optimizer) -> str:
 
 
 def _style(result: FitResult) -> str:
-    """Name the part that an optimiser plays in the report's story."""
+    """Return the style of an optimizer's line, by its role in the report."""
     if result.optimizer.name == "Adadelta":
         return "slow" if result.optimizer.reported else "paper"
     return "reported" if result.optimizer.reported else "other"

@@ -1,4 +1,4 @@
-"""*My digits*: what somebody drew, what was said of it, and what became of that, which only the training knows."""
+"""*My digits*: a visitor's drawings, their corrections, and the version that learned from each."""
 
 import base64
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from web.visitors import visitor_of
 
 
 def learned_by(rows: list[Submission]) -> dict[int, int]:
-    """Say which drawings a version learned from that served: the first one's number, by submission."""
+    """Map each submission to the first version that learned from it and was active at some time."""
     used = TrainingSample.objects.filter(
         submission__in=[row.pk for row in rows],
         part=TrainingSample.Part.TRAIN,
@@ -39,7 +39,7 @@ def learned_by(rows: list[Submission]) -> dict[int, int]:
 @require_safe
 @never_cache
 def mine(request: HttpRequest) -> HttpResponse:
-    """The visitor's drawings, a page of them."""
+    """Show one page of the visitor's drawings."""
     owner, query = visitor_of(request), history.HistoryQuery.parse(request.GET)
     page = history.page_of(owner, query)
     learned, total = learned_by(page.drawings), history.count_of(owner)
@@ -59,7 +59,7 @@ def mine(request: HttpRequest) -> HttpResponse:
 @require_POST
 @limited("corrections")
 def correct(request: HttpRequest, pk: int) -> HttpResponse:
-    """Say what a drawing is, or take back what was said: `digit` is a label's form value, or `withdraw`."""
+    """Correct a drawing or withdraw its correction; `digit` is a label's form value, or `withdraw`."""
     drawing, word = _find(request, pk), request.POST.get("digit", "")
     try:
         if word == "withdraw":
@@ -78,7 +78,7 @@ def correct(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 @limited("writes")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
-    """Delete a drawing for good."""
+    """Delete a drawing permanently."""
     submissions.delete(_find(request, pk))
     messages.info(request, _("The drawing and its correction have been deleted."))
     return redirect(f"{reverse('mine')}{history.HistoryQuery.parse(request.GET).urlencode()}")
@@ -88,7 +88,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
 @never_cache
 @limited("writes")
 def delete_all(request: HttpRequest) -> HttpResponse:
-    """Ask whether all is to be deleted, saying how much that is; then delete it."""
+    """Ask for confirmation with the number of drawings, then delete them all."""
     owner = visitor_of(request)
     if request.method == "POST":
         deleted = submissions.delete_all(owner)
@@ -102,7 +102,7 @@ def delete_all(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def download(request: HttpRequest) -> StreamingHttpResponse:
-    """Send all of the visitor's drawings as JSON, a few at a time."""
+    """Stream all of the visitor's drawings as JSON."""
     response = StreamingHttpResponse(_all_as_json(request), content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="digits-{now():%Y-%m-%d}.json"'
     return response
@@ -128,7 +128,7 @@ def _drawing_json(drawing: Submission, kept: history.StoredDrawing, learned: int
 
 
 def _find(request: HttpRequest, pk: int) -> Submission:
-    """Fetch one of the visitor's own; somebody else's does not exist, for staff neither."""
+    """Fetch one of the visitor's own drawings, else raise 404, for staff too."""
     found = Submission.objects.owned_by(visitor_of(request)).only("pk", "confidence").filter(pk=pk).first()
     if found is None:
         raise Http404

@@ -1,6 +1,6 @@
-"""A plot of test error by epoch.
+"""Plot of test error by epoch, with a logarithmic axis.
 
-Errors of good optimisers differ by tenths of a percent, those of bad ones by tens, hence the logarithmic axis.
+Errors of good optimizers differ by tenths of a percent, those of bad ones by tens of percent.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from xml.etree.ElementTree import Element
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-from web.numbers import brief, of_hundred
+from web.numbers import brief, with_percent
 from web.svg import add_shape, add_text, figure, markup
 
-TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # percent; also the bounds of what is drawn
+TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # percent; the axis starts and ends at one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Series:
 
     label: str
     errors: Sequence[float]  # percent of the test digits, after each epoch
-    style: str = "other"  # the suffix of its class
-    reported: float | None = None  # percent, at the end of somebody else's line
+    style: str = "other"  # suffix of its CSS class
+    reported: float | None = None  # percent; the report's final error, marked at the last epoch
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where things go, in CSS pixels at the size that the plot is made for."""
+    """Dimensions of the plot, in CSS pixels at its intended size."""
 
     width: int
     height: int
@@ -38,7 +38,7 @@ class Layout:
     right: int = 136  # for the labels
     top: int = 16
     bottom: int = 48
-    line: int = 18  # from one label to the next
+    line: int = 18  # distance between labels, at least
 
 
 WIDE = Layout(width=880, height=460, epoch_ticks=12)
@@ -49,9 +49,9 @@ def plot_errors(series: Sequence[Series], layout: Layout, name: str, title: str,
     """Draw lines of error by epoch.
 
     Args:
-        series: lines, each with one error at least.
-        name: tells this plot from others on the page; its class is `plot__NAME`.
-        title, description: what a screen reader says of it.
+        series: lines, each with at least one error.
+        name: makes the plot's ids unique on the page; its class is `plot__NAME`.
+        title, description: text for screen readers.
     """
     return markup(_Plot(series, layout).draw(name, title, description))
 
@@ -67,7 +67,7 @@ class _Plot:
         layout = self._layout
         svg = figure(layout.width, layout.height, f"plot__{name}", f"plot-{name}", title, description)
         self._axes(svg)
-        for one in reversed(self._series):  # the first line lies on top
+        for one in reversed(self._series):  # so that the first line is on top
             self._line(svg, one)
         self._labels(svg)
         return svg
@@ -87,7 +87,7 @@ class _Plot:
         for tick in (tick for tick in TICKS if tick >= self._low):
             y = self._y(tick)
             add_shape(svg, "path", "plot__rule", d=f"M{layout.left} {y}H{right}")
-            add_text(svg, "plot__tick plot__tick--error", layout.left - 8, y, of_hundred(brief(tick)))
+            add_text(svg, "plot__tick plot__tick--error", layout.left - 8, y, with_percent(brief(tick)))
         step = -(-self._epochs // layout.epoch_ticks)
         for epoch in range(1, self._epochs + 1):
             if epoch == 1 or epoch % step == 0:
@@ -108,7 +108,7 @@ class _Plot:
         return marks
 
     def _labels(self, svg: Element) -> None:
-        """Write each line's name at its end, moved apart where lines end close together."""
+        """Label each line at its end, with labels moved apart where lines end close together."""
         ordered = sorted(self._series, key=lambda one: self._y(one.errors[-1]))
         wanted = [self._y(one.errors[-1]) for one in ordered]
         lowest = self._layout.height - self._layout.bottom + self._layout.line / 2
@@ -120,7 +120,7 @@ class _Plot:
 
 
 def spread(wanted: Sequence[float], distance: float, highest: float) -> list[float]:
-    """Move ascending places apart, as little as one pass each way allows, none beyond the highest."""
+    """Space ascending positions at least `distance` apart, none above `highest`, with one pass in each direction."""
     places: list[float] = []
     for place in wanted:
         places.append(max(place, places[-1] + distance) if places else place)

@@ -1,4 +1,4 @@
-"""The site as an application that is installed: its manifest, and what it keeps to open without a network."""
+"""The site as an installable web application: its manifest, service worker and offline page."""
 
 import hashlib
 from pathlib import Path
@@ -17,7 +17,7 @@ ICONS = (("img/icon-192.png", 192), ("img/icon-512.png", 512))
 
 @require_safe
 def manifest(request: HttpRequest) -> JsonResponse:
-    """Describe the application to the browser that installs it (W3C, Web Application Manifest)."""
+    """Return the web application manifest (W3C, Web Application Manifest)."""
     icons = [
         {"src": static(name), "sizes": f"{side}x{side}", "type": "image/png", "purpose": purpose}
         for name, side in ICONS
@@ -42,7 +42,7 @@ def manifest(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def service_worker(request: HttpRequest) -> HttpResponse:
-    """Give the service worker, with the names of the files that it keeps; other files, another worker."""
+    """Return the service worker with the list of files it caches; a changed list makes a new worker."""
     files = [static(str(file.relative_to(STATIC))) for file in _shell_files()]
     version = hashlib.sha256("\n".join(files).encode()).hexdigest()[:12]
     response = render(request, "sw.js", {"files": files, "version": version}, content_type="text/javascript")
@@ -57,7 +57,7 @@ def _shell_files() -> list[Path]:
 
 @require_safe
 def offline(request: HttpRequest) -> HttpResponse:
-    """Say that there is no network: shown in place of a page that needs one. The browser keeps it, whoever comes and
-    goes, so it is made without the request: no name, no token.
+    """Return the page that is shown without a network. The browser caches it across logins, so it is rendered without
+    the request: no user name, no token.
     """
     return HttpResponse(loader.get_template("offline.html").render())

@@ -1,4 +1,4 @@
-"""*Teach*: asks for the digits that the visitor gave least of and the network knows least; shows what came of them."""
+"""*Teach*: ask for the digits that the visitor gave least and the model needs most; show which versions used them."""
 
 from collections import Counter
 from typing import Any
@@ -14,20 +14,20 @@ from recognizer.owners import Owner
 from web.pages.mine import learned_by
 from web.visitors import remember_session, visitor_of
 
-LOOKED_AT = 1_000  # of the visitor's newest drawings
+MAX_DRAWINGS = 1_000  # the visitor's newest drawings that are counted
 
 
 @require_safe
 @never_cache
 def teach(request: HttpRequest) -> HttpResponse:
-    """Ask for a digit, again and again; the page sends what is drawn with its label by the API."""
+    """Show the page that asks for one digit after another; its script stores them with their labels through the API."""
     owner = visitor_of(request)
-    newest = list(Submission.objects.owned_by(owner).order_by("-pk").only("pk")[:LOOKED_AT])
-    given = given_by(owner, newest)
+    newest = list(Submission.objects.owned_by(owner).order_by("-pk").only("pk")[:MAX_DRAWINGS])
+    given = count_labels(owner, newest)
     taught = Counter(learned_by(newest).values())
     context: dict[str, Any] = {
         "given": [given[digit] for digit in DIGITS],
-        "order": " ".join(map(str, order_of_need())),
+        "order": " ".join(map(str, digits_by_need())),
         "taught": sorted(taught.items(), reverse=True),
         "total": sum(given.values()),
     }
@@ -36,16 +36,16 @@ def teach(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def given_by(owner: Owner, drawings: list[Submission]) -> Counter[int]:
-    """Count what somebody said of their own drawings and did not take back: digit → how many times."""
+def count_labels(owner: Owner, drawings: list[Submission]) -> Counter[int]:
+    """Count an owner's standing digit labels on these drawings, by digit."""
     said = Correction.objects.standing().filter(
         submission__in=[drawing.pk for drawing in drawings], digit__isnull=False
     )
     return Counter(digit for digit in said.values_list("digit", flat=True) if digit is not None)
 
 
-def order_of_need() -> list[int]:
-    """Order the digits by how little the active version knows: the fewest labels learned first, then the worst read."""
+def digits_by_need() -> list[int]:
+    """Order the digits by the active version's need: fewest labels in its training data first, then lowest recall."""
     active = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).only("metrics", "lineage").first()
     metrics, lineage = (active.metrics, active.lineage) if active else ({}, {})
     counts = lineage.get("drawings", {})

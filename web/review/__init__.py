@@ -1,1 +1,1 @@
-"""The review: what waits for a person's decision, handed out to reviewers card by card."""
+"""The review: pending corrections, handed out to reviewers as cards."""

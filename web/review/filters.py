@@ -1,4 +1,4 @@
-"""What a reviewer can limit the queue to: a form, and the address of the page says what is set."""
+"""Filters of the review queue: a form whose values are in the page's query string."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from django.utils.translation import pgettext_lazy
 from recognizer import labels
 from recognizer.labels import FORM_VALUES
 
-HIGHEST_VERSION = 2**31 - 1  # that a database can compare with
+HIGHEST_VERSION = 2**31 - 1  # the largest integer that the database column can be compared with
 
 REASONS = {
     "no_owner": _("Its author is unknown"),
@@ -23,9 +23,9 @@ REASONS = {
     "other_label": _("Others label near-identical drawings differently"),
     "same_drawing_again": _("Its author has sent the same drawing before"),
 }
-"""Why triage holds a correction, by its rule's name."""
+"""Why triage holds a correction, by the rule's name."""
 
-CONFIDENCES = {"low": (0.0, 0.5), "middle": (0.5, 0.9), "high": (0.9, 2.0)}  # from … to below
+CONFIDENCES = {"low": (0.0, 0.5), "middle": (0.5, 0.9), "high": (0.9, 2.0)}  # lower bound, exclusive upper bound
 AGES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
 
 
@@ -34,7 +34,7 @@ def _labels() -> list[tuple[str, Any]]:
 
 
 class Filters(forms.Form):
-    """Which corrections to show. A field that makes no sense says so and limits nothing."""
+    """Ask which corrections to show. An invalid field shows an error and filters nothing."""
 
     said = forms.ChoiceField(label=_("Person says"), choices=_labels, required=False)
     read = forms.ChoiceField(label=_("Model read"), choices=_labels, required=False)
@@ -73,12 +73,12 @@ class Filters(forms.Form):
     blind = forms.BooleanField(label=_("Hide the model’s answer"), required=False)
 
     def chosen(self) -> dict[str, Any]:
-        """What is set and makes sense, by field."""
+        """Return the fields that are set and valid."""
         self.is_valid()
         return {name: value for name, value in self.cleaned_data.items() if value}
 
     def condition(self, at: datetime) -> Q:
-        """Say what the filters let through, together."""
+        """Return the query condition of all filters together; `at` is the time that ages count from."""
         chosen = self.chosen()
         every = Q()
         if said := chosen.get("said"):

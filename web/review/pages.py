@@ -1,4 +1,4 @@
-"""The review's pages: show cards, take decisions, and take the latest one back. For staff only."""
+"""The review pages, for staff only: show cards, save decisions, and undo the latest one."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ STATES = {"accept": Correction.State.ACCEPTED, "reject": Correction.State.REJECT
 @never_cache
 @staff_member_required
 def review(request: HttpRequest) -> HttpResponse:
-    """A page of cards: authors take turns, the most doubtful first, near-identical drawings together."""
+    """Show a page of cards: authors take turns, least confident answers first, near-identical drawings together."""
     at, filters = now(), Filters(request.GET, label_suffix="")
     wanted = Correction.objects.waiting().in_queue_order().filter(filters.condition(at))
     last = parse_row_number(request.GET.get("after", ""))
@@ -54,7 +54,7 @@ def review(request: HttpRequest) -> HttpResponse:
 @staff_member_required
 @limited("writes")
 def decide(request: HttpRequest) -> HttpResponse:
-    """Decide corrections: `act` is accept, reject, or the label that is right, as a form value."""
+    """Decide corrections; `act` is accept, reject, or the form value of the right label."""
     act = request.POST.get("act", "")
     numbers = [number for word in request.POST.getlist("correction") if (number := parse_row_number(word)) is not None]
     numbers = numbers[: queue.PER_PAGE]
@@ -79,14 +79,14 @@ def decide(request: HttpRequest) -> HttpResponse:
 @staff_member_required
 @limited("writes")
 def undo(request: HttpRequest) -> HttpResponse:
-    """Take the reviewer's latest decision back."""
+    """Undo the reviewer's latest decision."""
     if submissions.undo_latest(request.user) is None:
         return _answer(request, 409, _("There is nothing to undo."))
     return _answer(request, 200, _("Undone. It is waiting for review again."))
 
 
 def _cards(rows: list[Correction]) -> list[dict[str, Any]]:
-    """Describe corrections as cards, with near-identical drawings where the first of them stands."""
+    """Return the cards of corrections, near-identical drawings moved next to the first of them."""
     groups = queue.alike(rows)
     cards = [
         {
@@ -104,7 +104,7 @@ def _cards(rows: list[Correction]) -> list[dict[str, Any]]:
 
 
 def _outcome(decided: int, late: int) -> str:
-    """Say how many decisions were saved, and how many came too late."""
+    """Describe how many decisions were saved and how many came too late."""
     sentences = []
     if decided:
         sentences.append(ngettext("%(n)d decision saved.", "%(n)d decisions saved.", decided) % {"n": decided})
@@ -119,7 +119,7 @@ def _outcome(decided: int, late: int) -> str:
 
 
 def _answer(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
-    """Say what became of it: to the script as JSON, else on the page that was left."""
+    """Report the outcome: as JSON to the script, else as a message on the page the form came from."""
     if request.headers.get("Accept") == "application/json":
         return JsonResponse({"detail": sentence}, status=status)
     (messages.success if status == 200 else messages.warning)(request, sentence)

@@ -1,4 +1,4 @@
-"""The review's addresses, under `/review/`."""
+"""URLs of the review, under `/review/`."""
 
 from django.urls import path
 

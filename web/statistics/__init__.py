@@ -1,1 +1,1 @@
-"""The statistics' page: what is drawn, how often people say it was read right, and whether that is changing."""
+"""The statistics page: what is drawn, how often people confirm the answer, and whether the drawings drift."""

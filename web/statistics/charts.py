@@ -1,6 +1,6 @@
-"""The charts of the statistics.
+"""Charts of the statistics page.
 
-Each has its numbers in a table below it as well, which the page makes.
+The page also shows each chart's numbers in a table below it.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from django.utils.safestring import SafeString
 from recognizer.labels import LABELS
 from web import numbers
 from web.statistics.measures import Share
-from web.svg import add_rule, add_shape, add_text, figure, line_of_bars, markup, ticks
+from web.svg import add_rule, add_shape, add_text, bar_row, figure, markup, ticks
 
-MOST_LABELS = 8  # along the lower edge
+MOST_LABELS = 8  # at most, along the horizontal axis
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where things go, in CSS pixels at the size that the chart is made for."""
+    """Dimensions of a chart, in CSS pixels at its intended size."""
 
     width: int
     height: int
@@ -47,7 +47,7 @@ DAYS_LAYOUTS = {"wide": WIDE, "narrow": NARROW}
 
 
 def days_chart(days: Sequence[tuple[date, int, int]], name: str, title: str, description: str) -> SafeString:
-    """Draw a bar for each day, pictures on top of ink; `name` is that of a layout."""
+    """Draw a stacked bar per day, pictures on top of ink; `name` is a key of `DAYS_LAYOUTS`."""
     layout = DAYS_LAYOUTS[name]
     svg = _svg(layout, f"days-{name}", f"plot__{name}", title, description)
     marks = ticks(0, max(1, *(ink + pictures for _, ink, pictures in days)), 5)
@@ -69,16 +69,16 @@ def days_chart(days: Sequence[tuple[date, int, int]], name: str, title: str, des
 
 
 def shares_chart(points: Sequence[tuple[str, Share | None]], name: str, title: str, description: str) -> SafeString:
-    """Draw shares with their intervals, one after the other; where there is none, there is a gap."""
+    """Draw shares with their intervals, in order; None leaves a gap."""
     svg = _svg(NARROW, name, "chart", title, description)
     ends = [100 * end for _, share in points if share for end in share.interval]
     marks = ticks(max(0.0, min(ends) - 1), min(100.0, max(ends) + 1))
     low, high = marks[0], marks[-1]
-    _rules(svg, NARROW, [((mark - low), numbers.of_hundred(numbers.brief(mark, 4))) for mark in marks], high - low)
+    _rules(svg, NARROW, [((mark - low), numbers.with_percent(numbers.brief(mark, 4))) for mark in marks], high - low)
     step, every = NARROW.inner / len(points), -(-len(points) // NARROW.labels)
     for index, (label, share) in enumerate(points):
         x = round(NARROW.left + (index + 0.5) * step, 1)
-        if (len(points) - 1 - index) % every == 0:  # the latest always
+        if (len(points) - 1 - index) % every == 0:  # the latest always has a label
             add_text(svg, "chart__tick chart__tick--below", x, NARROW.floor + 18, label)
         if share:
             bottom, top, y = (_y(NARROW, (100 * v - low) / (high - low)) for v in (*share.interval, share.share))
@@ -90,10 +90,10 @@ def shares_chart(points: Sequence[tuple[str, Share | None]], name: str, title: s
 def bins_chart(
     bins: Sequence[tuple[str, float, float | None]], axis: str, name: str, title: str, description: str
 ) -> SafeString:
-    """Draw a bar for each bin's share, and a mark where it was before, if there is a before."""
+    """Draw a histogram of shares, with a mark at each bin's earlier share unless that is None."""
     svg = _svg(BINS, name, "chart", title, description)
     marks = ticks(0, 100 * max(0.01, *(max(share, before or 0) for _, share, before in bins)), 5)
-    _rules(svg, BINS, [(mark, numbers.of_hundred(numbers.brief(mark, 4))) for mark in marks], marks[-1])
+    _rules(svg, BINS, [(mark, numbers.with_percent(numbers.brief(mark, 4))) for mark in marks], marks[-1])
     step = BINS.inner / len(bins)
     for index, (label, share, before) in enumerate(bins):
         x, width = BINS.left + (index + 0.14) * step, step * 0.72
@@ -107,8 +107,8 @@ def bins_chart(
 
 
 def strip(parts: Sequence[tuple[str, float]]) -> SafeString:
-    """Draw parts of one whole side by side, by the suffixes of their classes; words beside it say what they are."""
-    svg = line_of_bars("strip")
+    """Draw the parts of a whole side by side; each has the suffix of its CSS class. The text beside it names them."""
+    svg = bar_row("strip")
     x = 0.0
     for style, share in parts:
         add_shape(
@@ -128,7 +128,7 @@ def _rules(svg: Element, layout: Layout, marks: Sequence[tuple[float, str]], mos
 
 
 def _bar(svg: Element, layout: Layout, kind: str, x: float, width: float, base: float, share: float) -> float:
-    """Draw a bar from one share of the height on, and return the share where it ends."""
+    """Draw a bar that starts at the share `base` of the height; return the share where it ends."""
     if share:
         top, bottom = _y(layout, base + share), _y(layout, base)
         place = {"x": f"{x:.1f}", "y": f"{top}", "width": f"{width:.1f}", "height": f"{max(bottom - top, 0.5):.1f}"}

@@ -1,4 +1,4 @@
-"""The numbers of the statistics' page, from the daily counts alone and a bounded remainder: a handful of queries."""
+"""The numbers of the statistics page, from the daily counts and a bounded number of newer rows, in a few queries."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,19 +14,19 @@ from recognizer.labels import LABELS, Label, position
 from recognizer.models import CountedDay, DailyCount, ModelVersion
 from web.statistics.measures import CHANGED, MOVED, Share, index_by_chance, stability_index
 
-DAYS = 90  # that the page looks back, today included
+DAYS = 90  # days that the page covers, today included
 WEEKS = 13
-VERSIONS = 8  # at most, the newest of those of which people said something
-PAIRS = 8  # at most, the most frequent
+VERSIONS = 8  # the newest versions that people judged, at most
+PAIRS = 8  # the most frequent pairs, at most
 
-RECENT, REFERENCE = 7, 28  # days, the latter before the former
-ENOUGH = 100  # drawings in each of them, below which nothing is compared
+RECENT, REFERENCE = 7, 28  # days; the reference period ends where the recent one starts
+MIN_DRAWINGS = 100  # drawings that each period needs for a comparison
 
 Pair = tuple[Label, Label]
 
 
 class VerdictCounts(NamedTuple):
-    """Drawings of a day of one version, verdict and kind."""
+    """One day's drawings of one version, verdict and kind."""
 
     day: date
     version: int  # primary key
@@ -38,28 +38,28 @@ class VerdictCounts(NamedTuple):
 
 
 class AnswerCounts(NamedTuple):
-    """Drawings of a day that were read as one digit."""
+    """One day's drawings that were read as the same digit."""
 
     day: date
     digit: int | None
     drawings: int
-    confidence: float  # sums
-    ink: float
+    confidence: float  # sum over the drawings
+    ink: float  # sum over the drawings
 
 
 @dataclass(slots=True)
 class Counts:
-    """What was counted, of the last days."""
+    """Counts of the last `DAYS` days."""
 
     today: date
-    counted: datetime | None = None  # when the last pass began
-    complete: bool = True  # also what came since
+    counted: datetime | None = None  # start of the latest counting pass
+    complete: bool = True  # whether rows newer than that pass are included
     lines: list[VerdictCounts] = field(default_factory=list)
-    answers: list[AnswerCounts] = field(default_factory=list)  # of the days that are compared
+    answers: list[AnswerCounts] = field(default_factory=list)  # of the recent and reference periods
     confidence: dict[date, list[int]] = field(default_factory=dict)
     ink: dict[date, list[int]] = field(default_factory=dict)
     pairs: Counter[Pair] = field(default_factory=Counter)
-    numbers: dict[int, int] = field(default_factory=dict)  # of the versions, by primary key
+    numbers: dict[int, int] = field(default_factory=dict)  # version numbers by primary key
 
     @property
     def first(self) -> date:
@@ -70,7 +70,7 @@ class Counts:
         return sum(line.drawings for line in self.lines)
 
     def add(self, day: date, tally: DayCounts) -> None:
-        """Add what was counted just now to what was counted before."""
+        """Add newly counted rows of a day to the stored counts."""
         self.confidence[day] = _sum([self.confidence.get(day, []), tally.confidence], len(tally.confidence))
         self.ink[day] = _sum([self.ink.get(day, []), tally.ink], len(tally.ink))
         self.pairs.update(tally.pairs)
@@ -82,12 +82,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A property of drawings, counted by bins, of late and before."""
+    """Histograms of one property of drawings, in the recent and the reference period."""
 
     name: str
     recent: list[int]
     reference: list[int]
-    means: tuple[float, float] | None = None  # of late, before
+    means: tuple[float, float] | None = None  # recent, reference
 
     @property
     def index(self) -> float:
@@ -99,14 +99,14 @@ class Feature:
 
     @property
     def state(self) -> str:
-        """Say whether it is steady, moved, or changed; beyond chance only."""
+        """Return "steady", "moved" or "changed"; a difference within chance is steady."""
         if self.index < max(MOVED, self.by_chance):
             return "steady"
         return "changed" if self.index >= CHANGED else "moved"
 
 
 def read_counts(at: datetime) -> Counts:
-    """Read what the last pass counted of the last days, and count what came since if that is little."""
+    """Read the stored counts of the last days, and count newer rows if they are few."""
     counts = Counts(at.date())
     days = CountedDay.objects.filter(day__gte=counts.first, day__lte=counts.today)
     last = 0
@@ -142,7 +142,7 @@ def _counted(first: date, last: date) -> QuerySet[DailyCount]:
 
 
 def by_day(counts: Counts) -> list[tuple[date, int, int]]:
-    """Return each day with its drawings in ink and its pictures, the oldest first."""
+    """Return each day with its number of ink drawings and pictures, oldest first."""
     found: Counter[tuple[date, str]] = Counter()
     for line in counts.lines:
         found[line.day, line.kind] += line.drawings
@@ -151,13 +151,13 @@ def by_day(counts: Counts) -> list[tuple[date, int, int]]:
 
 
 def accuracy(lines: Iterable[VerdictCounts]) -> Share | None:
-    """Return of how many answers that people spoke of they said that they are right; None if nobody spoke."""
-    confirmed, corrected = _said(lines)
+    """Return the share of judged answers that people confirmed; None if nobody judged any."""
+    confirmed, corrected = _judged_counts(lines)
     return Share(confirmed, confirmed + corrected) if confirmed + corrected else None
 
 
 def by_week(counts: Counts) -> list[tuple[date, Share | None]]:
-    """Return each week's accuracy by its Monday, the oldest first."""
+    """Return each week's Monday and accuracy, oldest first."""
     monday = counts.today - timedelta(days=counts.today.weekday())
     weeks: dict[date, list[VerdictCounts]] = {monday - timedelta(weeks=number): [] for number in reversed(range(WEEKS))}
     for line in counts.lines:
@@ -166,7 +166,7 @@ def by_week(counts: Counts) -> list[tuple[date, Share | None]]:
 
 
 def by_version(counts: Counts) -> list[tuple[int, Share]]:
-    """Return the accuracy of the newest versions of which people said something, the oldest first."""
+    """Return the accuracy of the newest versions that people judged, oldest first."""
     versions: dict[int, list[VerdictCounts]] = {}
     for line in counts.lines:
         if number := counts.numbers.get(line.version):
@@ -176,7 +176,7 @@ def by_version(counts: Counts) -> list[tuple[int, Share]]:
 
 
 def by_verdict(counts: Counts) -> Counter[str]:
-    """Count the drawings by how the model stands by its answer."""
+    """Count the drawings by verdict."""
     found: Counter[str] = Counter()
     for line in counts.lines:
         found[line.verdict] += line.drawings
@@ -184,22 +184,22 @@ def by_verdict(counts: Counts) -> Counter[str]:
 
 
 def confidence(counts: Counts) -> list[int]:
-    """Count the drawings by bin of confidence."""
+    """Count the drawings by confidence bin."""
     return _sum(counts.confidence.values(), len(CONFIDENCE_EDGES) + 1)
 
 
 def confused(counts: Counts) -> list[tuple[Pair, int]]:
-    """Return what is most often corrected to what, the most frequent first."""
-    return sorted(counts.pairs.items(), key=lambda pair: (-pair[1], _place(pair[0])))[:PAIRS]
+    """Return the most frequent pairs of answer and corrected label, most frequent first."""
+    return sorted(counts.pairs.items(), key=lambda pair: (-pair[1], _pair_order(pair[0])))[:PAIRS]
 
 
 def drift(counts: Counts) -> list[Feature] | None:
-    """Compare the last days with those before them; None while there are too few drawings."""
+    """Compare the recent period with the reference period; None if either has fewer than `MIN_DRAWINGS` drawings."""
     start = counts.today - timedelta(days=RECENT - 1)
     before = start - timedelta(days=REFERENCE)
     recent = [answer for answer in counts.answers if answer.day >= start]
     reference = [answer for answer in counts.answers if before <= answer.day < start]
-    if min(_drawings(recent), _drawings(reference)) < ENOUGH:
+    if min(_drawings(recent), _drawings(reference)) < MIN_DRAWINGS:
         return None
 
     def both(bins: dict[date, list[int]], size: int) -> tuple[list[int], list[int]]:
@@ -216,7 +216,7 @@ def drift(counts: Counts) -> list[Feature] | None:
     ]
 
 
-def _said(lines: Iterable[VerdictCounts]) -> tuple[int, int]:
+def _judged_counts(lines: Iterable[VerdictCounts]) -> tuple[int, int]:
     confirmed = corrected = 0
     for line in lines:
         confirmed += line.confirmed
@@ -236,7 +236,7 @@ def _means(
 
 
 def _digits(answers: Iterable[AnswerCounts]) -> list[int]:
-    """Count the answers, one number for each label."""
+    """Count the answers by label."""
     found = [0] * len(LABELS)
     for answer in answers:
         found[position(answer.digit)] += answer.drawings
@@ -244,10 +244,10 @@ def _digits(answers: Iterable[AnswerCounts]) -> list[int]:
 
 
 def _sum(rows: Iterable[list[int]], size: int) -> list[int]:
-    """Add histograms up; one of another number of bins was counted before they were changed, and is left out."""
+    """Add up histograms, leaving out those with another number of bins, which predate a change of the bins."""
     fitting = [row for row in rows if len(row) == size]
     return [sum(column) for column in zip(*fitting, strict=True)] if fitting else [0] * size
 
 
-def _place(pair: Pair) -> tuple[int, ...]:
+def _pair_order(pair: Pair) -> tuple[int, ...]:
     return tuple(map(position, pair))

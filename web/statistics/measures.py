@@ -1,18 +1,18 @@
-"""What the statistics' page measures with: an interval for a share, and a distance between two distributions."""
+"""Statistical measures: a confidence interval of a share, and a distance between two distributions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, sqrt
 
 Z_95 = 1.959964  # standard normal quantile of a two-sided 95 % interval
-Z_99 = 2.326348  # of a one-sided 99 % bound
+Z_99 = 2.326348  # standard normal quantile of a one-sided 99 % bound
 
-MOVED, CHANGED = 0.1, 0.25  # stability indices from which on a distribution counts as moved, and as another one
+MOVED, CHANGED = 0.1, 0.25  # stability indices from which a distribution counts as moved, and as changed
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of a whole of 1 at least."""
+    """A part of a whole; the whole is at least 1."""
 
     part: int
     whole: int
@@ -27,7 +27,7 @@ class Share:
 
 
 def wilson(part: int, whole: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share, within 0…1 and sensible for few and for extreme counts.
+    """Return the 95 % score interval of a share. It stays within 0…1 and works for small and extreme counts.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
     """
@@ -38,11 +38,11 @@ def wilson(part: int, whole: int) -> tuple[float, float]:
 
 
 def stability_index(recent: Sequence[int], reference: Sequence[int]) -> float:
-    """Return the population stability index of two histograms over the same bins: Σ (p − q) ln(p / q), 0 if alike.
+    """Return the population stability index of two histograms over the same bins: Σ (p − q) ln(p / q), 0 if equal.
 
-    It is the symmetric Kullback-Leibler divergence. Below 0.1 a distribution counts as the same, from 0.25 on as
-    another (N. Siddiqi, "Credit Risk Scorecards", 2006). Each bin that either has something in counts half a drawing
-    more, so that none is empty.
+    It is the symmetric Kullback-Leibler divergence. Below 0.1 a distribution counts as the same, from 0.25 as changed
+    (N. Siddiqi, "Credit Risk Scorecards", 2006). Bins that are empty in both are left out; half a drawing is added to
+    the others, so that no logarithm is infinite.
     """
     bins = [(a + 0.5, b + 0.5) for a, b in zip(recent, reference, strict=True) if a + b]
     of_recent, of_reference = sum(a for a, _ in bins), sum(b for _, b in bins)
@@ -51,18 +51,19 @@ def stability_index(recent: Sequence[int], reference: Sequence[int]) -> float:
 
 
 def index_by_chance(recent: Sequence[int], reference: Sequence[int]) -> float:
-    """Return what the stability index exceeds once in a hundred times although nothing changed.
+    """Return the bound that the stability index exceeds with probability 1 % if nothing changed.
 
-    It then is about (1/n + 1/m) χ² with one degree of freedom less than there are bins (B. Yurdakul and J. Naranjo,
-    "Statistical properties of the population stability index", Journal of Risk Model Validation 14, 2020). That holds
-    for independent drawings; those of one person resemble each other, so the true bound is higher.
+    The index is then distributed about as (1/n + 1/m) χ² with one degree of freedom fewer than there are bins
+    (B. Yurdakul and J. Naranjo, "Statistical properties of the population stability index", Journal of Risk Model
+    Validation 14, 2020). That holds for independent drawings; drawings by one person are alike, so the true bound is
+    higher.
     """
     freedom = sum(bool(a + b) for a, b in zip(recent, reference, strict=True)) - 1
     return (1 / sum(recent) + 1 / sum(reference)) * _chi_square_99(freedom)
 
 
 def _chi_square_99(freedom: int) -> float:
-    """Return χ²'s 99 % quantile within half a percent (E. B. Wilson and M. M. Hilferty, PNAS 17, 1931)."""
+    """Return the 99 % quantile of χ² to within 0.5 % (E. B. Wilson and M. M. Hilferty, PNAS 17, 1931)."""
     if freedom < 1:
         return 0.0
     ninth = 2 / (9 * freedom)

@@ -1,4 +1,4 @@
-"""The statistics' page, for everybody. Nobody's drawing is on it: its pictures are MNIST's."""
+"""The public statistics page. It shows nobody's drawings: its pictures are MNIST's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from recognizer.labels import DIGITS
 from recognizer.mnist import MnistError, find_mnist, load_test_digits
 from recognizer.models import Verdict
 from web.api.presentation import png_data_url
-from web.numbers import brief, day, day_of_year, decimal, of_hundred, percent
+from web.numbers import brief, day, day_of_year, decimal, percent, with_percent
 from web.statistics import charts, figures
 from web.statistics.figures import Counts, Feature
 from web.statistics.measures import CHANGED, MOVED, Share
@@ -50,7 +50,7 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart and its numbers as a table, whose first column names the rows."""
+    """A chart and a table of its numbers; the first column names the rows."""
 
     title: str
     charts: list[SafeString]
@@ -60,18 +60,18 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Confused:
-    """What is read as something that people say it is not."""
+    """A frequent error: the answer and what people corrected it to."""
 
     answered: str
     said: str
     count: str
-    bar: SafeString  # the most frequent one's being full
-    pictures: tuple[str, str] | None  # of the answer, of what was said, "" if that is no digit; None: no MNIST here
+    bar: SafeString  # frequency; full for the most frequent pair
+    pictures: tuple[str, str] | None  # of answer and label, "" for not a digit; None if this host has no MNIST
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One property of drawings, of late against before."""
+    """One property of drawings, recent against reference."""
 
     figure: Figure
     state: str
@@ -83,14 +83,14 @@ class Drift:
 
 @require_safe
 def statistics(request: HttpRequest) -> HttpResponse:
-    """What was drawn and said in the last days, counted; nothing of it is looked up among the drawings."""
+    """Show the counts of the last days; no drawing is queried for them."""
     counts = figures.read_counts(now())
     context: dict[str, Any] = {"counts": counts, "days": figures.DAYS}
     if counts.drawings:
         features = figures.drift(counts)
         context |= {
             "headline": _headline(counts),
-            "drawn": _drawn(counts),
+            "drawn": _daily_drawings(counts),
             "verdicts": _verdicts(counts),
             "weeks": _weeks(counts),
             "versions": _versions(counts),
@@ -98,7 +98,7 @@ def statistics(request: HttpRequest) -> HttpResponse:
             "drift": [_drift(feature) for feature in features or []],
             "recent": figures.RECENT,
             "reference": figures.REFERENCE,
-            "enough": figures.ENOUGH,
+            "enough": figures.MIN_DRAWINGS,
             "moved": brief(MOVED),
             "changed": brief(CHANGED),
             "confused": _confused(counts),
@@ -107,7 +107,7 @@ def statistics(request: HttpRequest) -> HttpResponse:
 
 
 def _headline(counts: Counts) -> list[tuple[str, str, str]]:
-    """Return the main numbers, each with its name and a note."""
+    """Return the main numbers as name, value and note."""
     said = figures.accuracy(counts.lines)
     sure = figures.by_verdict(counts)[Verdict.SURE]
     numbers = [
@@ -115,10 +115,10 @@ def _headline(counts: Counts) -> list[tuple[str, str, str]]:
         (_("Sure answers"), percent(sure / counts.drawings, 1), ""),
         (_("Answers judged by people"), decimal(said.whole if said else 0), ""),
     ]
-    return [*numbers, (_("Called right"), percent(said.share, 1), _between(said))] if said else numbers
+    return [*numbers, (_("Called right"), percent(said.share, 1), _interval_text(said))] if said else numbers
 
 
-def _drawn(counts: Counts) -> Figure:
+def _daily_drawings(counts: Counts) -> Figure:
     days = figures.by_day(counts)
     ink, pictures = sum(day[1] for day in days), sum(day[2] for day in days)
     title = _("Drawings per day")
@@ -161,12 +161,12 @@ def _accuracy(title: str, name: str, rows: str, points: Sequence[tuple[str, str,
     known = [(label, share) for _short, label, share in points if share]
     if not known:
         return None
-    told = "; ".join(f"{label}: {percent(share.share, 1)} ({_between(share)})" for label, share in known)
+    told = "; ".join(f"{label}: {percent(share.share, 1)} ({_interval_text(share)})" for label, share in known)
     return Figure(
         title,
         [charts.shares_chart([(short, share) for short, _long, share in points], name, title, told)],
         (rows, _("Called right"), _("Interval (95%)"), _("Judged")),
-        [(label, percent(one.share, 1), _between(one), decimal(one.whole)) for label, one in reversed(known)],
+        [(label, percent(one.share, 1), _interval_text(one), decimal(one.whole)) for label, one in reversed(known)],
     )
 
 
@@ -209,11 +209,11 @@ def _bins(title: str, name: str, feature: str, bins: list[int], before: list[int
 
 
 def _labels(feature: str) -> tuple[list[str], list[str]]:
-    """Name the bins of a feature, for a chart and for a table."""
+    """Return the labels of a feature's bins, for the chart and for the table."""
     if feature == "digit":
         return [*map(str, DIGITS), "∅"], [labels.name(label) for label in labels.LABELS]
     edges = [brief(100 * edge, 4) for edge in (0, *(CONFIDENCE_EDGES if feature == "confidence" else INK_EDGES), 1)]
-    return edges[:-1], [of_hundred(f"{low}–{high}") for low, high in pairwise(edges)]
+    return edges[:-1], [with_percent(f"{low}–{high}") for low, high in pairwise(edges)]
 
 
 def _confused(counts: Counts) -> list[Confused]:
@@ -236,7 +236,7 @@ def _picture(pictures: Sequence[str], digit: int | None) -> str:
 
 
 def _pictures() -> Sequence[str]:
-    """Show one of MNIST's test digits for each digit; whatever keeps it from being read, there are none."""
+    """Return one picture per digit from MNIST's test set; empty if the set is missing or unreadable."""
     try:
         folder = find_mnist()
         return _examples(folder) if folder else ()
@@ -246,20 +246,20 @@ def _pictures() -> Sequence[str]:
 
 @lru_cache(maxsize=4)
 def _examples(folder: Path) -> tuple[str, ...]:
-    """Read the test set, keep ten pictures: of each digit the one that is nearest to the mean of all."""
+    """Read the test set and cache ten pictures: for each digit, the one nearest to the digit's mean."""
     digits = load_test_digits(folder)
     if set(DIGITS) - set(digits.labels.tolist()):
         return ()
-    return tuple(png_data_url(_most_usual(digits.images[digits.labels == digit])) for digit in DIGITS)
+    return tuple(png_data_url(_nearest_to_mean(digits.images[digits.labels == digit])) for digit in DIGITS)
 
 
-def _most_usual(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the one of images `(n, 28, 28)` that is nearest to their mean."""
+def _nearest_to_mean(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the image of `(n, 28, 28)` that is nearest to the mean of all n."""
     distances = ((images - images.mean(axis=0)) ** 2).sum(axis=(1, 2))  # (n,)
     usual: npt.NDArray[np.uint8] = images[int(distances.argmin())]
     return usual
 
 
-def _between(share: Share) -> str:
+def _interval_text(share: Share) -> str:
     low, high = share.interval
     return _("%(low)s to %(high)s") % {"low": percent(low, 1), "high": percent(high, 1)}

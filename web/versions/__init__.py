@@ -1,1 +1,1 @@
-"""The public pages about the model's versions: the timeline, each version's own page, and what staff do there."""
+"""The public pages about model versions: the timeline, each version's page, and the staff's actions on them."""

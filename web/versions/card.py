@@ -14,12 +14,12 @@ _markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("i
 
 
 def read_card() -> SafeString:
-    """Read the card from the repository."""
+    """Read the card from the repository and render it."""
     return render_markdown(FILE.read_text())
 
 
 def render_markdown(text: str) -> SafeString:
-    """Return HTML with the site's classes. Tags in the text are shown as text; only links to other sites are links."""
+    """Render Markdown as HTML with the site's classes. HTML tags are escaped; only `https://` links stay links."""
     environment: dict[str, Any] = {}
     tokens = _markdown.parse(text, environment)
     for node in SyntaxTreeNode(tokens).walk():
@@ -30,7 +30,7 @@ def render_markdown(text: str) -> SafeString:
 
 def _adapt(node: SyntaxTreeNode) -> None:
     if node.token and node.type == "code_block":
-        node.token.attrSet("tabindex", "0")  # the keyboard can scroll it
+        node.token.attrSet("tabindex", "0")  # so that the keyboard can scroll it
     if not node.nester_tokens:
         return
     opening, closing = node.nester_tokens
@@ -45,9 +45,9 @@ def _adapt(node: SyntaxTreeNode) -> None:
             opening.tag = closing.tag = "th"
             opening.attrSet("scope", "row")
         case "thead" if not any(cell.children[0].content for cell in node.children[0].children):
-            _hide(node)  # Markdown has no table without a head
+            _hide(node)  # an empty head: Markdown has no table without one
         case "link" if not str(node.attrs["href"]).startswith("https://"):
-            opening.hidden = closing.hidden = True  # another file of the repository is no page
+            opening.hidden = closing.hidden = True  # a link to a file of the repository, which is not a page here
 
 
 def _hide(node: SyntaxTreeNode) -> None:

@@ -1,6 +1,6 @@
-"""Gate reports for visitors, in their language: what was asked, what was measured, what was needed.
+"""Gate reports for visitors, in their language: each gate's question, measurement and threshold.
 
-The words are the gates' own, in `training.gates`; here they are translated, and numbers written.
+The wording comes from `training.gates`; this module translates it and formats the numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,14 +17,14 @@ _GATES = {gate.name: gate for gate in GATES}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A gate of one version's report, ready to be shown."""
+    """One gate of a version's report, formatted for display."""
 
     title: str
     question: str
     measured: str
     needed: str
     n: int
-    owners: int | None  # votes behind it, where the labels are people's
+    owners: int | None  # number of votes behind it; None if the labels are not people's
     passed: bool
 
 
@@ -34,7 +34,7 @@ def _change(drop: float) -> str:
     return (_("drops by %s points") if drop > 0 else _("rises by %s points")) % numbers.points(drop)
 
 
-# How a unit is written: a value, and a threshold.
+# Formatters of each unit: for the value, and for the threshold.
 _WRITERS: dict[Unit, tuple[Callable[[float], str], Callable[[float], str]]] = {
     Unit.SHARE: (lambda share: numbers.percent(share, 2), lambda share: numbers.percent(share, 2)),
     Unit.LEFT: (lambda share: numbers.percent(share, 0), lambda share: numbers.percent(share, 0)),
@@ -46,13 +46,13 @@ _WRITERS: dict[Unit, tuple[Callable[[float], str], Callable[[float], str]]] = {
 }
 
 
-def in_words(report: Sequence[dict[str, Any]]) -> list[Row]:
-    """Show a gate report, failed gates first; a gate of an older release has the explanation stored with it."""
+def format_report(report: Sequence[dict[str, Any]]) -> list[Row]:
+    """Format a gate report, failed gates first; a gate of an older release shows the explanation stored with it."""
     return sorted((_row(row) for row in report), key=lambda row: row.passed)
 
 
-def title_of(name: str) -> str:
-    """Name a gate."""
+def gate_title(name: str) -> str:
+    """Return a gate's title."""
     gate = _GATES.get(name)
     return _(gate.title) if gate else name.replace("_", " ")
 
@@ -65,4 +65,4 @@ def _row(row: dict[str, Any]) -> Row:
         needed = _(gate.needed) % threshold(row["threshold"])
     else:
         question, measured, needed = row.get("explanation", ""), f"{row['value']:g}", f"{row['threshold']:g}"
-    return Row(title_of(row["gate"]), question, measured, needed, row["n"], row.get("owners"), row["passed"])
+    return Row(gate_title(row["gate"]), question, measured, needed, row["n"], row.get("owners"), row["passed"])

@@ -1,4 +1,4 @@
-"""The pages of the model's versions, for everybody; and what staff do there, by the same functions as API and admin."""
+"""The version pages, open to everybody, and the staff's actions, which call the same functions as API and admin."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ Phase, State = TrainingRun.Phase, ModelVersion.State
 
 @require_safe
 def timeline(request: HttpRequest) -> HttpResponse:
-    """All versions, the newest first, and which one serves; staff start and watch training runs here."""
+    """List all versions, newest first, and the active one; staff start and watch training runs here."""
     try:
         page = Paginator(rows.entries(), rows.PAGE).page(request.GET.get("page", 1))
     except InvalidPage as error:
@@ -47,10 +47,10 @@ def timeline(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def version(request: HttpRequest, version: int) -> HttpResponse:
-    """One version: how it was judged, what it reads wrong, what it learned, and its files."""
+    """Show one version: its gates, errors, training data and files."""
     found = _find(version)
     run = _runs().filter(version=found).first()
-    report = gate_words.in_words(found.gate_report or [])
+    report = gate_words.format_report(found.gate_report or [])
     context = {
         "entry": _entry(version),
         "model": found,
@@ -76,14 +76,14 @@ def version(request: HttpRequest, version: int) -> HttpResponse:
 
 @require_safe
 def card(request: HttpRequest) -> HttpResponse:
-    """The bundled model's card, as the repository has it."""
+    """Show the bundled model's card from the repository."""
     return render(request, "versions/card.html", {"card": read_card()})
 
 
 @staff_member_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def activate(request: HttpRequest, version: int) -> HttpResponse:
-    """Say what making a version the active one does, and do it once that is confirmed."""
+    """Ask for confirmation, then activate a version; 409 if it cannot serve."""
     found, problem = _find(version), ""
     if request.method == "POST":
         try:
@@ -118,7 +118,7 @@ def start(request: HttpRequest) -> HttpResponse:
 @staff_member_required
 @require_POST
 def cancel(request: HttpRequest, pk: int) -> HttpResponse:
-    """Cancel a training run, if it is not over."""
+    """Cancel a training run unless it has ended."""
     run = get_object_or_404(TrainingRun, pk=pk)
     if not runs.cancel(run):
         messages.error(request, _("Training run %(number)s is over already.") % {"number": pk})
@@ -143,7 +143,7 @@ def _active_entry() -> rows.TimelineEntry | None:
 
 
 def _runs() -> "QuerySet[TrainingRun]":
-    """Return the runs, the newest first, each with the number of the version it made."""
+    """Return the runs, newest first, each with the version it made, without that version's large columns."""
     heavy = ("metrics", "gate_report", "lineage", "thresholds")
     return TrainingRun.objects.select_related("version").defer(*(f"version__{column}" for column in heavy))
 
@@ -155,7 +155,7 @@ def _charts() -> list[tuple[str, SafeString]]:
         "people": (_("Accuracy on the holdout"), people),
     }
     return [
-        (title, charts.versions_chart(points, name, title, rows.spoken(points)))
+        (title, charts.versions_chart(points, name, title, rows.describe_points(points)))
         for name, (title, points) in names.items()
         if len(points) > 1
     ]
@@ -169,6 +169,6 @@ def _duration(run: TrainingRun | None) -> str:
 
 
 def _steps(run: TrainingRun | None) -> list[tuple[str, str]]:
-    """Return each phase of a run with how long it took."""
+    """Return each timed phase of a run with its duration."""
     timings = run.timings if run else {}
     return [(str(phase.label), seconds(timings[phase]["seconds"])) for phase in Phase if phase in timings]

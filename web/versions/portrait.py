@@ -1,6 +1,6 @@
-"""One version as its page shows it: how it was judged, what it reads wrong, what it learned, and from whom it descends.
+"""The data of a version's page: its metrics, errors, training data, files, ancestors and descendants.
 
-Numbers that a version came without are None, and the page says so.
+Numbers that a version does not have are None, and the page says so.
 """
 
 from collections.abc import Sequence
@@ -22,37 +22,37 @@ from web.api.presentation import png_data_url
 from web.numbers import decimal, kilobytes, percent
 from web.versions import charts
 
-ANCESTORS = 9  # at most, in the line of descent
-DESCENDANTS = 12
-LOOKED_THROUGH = 500  # versions, for the ancestors
-PICTURES = 24  # digits shown that are answered differently now
+ANCESTORS = 9  # shown at most
+DESCENDANTS = 12  # shown at most
+SEARCH_LIMIT = 500  # older versions that are searched for ancestors
+PICTURES = 24  # changed test digits shown at most
 
-HEATS = (1, 2, 4, 8)  # wrong answers in a cell of the confusion matrix from which on it is warmer
+WARMTH_STEPS = (1, 2, 4, 8)  # number of wrong answers at which a cell of the confusion matrix gets warmer
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """How often a digit was answered so."""
+    """One cell of the confusion matrix."""
 
     count: int
-    style: str  # right, none, or how warm
+    style: str  # "right", "none", or "warm-1" to "warm-4"
 
 
 @dataclass(frozen=True, slots=True)
 class DigitRow:
-    """One digit of MNIST's test set: how often it is what is answered, and what is answered instead."""
+    """One digit of MNIST's test set: its recall and the answers it got."""
 
     digit: int
     n: int
     wrong: int
     recall: str
-    bar: SafeString  # of the wrong ones, the worst digit's being full
-    cells: list[Cell]  # one for each label
+    bar: SafeString  # number of errors; full for the worst digit
+    cells: list[Cell]  # one per answer
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One of MNIST's digits that is answered differently than before."""
+    """One MNIST test digit whose answer changed."""
 
     place: int
     label: int
@@ -64,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ChangedDigits:
-    """Where a version differs from the one that it was tuned from."""
+    """Differences in the answers of a version and the version it was tuned from."""
 
     before: int
     won: int
@@ -79,7 +79,7 @@ class ChangedDigits:
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """How many of people's drawings of one label went in."""
+    """Number of people's drawings of one label in the training data."""
 
     label: str
     corrections: int
@@ -88,7 +88,7 @@ class Taught:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """What can be downloaded of a version."""
+    """A downloadable file of a version."""
 
     kind: str
     purpose: str
@@ -98,7 +98,7 @@ class File:
 
 
 def headline(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what was measured on MNIST's test set as a whole, by name."""
+    """Return the overall metrics on MNIST's test set, as pairs of name and value."""
     mnist = metrics.get("mnist_test", {})
     names = {
         "accuracy": _("Accuracy"),
@@ -111,7 +111,7 @@ def headline(metrics: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def drawings(lineage: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return how many of people's drawings a version was made and judged with, by what they were for."""
+    """Return how many of people's drawings trained and evaluated a version, by purpose."""
     counts = lineage.get("drawings", {})
     names = {
         "train": _("Learned"),
@@ -127,7 +127,7 @@ def drawings(lineage: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def files(version: ModelVersion) -> list[File]:
-    """Return the files of a version that are still kept, without their bytes."""
+    """Return the files of a version that are still stored, without loading their bytes."""
     purposes = {
         ModelFile.Kind.ARTIFACT: _("the model that serves"),
         ModelFile.Kind.CHECKPOINT: _("to continue training from"),
@@ -141,7 +141,7 @@ def files(version: ModelVersion) -> list[File]:
 
 
 def digit_rows(metrics: dict[str, Any]) -> list[DigitRow] | None:
-    """Tell the confusion matrix digit by digit."""
+    """Return the confusion matrix on MNIST's test set row by row; None if it was not measured."""
     matrix = metrics.get("mnist_test", {}).get("confusion")
     if not matrix:
         return None
@@ -160,16 +160,16 @@ def digit_rows(metrics: dict[str, Any]) -> list[DigitRow] | None:
 
 
 def _warmth(count: int) -> str:
-    return f"warm-{sum(count >= heat for heat in HEATS)}" if count else "none"
+    return f"warm-{sum(count >= heat for heat in WARMTH_STEPS)}" if count else "none"
 
 
 def recalls(metrics: dict[str, Any]) -> list[tuple[int, str]]:
-    """Return each digit's recall where that is all that was measured."""
+    """Return the recall of each digit, which the page shows if there is no confusion matrix."""
     return [(digit, percent(share, 2)) for digit, share in enumerate(metrics.get("mnist_test", {}).get("recall", []))]
 
 
 def reliability(metrics: dict[str, Any]) -> SafeString | None:
-    """Draw how often answers of a confidence are right on MNIST's test set."""
+    """Draw the reliability diagram on MNIST's test set; None if it was not measured."""
     rows = metrics.get("mnist_test", {}).get("reliability")
     if not rows:
         return None
@@ -183,11 +183,11 @@ def reliability(metrics: dict[str, Any]) -> SafeString | None:
 
 
 def changes(metrics: dict[str, Any]) -> ChangedDigits | None:
-    """Tell where MNIST's test set is answered differently than by the version before."""
+    """Return the MNIST test digits whose answer changed since the parent version; None if not measured."""
     told = metrics.get("mnist_test", {}).get("changes")
     if told is None:
         return None
-    rows = _spread(told["digits"])
+    rows = _choose_shown(told["digits"])
     pictures = _pictures(tuple(place for place, *_ in rows))
     shown = [
         Change(
@@ -203,14 +203,14 @@ def changes(metrics: dict[str, Any]) -> ChangedDigits | None:
     return ChangedDigits(told["from"], told["won"], told["lost"], told["other"], shown)
 
 
-def _spread(digits: Sequence[Sequence[int]]) -> list[Sequence[int]]:
-    """Choose what is shown, of each kind about as many, those won first."""
+def _choose_shown(digits: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    """Choose at most `PICTURES` changed digits, about equally many of each kind, won ones first."""
     kinds: dict[str, list[Sequence[int]]] = {"won": [], "lost": [], "other": []}
     for row in digits:
         kinds[_kind(*row[1:])].append(row)
     share = PICTURES // len(kinds)
     chosen = {kind: rows[:share] for kind, rows in kinds.items()}
-    for kind, rows in kinds.items():  # what one kind leaves free, the next ones fill
+    for kind, rows in kinds.items():  # fill the places that kinds with few digits leave free
         free = PICTURES - sum(map(len, chosen.values()))
         chosen[kind] = rows[: len(chosen[kind]) + free]
     return [row for rows in chosen.values() for row in rows]
@@ -227,23 +227,25 @@ def _name(encoded: int) -> str:
 
 
 def _pictures(places: tuple[int, ...]) -> dict[int, str]:
-    """Show digits of MNIST's test set; whatever keeps it from being read, there are none."""
+    """Return pictures of digits of MNIST's test set; empty if the set is missing or unreadable."""
     try:
         folder = find_mnist()
-        return _drawn(folder, places) if folder and places else {}
+        return _read_pictures(folder, places) if folder and places else {}
     except (MnistError, OSError):
         return {}
 
 
 @lru_cache(maxsize=32)
-def _drawn(folder: Path, places: tuple[int, ...]) -> dict[int, str]:
-    """Read the test set, keep the few pictures: about 10 KB of a version."""
+def _read_pictures(folder: Path, places: tuple[int, ...]) -> dict[int, str]:
+    """Read the test set and cache only these pictures, about 10 KB per version."""
     images = load_test_digits(folder).images
     return {place: png_data_url(images[place]) for place in places if place < len(images)}
 
 
 def taught(lineage: dict[str, Any]) -> list[Taught]:
-    """Count what was learned by label and kind, as it was when the version was made; nothing tells whose it was."""
+    """Return the number of people's drawings in the training data by label and kind, as counted when the version was
+    made; nothing tells whose they were.
+    """
     counts = lineage.get("drawings", {})
     corrections, confirmations = counts.get("corrections_of", {}), counts.get("confirmations_of", {})
     names = {word: labels.name(label) for word, label in labels.WORDS.items()}
@@ -252,7 +254,7 @@ def taught(lineage: dict[str, Any]) -> list[Taught]:
 
 
 def losses(run: TrainingRun) -> SafeString | None:
-    """Draw a run's loss by epoch."""
+    """Draw a run's mean loss by epoch; None if it has none."""
     values = [loss for loss in run.losses if loss is not None]
     if not values:
         return None
@@ -263,16 +265,14 @@ def losses(run: TrainingRun) -> SafeString | None:
 
 
 def ancestors(version: ModelVersion) -> list[int | None]:
-    """Return the numbers of those that a version descends from, the oldest first, in one query.
+    """Return the version numbers of a version's ancestors, oldest first, in one query.
 
-    Of a long line there are the first and the latest, `ANCESTORS` in all, and None between them.
+    A long line is shortened to `ANCESTORS` versions, the first and the latest, with None for the gap.
     """
     if version.parent_id is None:
         return []
     older = ModelVersion.objects.filter(version__lt=version.version).order_by("-version")
-    rows = {
-        pk: (number, parent) for pk, number, parent in older.values_list("pk", "version", "parent")[:LOOKED_THROUGH]
-    }
+    rows = {pk: (number, parent) for pk, number, parent in older.values_list("pk", "version", "parent")[:SEARCH_LIMIT]}
     line: list[int | None] = []
     above: int | None = version.parent_id
     while above in rows:
@@ -282,5 +282,5 @@ def ancestors(version: ModelVersion) -> list[int | None]:
 
 
 def descendants(version: ModelVersion) -> list[int]:
-    """Return the numbers of those tuned from a version, the newest first, `DESCENDANTS` at most."""
+    """Return the numbers of the versions tuned from this one, newest first, `DESCENDANTS` at most."""
     return list(version.children.order_by("-version").values_list("version", flat=True)[:DESCENDANTS])

@@ -1,4 +1,4 @@
-"""The versions as rows of a timeline: where each came from, how well it reads, when it served. No bytes are read."""
+"""The rows of the timeline: each version's origin, accuracy and time in service. No model bytes are read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from recognizer.models import ModelVersion, Promotion
 from recognizer.registry import FIRST_VERSION
 from web.numbers import percent, signed
 from web.versions.charts import Point
-from web.versions.gate_words import title_of
+from web.versions.gate_words import gate_title
 
 State = ModelVersion.State
 
-PAGE = 15  # versions on a page of the timeline
-CHARTED = 40  # versions in the charts, the latest
+PAGE = 15  # versions per page
+CHARTED = 40  # the latest versions, which the charts show
 
 STATES = {
     State.ACTIVE: gettext_lazy("active"),
@@ -37,7 +37,7 @@ CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A share of drawings read right, of so many."""
+    """An accuracy and the number of drawings behind it."""
 
     share: float  # 0…1
     n: int | None
@@ -48,7 +48,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One version as the timeline shows it."""
+    """One version, formatted for the timeline."""
 
     version: int
     state: str
@@ -56,21 +56,21 @@ class TimelineEntry:
     origin: str
     created: datetime
     activated: datetime | None
-    until: datetime | None  # when the next one took over, unless it serves
-    cause: str  # of its latest promotion, in words
-    reason: str  # for going back to it
-    doubt: str  # what speaks against it while it serves, for staff to decide
+    until: datetime | None  # when the next version took over; None while this one is active
+    cause: str  # of the latest promotion, in words
+    reason: str  # of the rollback to it
+    doubt: str  # evidence against it while it is active, for staff to decide
     previous: int | None  # the version that served before it
     mnist: Measured | None
-    change: str  # of the former since its parent, in points
+    change: str  # of the MNIST accuracy since its parent, in percentage points
     holdout: Measured | None
     validation: Measured | None
     gates: int
-    failed: list[str]  # gates, by their titles
+    failed: list[str]  # titles of the failed gates
 
 
 def entries() -> "QuerySet[ModelVersion, Any]":
-    """Return what `entry` needs of each version, the newest first; neither bytes nor whole metrics."""
+    """Return the columns that `entry` needs, newest version first; neither model bytes nor whole metrics."""
     to, away = (Promotion.objects.filter(**{end: OuterRef("pk")}).order_by("-id") for end in ("version", "previous"))
     return ModelVersion.objects.order_by("-version").values(
         "version",
@@ -97,7 +97,7 @@ def entries() -> "QuerySet[ModelVersion, Any]":
 
 
 def entry(row: dict[str, Any]) -> TimelineEntry:
-    """Make a row of `entries` ready to be shown."""
+    """Format a row of `entries` for display."""
     report = row["gate_report"] or []
     active, rolled_back = row["state"] == State.ACTIVE, row["cause"] == Promotion.Cause.ROLLBACK
     served = row["activated"] is not None
@@ -118,12 +118,12 @@ def entry(row: dict[str, Any]) -> TimelineEntry:
         holdout=_measured(row, "holdout"),
         validation=_measured(row, "validation"),
         gates=len(report),
-        failed=[title_of(gate["gate"]) for gate in report if not gate["passed"]],
+        failed=[gate_title(gate["gate"]) for gate in report if not gate["passed"]],
     )
 
 
 def origin(version: int, shipped: bool, run: int | None, parent: int | None) -> str:
-    """Say in words where a version came from."""
+    """Describe where a version came from."""
     if shipped or version == FIRST_VERSION:
         return _("Bundled with the site")
     if run and parent:
@@ -134,7 +134,7 @@ def origin(version: int, shipped: bool, run: int | None, parent: int | None) -> 
 
 
 def charted() -> tuple[list[Point], list[Point]]:
-    """Return the latest versions' accuracy on MNIST and on people never learned from, the oldest first."""
+    """Return the latest versions' accuracy on MNIST and on the holdout of people never learned from, oldest first."""
     rows = list(
         ModelVersion.objects.order_by("-version").values_list(
             "version", "state", F("metrics__mnist_test__accuracy"), F("metrics__holdout__accuracy")
@@ -147,8 +147,8 @@ def _points(rows: Any) -> list[Point]:
     return [Point(version, 100 * value, state) for version, state, value in rows if value is not None]
 
 
-def spoken(points: Sequence[Point]) -> str:
-    """Say what a chart of versions shows."""
+def describe_points(points: Sequence[Point]) -> str:
+    """Describe a chart of versions for screen readers."""
     return "; ".join(
         _("version %(number)s: %(share)s") % {"number": point.version, "share": percent(point.value / 100, 2)}
         for point in points

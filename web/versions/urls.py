@@ -1,4 +1,4 @@
-"""The addresses of the versions' pages, under `/models/`."""
+"""URLs of the version pages, under `/models/`."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Numbers as CLDR's Arabic with the digits 0 to 9 writes them. Dates are read from right to left, times are UTC."""
+"""Arabic formats: numbers as in CLDR's Arabic with the digits 0 to 9, dates right to left, times in UTC."""
 
 DECIMAL_SEPARATOR = "."
 THOUSAND_SEPARATOR = ","

@@ -1,4 +1,4 @@
-"""How pages write dates and times: short, sortable, and the same everywhere in the world. Times are UTC."""
+"""English formats: dates and times that are short, sortable and unambiguous in every country. Times are UTC."""
 
 DATE_FORMAT = "Y-m-d"
 TIME_FORMAT = "H:i"

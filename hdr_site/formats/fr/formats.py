@@ -1,3 +1,3 @@
-"""What CLDR has otherwise than Django: thousands stand apart by a narrow space that does not break."""
+"""French formats where CLDR differs from Django: thousands are separated by a narrow no-break space."""
 
 THOUSAND_SEPARATOR = "\u202f"

@@ -1,4 +1,4 @@
-"""`prepare`: bring the data directory and the database to where the site can start. Safe to repeat."""
+"""`prepare`: set up the data directory and the database so that the site can start. Safe to repeat."""
 
 import hashlib
 import secrets
@@ -15,7 +15,7 @@ from hdr_site import environment
 from hdr_site.schedule import ensure_schedule
 from recognizer import registry
 
-UNSERVED = ["redoc", "rest_framework"]  # shipped by packages, linked by no page of ours
+IGNORED_STATIC = ["redoc", "rest_framework"]  # files of packages that none of our pages links
 
 
 class Command(BaseCommand):
@@ -33,12 +33,12 @@ class Command(BaseCommand):
         self._ensure_admin()
 
     def _collect_static(self) -> None:
-        """Hash and compress the static files, if any of them changed since; processes of before still find theirs."""
+        """Hash and compress the static files if any changed. Old files stay, so that running processes find theirs."""
         stamp = settings.STATIC_ROOT / "sources.sha256"
         digest = _static_sources_digest()
         if stamp.is_file() and stamp.read_text() == digest:
             return
-        call_command("collectstatic", verbosity=0, interactive=False, ignore_patterns=UNSERVED)
+        call_command("collectstatic", verbosity=0, interactive=False, ignore_patterns=IGNORED_STATIC)
         stamp.write_text(digest)
 
     def _ensure_admin(self) -> None:
@@ -55,10 +55,10 @@ class Command(BaseCommand):
 
 
 def _static_sources_digest() -> str:
-    """Fingerprint every source file by name, size and time, without reading it."""
+    """Return a digest of every source file's name, size and modification time, without reading the files."""
     digest = hashlib.sha256()
     for finder in get_finders():
-        for path, storage in finder.list(UNSERVED):
+        for path, storage in finder.list(IGNORED_STATIC):
             status = Path(storage.path(path)).stat()
             digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

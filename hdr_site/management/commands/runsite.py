@@ -1,4 +1,4 @@
-"""`runsite`: the whole site as one command, web server, workers and scheduler together."""
+"""`runsite`: run the whole site with one command: web server, workers and scheduler."""
 
 import os
 import sys
@@ -20,6 +20,6 @@ class Command(BaseCommand):
         free_address(settings.HOST, settings.PORT)
         call_command("prepare", stdout=self.stdout)
         self.stdout.flush()
-        os.environ["HDR_DATA_DIR"] = str(settings.DATA_DIR)  # it may have been named from elsewhere
+        os.environ["HDR_DATA_DIR"] = str(settings.DATA_DIR)  # absolute: a relative one would break below
         os.chdir(settings.BASE_DIR)
         os.execv(sys.executable, [sys.executable, "-m", "hdr_site.supervisor", str(began)])  # noqa: S606
