@@ -152,7 +152,7 @@ def test_finished_results_are_written_without_training(tmp_path: Path) -> None:
 
     assert comparison.read_results(tmp_path / "results.json").results == comparison.stored(Protocol()).results
     assert "epoch" not in out.getvalue()
-    assert re.search(r"Adadelta +1\.0 +90\.00% +61  its paper’s rate", out.getvalue())
+    assert re.search(r"Adadelta +1\.0 +90\.00% +61  the rate of its paper", out.getvalue())
 
 
 def test_unwritable_file_is_refused_before_training(tmp_path: Path) -> None:
