@@ -806,20 +806,34 @@ def test_odd_picture_is_read_or_refused(program: Client, case: Make) -> None:
     assert_alive()
 
 
+def thread_seconds(work: Callable[[], object]) -> float:
+    """Return the processor time of the faster of two runs."""
+
+    def once() -> float:
+        started = time.thread_time()
+        work()
+        return time.thread_time() - started
+
+    return min(once(), once())
+
+
 @pytest.mark.slow
 @each(SLOW_PICTURES)
-def test_small_picture_does_not_take_seconds(program: Client, case: Make) -> None:
-    content = case()
-    started = time.thread_time()
+def test_hostile_picture_costs_little_more_than_a_large_page(program: Client, case: Make) -> None:
+    content, page = case(), encoded(np.kron(dotted_page(), np.ones((3, 3), np.uint8)))
+
+    def cost(picture: bytes) -> float:
+        return thread_seconds(lambda: upload(program, PREVIEWS, picture))
+
     assert upload(program, PREVIEWS, content).status_code in READ_OR_REFUSED
-    assert time.thread_time() - started < 0.5
+    assert cost(content) < 20 * cost(page)
 
 
-def test_body_of_millions_of_lists_does_not_take_seconds(program: Client) -> None:
+@pytest.mark.slow
+def test_body_of_millions_of_lists_costs_little_more_than_its_parsing(program: Client) -> None:
     body = b'{"width": 9, "height": 9, "strokes": [' + b"[]," * 2_700_000 + b"[]]}"
-    started = time.thread_time()
     assert_refused(send(program, PREVIEWS, body))
-    assert time.thread_time() - started < 0.5
+    assert thread_seconds(lambda: send(program, PREVIEWS, body)) < 10 * thread_seconds(lambda: json.loads(body))
 
 
 @each(BAD_DATA_URLS)
