@@ -18,7 +18,7 @@ from django_celery_beat.tzcrontab import TzAwareCrontab
 
 from hdr_site.beat import PatientScheduler
 from hdr_site.celery import app as celery_app
-from hdr_site.schedule import NAMES, SCHEDULE, ensure_schedule
+from hdr_site.schedule import NAMES, ensure_schedule
 from training import queues, runs, tasks
 from training.models import TrainingRun
 from training.queues import MOST_WAITING
@@ -43,12 +43,6 @@ def test_prepare_creates_schedule_and_keeps_changes_of_admins() -> None:
     assert set(PeriodicTask.objects.values_list("name", flat=True)) == NAMES
     nightly.refresh_from_db()
     assert (nightly.enabled, nightly.description) == (False, "not in summer")
-
-
-def test_every_entry_names_an_existing_task() -> None:
-    celery_app.loader.import_default_modules()
-
-    assert {entry.task.name for entry in SCHEDULE} <= set(celery_app.tasks)
 
 
 def test_schedule_retrains_at_night_and_checks_corrections_every_minute() -> None:
