@@ -261,6 +261,7 @@ def test_password_guesses_are_limited_per_name(visitor: Visitor, limits: Any) ->
     assert codes == [200] * 30 + [429] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelled", ["ada", " ada", "ada ", "ADA", "ａｄａ", " " * 200 + "ada"])
 def test_login_limit_ignores_spelling_of_name(visitor: Visitor, limits: Any, spelled: str) -> None:
     for number in range(30):
@@ -336,6 +337,7 @@ def test_only_account_pages_ask_for_password(visitor: Visitor) -> None:
         assert 'type="password"' not in visitor.get(page).content.decode()
 
 
+@pytest.mark.slow
 def test_old_password_hashes_stay_valid_and_are_rehashed_for_one_thread(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["hdr_site.hashers.OneThreadArgon2"]
     older = Argon2PasswordHasher().encode(PASSWORD, "a salt of sixteen")

@@ -75,6 +75,7 @@ def without(image: ModelInput, ink: Any) -> ModelInput:
 # --- Correctness ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_removing_marked_ink_changes_answer_more_than_other_ink(
     bundled: DigitModel,
 ) -> None:

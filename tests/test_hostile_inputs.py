@@ -891,6 +891,7 @@ def test_invalid_label_is_refused(owner: Visitor, case: bytes) -> None:
     assert owner.say(drawn, 8).status_code == 201
 
 
+@pytest.mark.slow
 @each(BAD_IDS)
 def test_invalid_id_is_404(staff: Client, owner: Visitor, case: str) -> None:
     owner.say(owner.draw()["id"], 8)
@@ -1062,6 +1063,7 @@ def test_unknown_page_is_refused(program: Client, case: Request) -> None:
     assert rows() == ([], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", LISTS)
 @each(BAD_CURSORS)
 def test_invalid_cursor_is_404_or_an_empty_page(owner: Visitor, staff: Client, path: str, case: str) -> None:
@@ -1074,6 +1076,7 @@ def test_invalid_cursor_is_404_or_an_empty_page(owner: Visitor, staff: Client, p
             assert_explained(response)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize("size", PAGE_SIZES, ids=lambda size: size[:20])
 def test_page_size_is_limited(owner: Visitor, staff: Client, path: str, size: str) -> None:

@@ -178,6 +178,7 @@ def deep_png(samples: npt.NDArray[np.uint16], extra: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + extra + pixels + png_chunk(b"IEND", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("opaque", [False, True], ids=["alpha of as many bits", "alpha of 16 bits"])

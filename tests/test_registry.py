@@ -254,6 +254,7 @@ def few_kept() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @given(steps=st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9)), max_size=20))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_active_version_always_has_files(few_kept: None, steps: list[tuple[str, int]]) -> None:

@@ -122,6 +122,7 @@ def test_clock_set_back_does_not_stop_schedule(line: PeriodicTask) -> None:
     assert scheduler.schedule[line.name].is_due().next <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
 @pytest.mark.parametrize("month", [3, 10, 11])
 def test_nightly_task_runs_once_a_night_when_clocks_change(
